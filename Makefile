@@ -1,0 +1,25 @@
+.PHONY: test demo openapi fmt clean
+
+# Everything that must pass. Installs what the tests need first; quick when it is all there.
+test:
+	scripts/setup-tests
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+	if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --locked; else cargo test --locked; fi
+
+# Ringback with a simulated provider and a receiver, to look at.
+demo:
+	cargo run --release --locked -- demo
+
+# docs/openapi.json from the code; it stays as it was if the program fails.
+openapi:
+	mkdir -p docs target
+	cargo run --quiet --locked -- openapi > target/openapi.json
+	mv target/openapi.json docs/openapi.json
+
+fmt:
+	cargo fmt
+
+clean:
+	cargo clean
+	rm -rf tests/receivers/node_modules

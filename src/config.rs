@@ -1,0 +1,310 @@
+//! The only reader of the environment, the configuration file and the settings given as flags. A flag goes before the
+//! environment, that before the file, that before the default. All problems are told at once, before anything starts.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde_json::{Map, Value};
+
+use crate::domain::retry::Policy;
+use crate::engine::Bounds;
+use crate::fields::{Fields, Problem};
+use crate::limits;
+use crate::ops::{Rules, networks};
+use crate::store::seal::MasterKey;
+use crate::transport::Limits;
+
+/// All settings (docs/config.md), each with its value in force.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// The SQLite file.
+    pub database: PathBuf,
+    /// The key that seals secrets; without it the key file beside the database has it.
+    pub master_key: Option<MasterKey>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Forbidden networks that may be reached all the same.
+    pub allow_networks: Vec<IpNet>,
+    /// What the verbs obey.
+    pub rules: Rules,
+    /// How runs are retried.
+    pub policy: Policy,
+    /// Bounds of the engine.
+    pub bounds: Bounds,
+    /// How requests are made.
+    pub transport: Limits,
+    /// How long a failing head holds a strict endpoint.
+    pub strict_hold: Duration,
+    /// How long a stop waits for attempts under way.
+    pub drain_timeout: Duration,
+    /// Which log lines are written.
+    pub log: String,
+}
+
+/// Every setting by name, with what it is for; the order is that of docs/config.md.
+pub const SETTINGS: [&str; 23] = [
+    "listen",
+    "database",
+    "master_key",
+    "trusted_proxies",
+    "allow_networks",
+    "require_https",
+    "retry_schedule",
+    "delivery_deadline",
+    "attempt_timeout",
+    "connect_timeout",
+    "max_in_flight",
+    "max_in_flight_per_endpoint",
+    "lane_window",
+    "lane_window_bytes",
+    "window_bytes",
+    "strict_hold",
+    "unsettled_max",
+    "answer_read_max",
+    "answer_kept",
+    "event_payload_max",
+    "drain_timeout",
+    "log",
+    "endpoints_per_vendor",
+];
+
+/// What is wrong with a configuration: all of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError(pub Vec<String>);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("; "))
+    }
+}
+
+/// Where settings come from.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The file given with `--config`.
+    pub file: Option<PathBuf>,
+    /// Settings given as flags.
+    pub flags: Vec<(&'static str, String)>,
+    /// The environment.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Sources {
+    /// The process's own environment, with this file and these flags.
+    #[allow(clippy::disallowed_methods, reason = "this is the one place that reads it")]
+    pub fn of_process(file: Option<PathBuf>, flags: Vec<(&'static str, String)>) -> Self {
+        // What is not text cannot be a setting of ours.
+        let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Self { file, flags, environment: environment.collect() }
+    }
+}
+
+impl Config {
+    /// Reads all settings.
+    ///
+    /// # Errors
+    /// Every problem of file, environment and flags.
+    pub fn read(sources: Sources) -> Result<Self, ConfigError> {
+        let mut object = sources.file.as_deref().map_or(Ok(Map::new()), read_file).map_err(|problem| ConfigError(vec![problem]))?;
+        for name in SETTINGS {
+            let variable = format!("RINGBACK_{}", name.to_uppercase());
+            let set = sources.environment.iter().find(|(given, value)| *given == variable && !value.is_empty());
+            if let Some((_, value)) = set {
+                object.insert(name.to_owned(), Value::from(value.clone()));
+            }
+        }
+        for (name, value) in sources.flags {
+            object.insert(name.to_owned(), Value::from(value));
+        }
+        Self::from_object(object)
+    }
+
+    fn from_object(object: Map<String, Value>) -> Result<Self, ConfigError> {
+        let mut fields = Fields::new(object);
+        let config = read_settings(&mut fields);
+        check_relations(&config, &mut fields);
+        let problems = fields.finish();
+        if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems.into_iter().map(told).collect())) }
+    }
+}
+
+fn told(Problem { field, code, message }: Problem) -> String {
+    if code == "unknown_field" { format!("{field}: there is no such setting; see docs/config.md") } else { format!("{field} {message}") }
+}
+
+fn read_file(path: &Path) -> Result<Map<String, Value>, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
+        format!("{} is not TOML: line {line}: {}", path.display(), error.message())
+    })?;
+    match serde_json::to_value(table) {
+        Ok(Value::Object(object)) => Ok(object),
+        _ => Err(format!("{} has a value that no setting can have", path.display())),
+    }
+}
+
+fn read_settings(fields: &mut Fields) -> Config {
+    let duration = |fields: &mut Fields, name: &str, default: Duration| fields.parse::<Span>(name).map_or(default, |span| span.0);
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    let count = |fields: &mut Fields, name: &str, default: u32| fields.integer(name, 1..=1_000_000).map_or(default, |count| count as u32);
+    let max_in_flight_per_endpoint = count(fields, "max_in_flight_per_endpoint", limits::MAX_IN_FLIGHT_PER_ENDPOINT);
+    let delivery_deadline = duration(fields, "delivery_deadline", hours(24));
+    Config {
+        listen: fields.parse("listen").unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
+        database: fields.parse::<Database>("database").map_or_else(|| PathBuf::from("ringback.db"), |database| database.0),
+        master_key: fields.parse::<Key>("master_key").map(|key| key.0),
+        trusted_proxies: networks(fields, "trusted_proxies", limits::ALLOWED_IPS_MAX).unwrap_or_default(),
+        allow_networks: networks(fields, "allow_networks", limits::ALLOWED_IPS_MAX).unwrap_or_default(),
+        policy: Policy { schedule: schedule(fields), deadline: delivery_deadline },
+        bounds: Bounds {
+            max_in_flight: count(fields, "max_in_flight", limits::MAX_IN_FLIGHT) as usize,
+            max_in_flight_per_endpoint,
+            lane_window: count(fields, "lane_window", limits::LANE_WINDOW) as usize,
+            lane_window_bytes: bytes(fields, "lane_window_bytes", limits::LANE_WINDOW_BYTES),
+            window_bytes: bytes(fields, "window_bytes", limits::WINDOW_BYTES),
+            unsettled_max: count(fields, "unsettled_max", limits::UNSETTLED_MAX) as usize,
+        },
+        transport: Limits {
+            attempt_timeout: duration(fields, "attempt_timeout", Duration::from_secs(15)),
+            connect_timeout: duration(fields, "connect_timeout", Duration::from_secs(5)),
+            answer_read_max: bytes(fields, "answer_read_max", limits::ANSWER_READ_MAX),
+            answer_kept: bytes(fields, "answer_kept", limits::ANSWER_KEPT),
+        },
+        rules: Rules {
+            delivery_deadline,
+            endpoints_per_vendor: count(fields, "endpoints_per_vendor", limits::ENDPOINTS_PER_VENDOR),
+            max_in_flight_per_endpoint,
+            require_https: fields.boolean("require_https").unwrap_or(true),
+            event_payload_max: bytes(fields, "event_payload_max", limits::EVENT_PAYLOAD_MAX),
+        },
+        strict_hold: duration(fields, "strict_hold", hours(6)),
+        drain_timeout: duration(fields, "drain_timeout", Duration::from_secs(20)),
+        log: log_filter(fields),
+    }
+}
+
+fn schedule(fields: &mut Fields) -> Vec<Duration> {
+    let given = fields.list::<Span>("retry_schedule", 100).map(|spans| spans.into_iter().map(|span| span.0).collect::<Vec<_>>());
+    if given.as_ref().is_some_and(Vec::is_empty) {
+        fields.invalid("retry_schedule", "must have at least one duration, such as 5s,30s,2m");
+    }
+    given.filter(|given| !given.is_empty()).unwrap_or_else(|| [5, 30, 120, 600, 1800, 3600, 7200, 14_400].map(Duration::from_secs).to_vec())
+}
+
+fn log_filter(fields: &mut Fields) -> String {
+    let filter = fields.text("log", limits::URL_MAX).unwrap_or_else(|| "info".to_owned());
+    if filter.parse::<tracing_subscriber::EnvFilter>().is_err() {
+        fields.invalid("log", "must be a filter such as info or ringback=debug");
+    }
+    filter
+}
+
+fn bytes(fields: &mut Fields, name: &str, default: u64) -> usize {
+    let given = match fields.value(name) {
+        None => return default as usize,
+        Some(Value::Number(number)) => number.as_u64(),
+        Some(Value::String(text)) => text.parse::<bytesize::ByteSize>().ok().map(|size| size.as_u64()),
+        Some(_) => None,
+    };
+    match given.filter(|given| (1..=1 << 40).contains(given)) {
+        Some(given) => given as usize,
+        None => {
+            fields.invalid(name, "must be a number of bytes such as 65536 or 64KiB");
+            default as usize
+        }
+    }
+}
+
+/// Bounds that depend on each other.
+fn check_relations(config: &Config, fields: &mut Fields) {
+    let Config { bounds, transport, rules, .. } = config;
+    let mut at_most = |name: &str, value: usize, other: &str, bound: usize| {
+        if value > bound {
+            fields.invalid(name, format!("must not be greater than {other} ({bound})"));
+        }
+    };
+    at_most("answer_kept", transport.answer_kept, "answer_read_max", transport.answer_read_max);
+    at_most("max_in_flight_per_endpoint", bounds.max_in_flight_per_endpoint as usize, "max_in_flight", bounds.max_in_flight);
+    at_most("lane_window_bytes", bounds.lane_window_bytes, "window_bytes", bounds.window_bytes);
+    at_most("event_payload_max", rules.event_payload_max + limits::DELIVERY_OVERHEAD, "lane_window_bytes", bounds.lane_window_bytes);
+    at_most("event_payload_max", rules.event_payload_max, "the largest request", limits::BODY_MAX);
+    if transport.connect_timeout > transport.attempt_timeout {
+        fields.invalid("connect_timeout", "must not be longer than attempt_timeout");
+    }
+}
+
+/// A duration that is longer than nothing, such as `30s`.
+struct Span(Duration);
+
+impl FromStr for Span {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let span = humantime::parse_duration(text).map_err(|_| "must be a duration such as 30s, 5m or 24h")?;
+        if span.is_zero() { Err("must be longer than nothing") } else { Ok(Self(span)) }
+    }
+}
+
+struct Database(PathBuf);
+
+impl FromStr for Database {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix("sqlite:") {
+            Some("") | None => Err("must be sqlite: and the path of a file, such as sqlite:ringback.db"),
+            Some(path) => Ok(Self(PathBuf::from(path))),
+        }
+    }
+}
+
+struct Key(MasterKey);
+
+impl FromStr for Key {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        MasterKey::parse(text).map(Self).ok_or("must be base64 of 32 bytes")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(environment: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Result<Config, ConfigError> {
+        let pairs = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let flags = flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        Config::read(Sources { file: None, flags, environment: environment.iter().map(pairs).collect() })
+    }
+
+    #[test]
+    fn flags_go_before_the_environment() {
+        let config =
+            read(&[("RINGBACK_LISTEN", "127.0.0.1:1"), ("RINGBACK_DRAIN_TIMEOUT", "3s"), ("OTHER", "x")], &[("listen", "127.0.0.1:2")]);
+        let config = config.unwrap();
+        assert_eq!((config.listen.port(), config.drain_timeout), (2, Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once() {
+        let wrong = SETTINGS.map(|name| (format!("RINGBACK_{}", name.to_uppercase()), "?,=[".to_owned()));
+        let error = Config::read(Sources { environment: wrong.to_vec(), ..Sources::default() }).unwrap_err();
+        for name in SETTINGS {
+            assert!(error.0.iter().any(|problem| problem.starts_with(name)), "{name} is not judged: {error}");
+        }
+    }
+
+    #[test]
+    fn relations_between_bounds_are_judged() {
+        let error = read(&[("RINGBACK_ANSWER_KEPT", "1MiB"), ("RINGBACK_CONNECT_TIMEOUT", "1m")], &[]).unwrap_err();
+        assert_eq!(error.0.len(), 2, "{error}");
+    }
+}

@@ -1,0 +1,91 @@
+//! Attempts: what one HTTP request came to.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::time::Timestamp;
+
+/// What an attempt came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OutcomeKind {
+    /// Answered 2xx in time.
+    Succeeded,
+    /// Answered something else.
+    Rejected,
+    /// Not answered in time.
+    TimedOut,
+    /// No answer to be had: DNS, connect, TLS, reset, invalid HTTP.
+    Unreachable,
+    /// The guard forbade the address; nothing was sent.
+    Refused,
+}
+
+impl OutcomeKind {
+    /// All of them; a store keeps the place in this list.
+    pub const ALL: [Self; 5] = [Self::Succeeded, Self::Rejected, Self::TimedOut, Self::Unreachable, Self::Refused];
+
+    /// The word used on the wire and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Rejected => "rejected",
+            Self::TimedOut => "timed_out",
+            Self::Unreachable => "unreachable",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// Where the time of an attempt went, in microseconds. A phase that did not take place (a kept-alive connection needs
+/// none of the first three) is `None`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Phases {
+    /// Name to addresses.
+    pub resolve: Option<u32>,
+    /// TCP connect.
+    pub connect: Option<u32>,
+    /// TLS handshake.
+    pub tls: Option<u32>,
+    /// From the request's first byte to the answer's head.
+    pub first_byte: Option<u32>,
+    /// Everything, to the last byte read.
+    pub total: u32,
+}
+
+/// What a receiver answered, or why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The kind.
+    pub kind: OutcomeKind,
+    /// HTTP status, if there was an answer.
+    pub status: Option<u16>,
+    /// What went wrong, in a sentence for people; no secrets.
+    pub error: Option<String>,
+    /// Where the time went.
+    pub phases: Phases,
+    /// The address that was dialled (or refused) last, where a connection was made; it is not kept.
+    pub address: Option<IpAddr>,
+    /// The answer's `Retry-After`, from when it was read.
+    pub retry_after: Option<Duration>,
+    /// The answer's headers as `name: value` lines, cut to a bound.
+    pub answer_headers: Option<String>,
+    /// The beginning of the answer's body.
+    pub answer_body: Option<Vec<u8>>,
+}
+
+/// One HTTP request of a delivery. It is immutable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// 1 for the first of its run.
+    pub number: u32,
+    /// The run it belongs to.
+    pub run: u32,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// What it came to.
+    pub outcome: Outcome,
+}

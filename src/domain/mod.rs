@@ -1,0 +1,16 @@
+//! The rules, pure: no async, no I/O, no SQL, no clock. Whatever is decided about a recharge, an event or an
+//! attempt is decided here, by functions of their arguments, and tested as such.
+
+pub mod attempt;
+pub mod delivery;
+pub mod endpoint;
+pub mod event;
+pub mod filter;
+pub mod id;
+pub mod money;
+pub mod recharge;
+pub mod retry;
+pub mod secret;
+pub mod time;
+pub mod token;
+pub mod vendor;

@@ -1,0 +1,385 @@
+//! The board: all lanes of a node, whose turn it is, and what there is to do for them. Pure state under one lock; the
+//! shell around it is in the parent module.
+//!
+//! Lanes take turns: each stands in a queue at most once, gives one run away when it is its turn, and goes to the end.
+//! Lanes without a recent success stand in a queue of their own that may use only its share of the node's in-flight
+//! budget, so that endpoints that answer never wait for endpoints that do not.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use super::lane::{Lane, Refill, Window, key_of};
+use super::pace::Shift;
+use super::plan::Plan;
+use crate::domain::attempt::{Attempt, Outcome, OutcomeKind};
+use crate::domain::delivery::{DeliveryState, EndReason, OpenRun};
+use crate::domain::id::EndpointId;
+use crate::domain::retry::{self, Decision, Policy};
+use crate::domain::time::Timestamp;
+use crate::limits;
+use crate::store::{After, Backlog, Expired, Settle};
+
+/// Bounds of a node (settings of the same names).
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    /// Attempts under way at once.
+    pub max_in_flight: usize,
+    /// Ceiling of one endpoint's attempts under way.
+    pub max_in_flight_per_endpoint: u32,
+    /// Deliveries in memory, per endpoint.
+    pub lane_window: usize,
+    /// Their bytes.
+    pub lane_window_bytes: usize,
+    /// Bytes of deliveries in memory, per node.
+    pub window_bytes: usize,
+    /// Outcomes that wait for the store before sending pauses.
+    pub unsettled_max: usize,
+}
+
+/// One attempt to make.
+pub(super) struct Job {
+    pub run: OpenRun,
+    pub plan: Arc<Plan>,
+    proven: bool,
+}
+
+/// Something to do that needs the store.
+#[derive(Debug)]
+pub(super) enum Chore {
+    /// Read the endpoint.
+    Load(EndpointId),
+    /// Read runs.
+    Refill(EndpointId, Refill),
+    /// Read which runs are past their deadline, or (the endpoint being deleted) all of them.
+    Expire(EndpointId),
+    /// It answered `410`.
+    Disable(EndpointId),
+}
+
+/// What follows from an attempt.
+pub(super) struct Finished {
+    pub settle: Settle,
+    pub decision: Decision,
+    pub next: Option<Job>,
+}
+
+pub(super) struct Board {
+    bounds: Bounds,
+    policy: Arc<Policy>,
+    lanes: HashMap<EndpointId, Lane>,
+    proven: VecDeque<EndpointId>,
+    unproven: VecDeque<EndpointId>,
+    timers: BinaryHeap<Reverse<(Timestamp, EndpointId)>>,
+    chores: VecDeque<Chore>,
+    /// Lanes that wait for room in the node's window.
+    starved: HashSet<EndpointId>,
+    in_flight: usize,
+    in_flight_unproven: usize,
+    unsettled: usize,
+    bytes: usize,
+    stopped: bool,
+}
+
+impl Board {
+    pub fn new(bounds: Bounds, policy: Policy) -> Self {
+        Self {
+            bounds,
+            policy: Arc::new(policy),
+            lanes: HashMap::new(),
+            proven: VecDeque::new(),
+            unproven: VecDeque::new(),
+            timers: BinaryHeap::new(),
+            chores: VecDeque::new(),
+            starved: HashSet::new(),
+            in_flight: 0,
+            in_flight_unproven: 0,
+            unsettled: 0,
+            bytes: 0,
+            stopped: false,
+        }
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    pub fn unsettled(&self) -> usize {
+        self.unsettled
+    }
+
+    /// No attempt is begun any more.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// How many chores wait to be done.
+    pub fn chores(&self) -> usize {
+        self.chores.len()
+    }
+
+    pub fn next_chore(&mut self) -> Option<Chore> {
+        self.chores.pop_front()
+    }
+
+    /// When the board wants to be looked at again.
+    pub fn next_wake(&self) -> Option<Timestamp> {
+        self.timers.peek().map(|Reverse((at, _))| *at)
+    }
+
+    fn window(&self) -> Window {
+        let left = self.bounds.window_bytes.saturating_sub(self.bytes);
+        Window { runs: self.bounds.lane_window, bytes: self.bounds.lane_window_bytes.min(left) }
+    }
+
+    /// Works on a lane, keeps the node's count of bytes, and sees to what the lane now needs.
+    fn with<T>(&mut self, endpoint: EndpointId, now: Timestamp, work: impl FnOnce(&mut Lane, Window) -> T) -> T {
+        let whole = self.window();
+        let lane = self.lanes.entry(endpoint).or_insert_with(|| Lane::new(now));
+        let before = lane.bytes();
+        // The lane's own bytes are part of what the node has given out.
+        let window = Window { runs: whole.runs, bytes: self.bounds.lane_window_bytes.min(whole.bytes + before) };
+        let done = work(lane, window);
+        lane.step_aside(now);
+        if lane.plan.is_none() && !lane.loading {
+            lane.loading = true;
+            self.chores.push_back(Chore::Load(endpoint));
+        }
+        if let Some(refill) = lane.start_refill(window, now) {
+            self.chores.push_back(Chore::Refill(endpoint, refill));
+        }
+        if whole.bytes == 0 && lane.bytes() == 0 && lane.sends() {
+            self.starved.insert(endpoint);
+        }
+        if !lane.queued && lane.can_send(now) {
+            lane.queued = true;
+            if lane.pace.is_proven(now) { &mut self.proven } else { &mut self.unproven }.push_back(endpoint);
+        }
+        let wake = lane.next_wake(now);
+        if let Some(at) = wake.filter(|at| lane.wakes_at.is_none_or(|arranged| arranged > *at || arranged <= now)) {
+            lane.wakes_at = Some(at);
+            self.timers.push(Reverse((at, endpoint)));
+        }
+        self.bytes = self.bytes + lane.bytes() - before;
+        done
+    }
+
+    // --- What comes in -------------------------------------------------------------------------------------------
+
+    /// Runs that a commit opened, in order.
+    pub fn opened(&mut self, runs: Vec<OpenRun>, now: Timestamp) {
+        for run in runs {
+            self.with(run.key.endpoint, now, |lane, window| lane.offer(run, window, now));
+        }
+    }
+
+    /// An endpoint changed: read it again.
+    pub fn changed(&mut self, endpoint: EndpointId) {
+        self.chores.push_back(Chore::Load(endpoint));
+    }
+
+    /// An endpoint as it is now, made ready; `None` if it is gone or cannot be sent to.
+    pub fn loaded(&mut self, endpoint: EndpointId, plan: Option<Arc<Plan>>, now: Timestamp) {
+        let Some(plan) = plan else {
+            if let Some(lane) = self.lanes.get_mut(&endpoint) {
+                lane.loading = false;
+                lane.used_at = now;
+            }
+            return;
+        };
+        let deleted = plan.endpoint.deleted;
+        self.with(endpoint, now, |lane, _| {
+            lane.loading = false;
+            let sent = lane.sends();
+            let reordered = lane.plan.as_ref().is_some_and(|old| old.endpoint.settings.ordering != plan.endpoint.settings.ordering);
+            let is_first = lane.plan.replace(plan).is_none();
+            if (sent && !lane.sends()) || reordered {
+                lane.park();
+            }
+            if !sent && lane.sends() && !is_first {
+                lane.release();
+            }
+        });
+        if deleted {
+            self.chores.push_back(Chore::Expire(endpoint));
+        }
+    }
+
+    /// The sweep's page of endpoints that have open runs.
+    pub fn swept(&mut self, backlogs: &[Backlog], now: Timestamp) {
+        for backlog in backlogs {
+            let deleted = self.with(backlog.endpoint, now, |lane, _| {
+                lane.seen_in_store();
+                lane.plan.as_ref().is_some_and(|plan| plan.endpoint.deleted)
+            });
+            if deleted || backlog.first_deadline <= now {
+                self.chores.push_back(Chore::Expire(backlog.endpoint));
+            }
+        }
+    }
+
+    /// Runs read for a lane; `None` if the store could not be asked.
+    pub fn refilled(&mut self, endpoint: EndpointId, refill: Refill, read: Option<Read>, now: Timestamp) {
+        self.with(endpoint, now, |lane, window| match read {
+            Some(Read { ordered, due, next_due }) => lane.refilled(refill, ordered, due, next_due, window, now),
+            None => lane.refill_failed(),
+        });
+    }
+
+    /// Runs past their deadline (or all, of a deleted endpoint) that end now, without an attempt.
+    pub fn expire(&mut self, endpoint: EndpointId, candidates: &[Expired], now: Timestamp) -> Vec<Settle> {
+        let settles: Vec<Settle> = self.with(endpoint, now, |lane, _| {
+            let deleted = lane.plan.as_ref().is_some_and(|plan| plan.endpoint.deleted);
+            let end = |run: &Expired| {
+                if deleted {
+                    (!lane.is_in_hand(key_of(run.key))).then_some((DeliveryState::Cancelled, EndReason::Deleted))
+                } else {
+                    lane.reason_to_expire(run, now).map(|reason| (DeliveryState::Exhausted, reason))
+                }
+            };
+            let ended: Vec<_> = candidates.iter().filter_map(|run| Some((run, end(run)?))).collect();
+            lane.withdraw(&ended.iter().map(|(run, _)| key_of(run.key)).collect());
+            let settle = |(run, (state, reason)): (&Expired, _)| Settle {
+                key: run.key,
+                attempt: None,
+                attempts: run.attempts,
+                deadline: run.deadline,
+                now,
+                after: After::Ended(state, Some(reason)),
+            };
+            ended.into_iter().map(settle).collect()
+        });
+        self.unsettled += settles.len();
+        if settles.len() == limits::STEP_ROWS_MAX {
+            self.chores.push_back(Chore::Expire(endpoint));
+        }
+        settles
+    }
+
+    /// The store has written these outcomes down.
+    pub fn settled(&mut self, outcomes: &[Settle], now: Timestamp) {
+        self.unsettled = self.unsettled.saturating_sub(outcomes.len());
+        for outcome in outcomes {
+            self.with(outcome.key.endpoint, now, |lane, _| lane.settled(key_of(outcome.key), now));
+        }
+        self.feed_starved(now);
+    }
+
+    fn feed_starved(&mut self, now: Timestamp) {
+        if self.starved.is_empty() || self.bytes > self.bounds.window_bytes / 2 {
+            return;
+        }
+        for endpoint in std::mem::take(&mut self.starved) {
+            self.with(endpoint, now, |_, _| ());
+        }
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Timestamp) {
+        while let Some(Reverse((at, endpoint))) = self.timers.peek().copied().filter(|Reverse((at, _))| *at <= now) {
+            self.timers.pop();
+            if self.lanes.get(&endpoint).is_some_and(|lane| lane.wakes_at == Some(at)) {
+                self.with(endpoint, now, |lane, _| lane.wakes_at = None);
+            }
+        }
+    }
+
+    /// Forgets lanes that have had nothing to do for long, and closes connections that nobody uses.
+    pub fn tidy(&mut self, now: Timestamp) {
+        self.lanes.retain(|_, lane| lane.queued || !lane.is_idle() || now.since(lane.used_at) < limits::LANE_IDLE);
+        self.lanes.values().filter_map(|lane| lane.plan.as_ref()).for_each(|plan| plan.target.close_idle());
+    }
+
+    // --- What goes out -------------------------------------------------------------------------------------------
+
+    /// The next attempt to make, if one may be made now.
+    pub fn next(&mut self, now: Timestamp) -> Option<Job> {
+        if self.stopped || self.in_flight >= self.bounds.max_in_flight || self.in_flight + self.unsettled >= self.bounds.unsettled_max {
+            return None;
+        }
+        while let Some(endpoint) = self.proven.pop_front() {
+            if let Some(job) = self.take(endpoint, now) {
+                return Some(job);
+            }
+        }
+        let share = (self.bounds.max_in_flight / limits::UNPROVEN_SHARE).max(1);
+        while self.in_flight_unproven < share {
+            let endpoint = self.unproven.pop_front()?;
+            if let Some(job) = self.take(endpoint, now) {
+                return Some(job);
+            }
+        }
+        None
+    }
+
+    fn take(&mut self, endpoint: EndpointId, now: Timestamp) -> Option<Job> {
+        let job = self.with(endpoint, now, |lane, _| {
+            lane.queued = false;
+            let plan = lane.plan.clone()?;
+            let proven = lane.pace.is_proven(now);
+            lane.take(now).map(|run| Job { run, plan, proven })
+        })?;
+        self.in_flight += 1;
+        self.in_flight_unproven += usize::from(!job.proven);
+        Some(job)
+    }
+
+    /// An attempt came back: what follows for the run, for its lane, and which attempt is next.
+    pub fn finished(&mut self, job: Job, started_at: Timestamp, outcome: Outcome, now: Timestamp, jitter: f64) -> Finished {
+        let Job { run, plan, proven } = job;
+        self.in_flight -= 1;
+        self.in_flight_unproven -= usize::from(!proven);
+        self.unsettled += 1;
+        let (endpoint, key, attempts) = (run.key.endpoint, run.key, run.attempts + 1);
+        let state = retry::Run { attempts, deadline: run.deadline };
+        let decision = retry::decide(state, &outcome, &self.policy, now, jitter);
+        let (kind, gone) = (outcome.kind, outcome.status == Some(retry::GONE));
+        let policy = Arc::clone(&self.policy);
+        let deadline = run.deadline;
+        let after = self.with(endpoint, now, |lane, _| {
+            let shift = lane.pace.learn(kind, plan.cap, &policy, now);
+            let deleted = lane.plan.as_ref().is_some_and(|plan| plan.endpoint.deleted);
+            let after = follow(decision, &run, deleted, lane.pace.next_probe_at(), now);
+            lane.returned(key_of(key), retried(run, attempts, after));
+            match shift {
+                Shift::Holds => lane.hold(),
+                Shift::Released => lane.release(),
+                Shift::None => {}
+            }
+            after
+        });
+        if gone && kind == OutcomeKind::Rejected {
+            self.chores.push_back(Chore::Disable(endpoint));
+        }
+        let attempt = Attempt { number: attempts, run: key.run, started_at, outcome };
+        let settle = Settle { key, attempt: Some(attempt), attempts, deadline, now, after };
+        Finished { settle, decision, next: self.next(now) }
+    }
+}
+
+/// What the store had for a lane.
+pub(super) struct Read {
+    pub ordered: Vec<OpenRun>,
+    pub due: Vec<OpenRun>,
+    pub next_due: Option<Timestamp>,
+}
+
+fn follow(decision: Decision, run: &OpenRun, deleted: bool, next_probe_at: Option<Timestamp>, now: Timestamp) -> After {
+    match decision {
+        Decision::Succeeded => After::Ended(DeliveryState::Succeeded, None),
+        Decision::Exhausted => After::Ended(DeliveryState::Exhausted, None),
+        Decision::RetryAt(_) if deleted => After::Ended(DeliveryState::Cancelled, Some(EndReason::Deleted)),
+        // While a lane holds, its probes set the pace; what the row says then matters only after a restart.
+        Decision::RetryAt(at) => {
+            After::Retry { at: next_probe_at.map_or(at, |probe| at.min(probe)), failed_since: run.failed_since.unwrap_or(now) }
+        }
+    }
+}
+
+fn retried(mut run: OpenRun, attempts: u32, after: After) -> Option<OpenRun> {
+    let After::Retry { at, failed_since } = after else { return None };
+    run.attempts = attempts;
+    run.next_attempt_at = Some(at);
+    run.failed_since = Some(failed_since);
+    Some(run)
+}

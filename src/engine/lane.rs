@@ -1,0 +1,543 @@
+//! A lane: the queue of one endpoint in memory. Pure state: it is told what happened and answers what may be done.
+//!
+//! What it knows of is in one of four places: `fresh` (in order, as fast as the pace allows), `waiting` (for a time),
+//! under way, or unsettled (attempted, and the store has not said yet that it wrote it down). `known` names the place
+//! of each, so that a run read from the store again is never sent twice.
+//!
+//! What did not fit, or is due much later, waits in the store and comes back by a refill: fresh runs after `cursor`, due
+//! ones by their time; or, after the lane was released or its endpoint enabled, all of them in order (`walk`). A refill
+//! races with outcomes that are being written: runs that ended meanwhile are noted and not taken again.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use super::pace::Pace;
+use super::plan::Plan;
+use crate::domain::delivery::{EndReason, OpenRun, RunKey};
+use crate::domain::endpoint::{EndpointStatus, Ordering};
+use crate::domain::time::Timestamp;
+use crate::limits;
+use crate::store::{Expired, OpenQuery};
+
+/// A run's key within its lane.
+pub(super) type Key = (i64, u32);
+
+pub(super) fn key_of(key: RunKey) -> Key {
+    (key.sequence, key.run)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Queued,
+    UnderWay,
+    Unsettled,
+}
+
+/// Bounds of a lane's window.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Window {
+    pub runs: usize,
+    pub bytes: usize,
+}
+
+/// What the store is to be asked for a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refill {
+    /// Runs to take in order.
+    pub ordered: OpenQuery,
+    /// Runs to take because they are due.
+    pub due: Option<OpenQuery>,
+    pub limit: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    place: Place,
+    /// Memory it is charged for.
+    weight: usize,
+}
+
+#[derive(Debug, Default)]
+struct Refilling {
+    /// The window was given up meanwhile, so that what was read is of no use.
+    stale: bool,
+    ended: HashSet<Key>,
+    /// Runs were offered meanwhile and turned away, so that what was read may not be all there is.
+    turned_away: bool,
+}
+
+pub(super) struct Lane {
+    pub plan: Option<Arc<Plan>>,
+    pub pace: Pace,
+    /// It stands in one of the board's queues.
+    pub queued: bool,
+    /// When the board looks at it again, if that is arranged.
+    pub wakes_at: Option<Timestamp>,
+    /// Its endpoint is being read.
+    pub loading: bool,
+    /// When this node began to keep it.
+    pub since: Timestamp,
+    /// When it last had something to do.
+    pub used_at: Timestamp,
+    fresh: VecDeque<OpenRun>,
+    waiting: BTreeMap<(Timestamp, Key), OpenRun>,
+    known: HashMap<Key, Known>,
+    retries: HashMap<Key, OpenRun>,
+    bytes: usize,
+    cursor: i64,
+    /// The store has runs after `cursor`, or may have.
+    stored: bool,
+    /// The store has more that is due than was taken.
+    due_stored: bool,
+    next_stored_due: Option<Timestamp>,
+    walk: Option<Key>,
+    /// Strict: what the next refill brings is due, whatever its times say.
+    all_due: bool,
+    refilling: Option<Refilling>,
+    under_way: u32,
+    /// Strict: the first run that is under way or not yet settled.
+    head: Option<Key>,
+    beside: Option<Key>,
+}
+
+impl Lane {
+    pub fn new(now: Timestamp) -> Self {
+        Self {
+            plan: None,
+            pace: Pace::new(),
+            queued: false,
+            wakes_at: None,
+            loading: false,
+            since: now,
+            used_at: now,
+            fresh: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            known: HashMap::new(),
+            retries: HashMap::new(),
+            bytes: 0,
+            cursor: 0,
+            stored: true,
+            due_stored: false,
+            next_stored_due: None,
+            walk: None,
+            all_due: false,
+            refilling: None,
+            under_way: 0,
+            head: None,
+            beside: None,
+        }
+    }
+
+    fn is_strict(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| plan.endpoint.settings.ordering == Ordering::Strict)
+    }
+
+    /// Whether attempts may be made at all.
+    pub fn sends(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| plan.endpoint.sends())
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Nothing in memory, and nothing asked for.
+    pub fn is_idle(&self) -> bool {
+        self.known.is_empty() && self.refilling.is_none() && !self.loading
+    }
+
+    // --- What comes in -------------------------------------------------------------------------------------------
+
+    /// A run that was just accepted. It is taken if there is room and nothing older waits in the store.
+    pub fn offer(&mut self, run: OpenRun, window: Window, now: Timestamp) {
+        self.used_at = now;
+        let key = key_of(run.key);
+        let in_turn = !self.stored && self.walk.is_none() && !self.is_strict();
+        let fits = self.has_room(&run, window, now);
+        if run.key.run > 1 && !self.is_strict() && fits && self.sends() {
+            self.enqueue_waiting(run, now);
+        } else if run.key.run > 1 {
+            self.next_stored_due = Some(now);
+        } else if in_turn && fits && self.sends() {
+            self.cursor = self.cursor.max(key.0);
+            self.enter(&run);
+            self.fresh.push_back(run);
+        } else {
+            self.stored = true;
+            if let Some(refilling) = &mut self.refilling {
+                refilling.turned_away = true;
+            }
+        }
+    }
+
+    fn has_room(&self, run: &OpenRun, window: Window, now: Timestamp) -> bool {
+        self.known.len() < self.most(window, now) && self.bytes + weight(run) <= window.bytes
+    }
+
+    fn most(&self, window: Window, now: Timestamp) -> usize {
+        if self.pace.is_proven(now) { window.runs } else { window.runs.min(limits::UNPROVEN_WINDOW) }
+    }
+
+    fn enter(&mut self, run: &OpenRun) {
+        let weight = weight(run);
+        if self.known.insert(key_of(run.key), Known { place: Place::Queued, weight }).is_none() {
+            self.bytes += weight;
+        }
+    }
+
+    fn leave(&mut self, key: Key) {
+        if let Some(known) = self.known.remove(&key) {
+            self.bytes = self.bytes.saturating_sub(known.weight);
+        }
+    }
+
+    fn put(&mut self, key: Key, place: Place) {
+        self.known.entry(key).or_insert(Known { place, weight: 0 }).place = place;
+    }
+
+    fn enqueue_waiting(&mut self, run: OpenRun, now: Timestamp) {
+        self.enter(&run);
+        self.waiting.insert((run.next_attempt_at.unwrap_or(now), key_of(run.key)), run);
+    }
+
+    /// The sweep saw open runs: if the lane has nothing in hand, it looks for them.
+    pub fn seen_in_store(&mut self) {
+        if self.known.is_empty() {
+            self.stored = true;
+            self.cursor = 0;
+        }
+    }
+
+    // --- Refill --------------------------------------------------------------------------------------------------
+
+    /// What to ask the store for now, if anything; it is then under way.
+    pub fn start_refill(&mut self, window: Window, now: Timestamp) -> Option<Refill> {
+        let due = self.due_stored || self.next_stored_due.is_some_and(|at| at <= now);
+        let ordered = self.stored || self.walk.is_some();
+        let hungry = self.known.len() <= self.most(window, now) / 2 && self.bytes <= window.bytes / 2;
+        let satisfied = self.pace.holds() && !self.known.is_empty();
+        if !(due || ordered) || !hungry || satisfied || !self.sends() || self.refilling.is_some() {
+            return None;
+        }
+        self.refilling = Some(Refilling::default());
+        self.next_stored_due = self.next_stored_due.filter(|at| *at > now);
+        let most = if self.pace.is_proven(now) { limits::REFILL_ROWS } else { limits::UNPROVEN_WINDOW };
+        let limit = if self.pace.holds() { limits::HOLDING_WINDOW } else { most };
+        if self.is_strict() {
+            let stepped_aside = self.stepped_aside(now);
+            // What is in hand stands in front of what is new, so that much more has to be read.
+            let limit = limit + self.known.len();
+            return Some(Refill {
+                ordered: OpenQuery::Strict { stepped_aside },
+                due: Some(OpenQuery::Beside { stepped_aside, now }),
+                limit,
+            });
+        }
+        Some(match self.walk {
+            Some(after) => Refill { ordered: OpenQuery::All { after, up_to: i64::MAX }, due: None, limit },
+            None => Refill { ordered: OpenQuery::Fresh { after: self.cursor }, due: Some(OpenQuery::Due { now }), limit },
+        })
+    }
+
+    /// First runs that have been failing since before this time no longer hold a strict lane.
+    fn stepped_aside(&self, now: Timestamp) -> Timestamp {
+        let hold = self.plan.as_ref().map(|plan| plan.strict_hold).unwrap_or_default();
+        Timestamp::from_millis(now.as_millis() - i64::try_from(hold.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// What the store had.
+    pub fn refilled(
+        &mut self,
+        refill: Refill,
+        ordered: Vec<OpenRun>,
+        due: Vec<OpenRun>,
+        next_due: Option<Timestamp>,
+        window: Window,
+        now: Timestamp,
+    ) {
+        let Some(Refilling { stale, ended, turned_away }) = self.refilling.take() else { return };
+        if stale || !self.sends() {
+            self.stored = true;
+            return;
+        }
+        let all_due = std::mem::take(&mut self.all_due);
+        self.next_stored_due = [self.next_stored_due, next_due].into_iter().flatten().min();
+        self.due_stored = due.len() == refill.limit;
+        let full = ordered.len() == refill.limit;
+        for run in due {
+            if self.is_new(&run, &ended) {
+                if self.has_room(&run, window, now) {
+                    self.enqueue_waiting(run, now);
+                } else {
+                    self.due_stored = true;
+                }
+            }
+        }
+        let mut fits = true;
+        for mut run in ordered {
+            let key = key_of(run.key);
+            run.next_attempt_at = run.next_attempt_at.filter(|_| !all_due);
+            if self.is_new(&run, &ended) {
+                // One is always taken, so that a single large event cannot stop its lane.
+                fits = self.has_room(&run, window, now) || self.known.is_empty();
+                if !fits {
+                    break;
+                }
+                self.enter(&run);
+                self.fresh.push_back(run);
+            }
+            match &mut self.walk {
+                Some(walk) => *walk = key,
+                None => self.cursor = self.cursor.max(key.0),
+            }
+        }
+        let more = full || !fits;
+        if !more && let Some((sequence, _)) = self.walk.take() {
+            self.cursor = self.cursor.max(sequence);
+        }
+        self.stored = more || turned_away;
+    }
+
+    /// The store could not be asked.
+    pub fn refill_failed(&mut self) {
+        self.refilling = None;
+        self.due_stored = true;
+    }
+
+    fn is_new(&self, run: &OpenRun, ended: &HashSet<Key>) -> bool {
+        let key = key_of(run.key);
+        !self.known.contains_key(&key) && !ended.contains(&key)
+    }
+
+    // --- What may go out -----------------------------------------------------------------------------------------
+
+    /// Whether a run may go out now.
+    pub fn can_send(&self, now: Timestamp) -> bool {
+        self.pick(now).is_some()
+    }
+
+    /// Which run goes next, by where it stands.
+    fn pick(&self, now: Timestamp) -> Option<Pick> {
+        let plan = self.plan.as_ref().filter(|plan| plan.endpoint.sends())?;
+        if self.pace.rate_free_at(plan.endpoint.settings.rate_limit_per_second, now).is_some() {
+            return None;
+        }
+        if let Some(probe_at) = self.pace.next_probe_at() {
+            return if probe_at <= now && self.under_way == 0 && self.head.is_none() && self.beside.is_none() {
+                self.oldest()
+            } else {
+                None
+            };
+        }
+        if self.is_strict() {
+            let head_is_due = self.fresh.front().is_some_and(|run| run.next_attempt_at.is_none_or(|at| at <= now));
+            return if self.head.is_none() && head_is_due {
+                Some(Pick::Fresh)
+            } else if self.beside.is_none() {
+                self.first_waiting_in_order(now)
+            } else {
+                None
+            };
+        }
+        if self.under_way >= self.pace.cap(plan.cap) {
+            return None;
+        }
+        match self.waiting.first_key_value() {
+            Some((at, _)) if at.0 <= now => Some(Pick::Waiting(*at)),
+            _ => (!self.fresh.is_empty()).then_some(Pick::Fresh),
+        }
+    }
+
+    fn oldest(&self) -> Option<Pick> {
+        let waiting = self.waiting.keys().min_by_key(|(_, key)| *key).copied();
+        let fresh = self.fresh.front().map(|run| key_of(run.key));
+        match (fresh, waiting) {
+            (Some(fresh), Some(waiting)) if waiting.1 < fresh => Some(Pick::Waiting(waiting)),
+            (Some(_), _) => Some(Pick::Fresh),
+            (None, waiting) => waiting.map(Pick::Waiting),
+        }
+    }
+
+    fn first_waiting_in_order(&self, now: Timestamp) -> Option<Pick> {
+        let due = self.waiting.keys().take_while(|(at, _)| *at <= now);
+        due.min_by_key(|(_, key)| *key).copied().map(Pick::Waiting)
+    }
+
+    /// Takes the run that goes next.
+    pub fn take(&mut self, now: Timestamp) -> Option<OpenRun> {
+        let pick = self.pick(now)?;
+        let run = match pick {
+            Pick::Fresh => self.fresh.pop_front(),
+            Pick::Waiting(at) => self.waiting.remove(&at),
+        }?;
+        let key = key_of(run.key);
+        self.put(key, Place::UnderWay);
+        self.under_way += 1;
+        self.used_at = now;
+        if self.is_strict() {
+            let slot = if matches!(pick, Pick::Fresh) { &mut self.head } else { &mut self.beside };
+            *slot = Some(key);
+        }
+        let rate = self.plan.as_ref().and_then(|plan| plan.endpoint.settings.rate_limit_per_second);
+        self.pace.spend(rate, now);
+        Some(run)
+    }
+
+    /// An attempt came back. `retry` is the run if it is to be tried again.
+    pub fn returned(&mut self, key: Key, retry: Option<OpenRun>) {
+        self.under_way = self.under_way.saturating_sub(1);
+        self.put(key, Place::Unsettled);
+        if let Some(run) = retry {
+            self.retries.insert(key, run);
+        }
+    }
+
+    /// The store has written an outcome down.
+    pub fn settled(&mut self, key: Key, now: Timestamp) {
+        self.head = self.head.filter(|head| *head != key);
+        self.beside = self.beside.filter(|beside| *beside != key);
+        if let Some(refilling) = &mut self.refilling {
+            refilling.ended.insert(key);
+        }
+        let Some(run) = self.retries.remove(&key) else {
+            self.leave(key);
+            return;
+        };
+        let at = run.next_attempt_at.unwrap_or(now);
+        let is_head = self.is_strict() && key.1 == 1 && run.failed_since.is_some_and(|since| since > self.stepped_aside(now));
+        if !self.sends() || (at.since(now) > limits::RETRY_IN_MEMORY && !is_head) {
+            self.leave(key);
+            self.next_stored_due = Some(self.next_stored_due.map_or(at, |next| next.min(at)));
+        } else if is_head {
+            self.put(key, Place::Queued);
+            self.fresh.push_front(run);
+        } else {
+            self.put(key, Place::Queued);
+            self.waiting.insert((at, key), run);
+        }
+    }
+
+    /// A strict lane's failing head no longer holds the others.
+    pub fn step_aside(&mut self, now: Timestamp) {
+        let line = self.stepped_aside(now);
+        if self.is_strict() && self.fresh.front().is_some_and(|run| run.failed_since.is_some_and(|since| since <= line)) {
+            let run = self.fresh.pop_front().expect("there is one");
+            self.waiting.insert((run.next_attempt_at.unwrap_or(now), key_of(run.key)), run);
+        }
+    }
+
+    // --- Turns -----------------------------------------------------------------------------------------------------
+
+    /// It begins to hold: what is not needed for probes goes back to the store.
+    pub fn hold(&mut self) {
+        self.shrink(limits::HOLDING_WINDOW);
+    }
+
+    /// Everything that waits is due, in order: after a release, and when an endpoint is enabled.
+    pub fn release(&mut self) {
+        if self.is_strict() {
+            self.park();
+            self.all_due = true;
+            return;
+        }
+        let mut all: Vec<OpenRun> = self.fresh.drain(..).chain(std::mem::take(&mut self.waiting).into_values()).collect();
+        all.sort_by_key(|run| key_of(run.key));
+        self.fresh = all.into();
+        self.walk = Some((0, 0));
+    }
+
+    /// Gives the window back to the store: nothing goes out for now, or in another order.
+    pub fn park(&mut self) {
+        self.shrink(0);
+        (self.cursor, self.stored, self.walk) = (0, true, None);
+        if let Some(refilling) = &mut self.refilling {
+            refilling.stale = true;
+        }
+    }
+
+    fn shrink(&mut self, keep: usize) {
+        let mut all: Vec<OpenRun> = self.fresh.drain(..).chain(std::mem::take(&mut self.waiting).into_values()).collect();
+        all.sort_by_key(|run| key_of(run.key));
+        for run in all.split_off(keep.min(all.len())) {
+            self.leave(key_of(run.key));
+            self.stored = true;
+        }
+        for run in all {
+            let at = run.next_attempt_at.unwrap_or(Timestamp::from_millis(0));
+            self.waiting.insert((at, key_of(run.key)), run);
+        }
+        if self.stored {
+            self.cursor = 0;
+        }
+    }
+
+    /// When to look again, if nothing happens before.
+    pub fn next_wake(&self, now: Timestamp) -> Option<Timestamp> {
+        if !self.sends() {
+            return None;
+        }
+        let plan = self.plan.as_ref()?;
+        let has_work = !self.fresh.is_empty() || !self.waiting.is_empty();
+        let rate = self.pace.rate_free_at(plan.endpoint.settings.rate_limit_per_second, now).filter(|_| has_work);
+        let probe = self.pace.next_probe_at();
+        let waiting = self.waiting.first_key_value().map(|((at, _), _)| *at).filter(|_| probe.is_none());
+        let head = self.fresh.front().and_then(|run| run.next_attempt_at).filter(|_| self.is_strict() && probe.is_none());
+        let aside =
+            self.fresh.front().and_then(|run| run.failed_since).filter(|_| self.is_strict()).map(|since| since.plus(plan.strict_hold));
+        [rate, probe, waiting, head, aside, self.next_stored_due].into_iter().flatten().filter(|at| *at > now).min()
+    }
+
+    // --- Ends without an attempt -----------------------------------------------------------------------------------
+
+    /// Why a run whose deadline has passed ends now without an attempt; none if it still gets one.
+    pub fn reason_to_expire(&self, run: &Expired, now: Timestamp) -> Option<EndReason> {
+        let plan = self.plan.as_ref()?;
+        if run.deadline > now || self.is_in_hand(key_of(run.key)) {
+            return None;
+        }
+        if plan.endpoint.status == EndpointStatus::Disabled {
+            Some(EndReason::Disabled)
+        } else if !plan.endpoint.sends() {
+            Some(EndReason::Paused)
+        } else if self.pace.holds() {
+            Some(EndReason::Held)
+        } else if self.since <= run.deadline && run.next_attempt_at != Some(run.deadline) {
+            // The lane has been at work since before the deadline, and did not get to it.
+            Some(EndReason::Blocked)
+        } else {
+            None
+        }
+    }
+
+    /// Whether an attempt of it is under way, or has come back and is being written down.
+    pub fn is_in_hand(&self, key: Key) -> bool {
+        self.known.get(&key).is_some_and(|known| known.place != Place::Queued)
+    }
+
+    /// These runs end without an attempt: they leave the window, and count as unsettled until the store has said so.
+    pub fn withdraw(&mut self, keys: &HashSet<Key>) {
+        let (fresh, waiting) = (std::mem::take(&mut self.fresh), std::mem::take(&mut self.waiting));
+        for run in fresh {
+            if !keys.contains(&key_of(run.key)) {
+                self.fresh.push_back(run);
+            }
+        }
+        for (at, run) in waiting {
+            if !keys.contains(&at.1) {
+                self.waiting.insert(at, run);
+            }
+        }
+        keys.iter().for_each(|key| self.put(*key, Place::Unsettled));
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Pick {
+    Fresh,
+    Waiting((Timestamp, Key)),
+}
+
+/// Memory that a run in the window is charged for.
+pub(super) fn weight(run: &OpenRun) -> usize {
+    run.event.weight() + limits::DELIVERY_OVERHEAD
+}

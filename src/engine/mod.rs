@@ -1,0 +1,411 @@
+//! What runs by itself: it sends what was accepted and sees every run to its end.
+//!
+//! # Who takes part
+//! The [board](board) holds a [lane](lane) for each endpoint that has something to deliver: what is in memory of its
+//! queue, its [pace](pace) (slow start, rate limit, holding), and what must be asked of the store. Board and lanes are
+//! pure state under one lock; they are told what happened and answer what to do. This module is the shell: it makes the
+//! attempts, writes the outcomes through the group commit, runs the chores (reading endpoints and runs), and wakes the
+//! board when time has come.
+//!
+//! # The way of one delivery
+//! A commit hands the runs it opened to [`Handoff::opened`]. If the lane has room and nothing older waits in the store,
+//! the run is sent with what it carries; nothing is read back. The task that made an attempt asks the board for the
+//! next one itself, so that a busy lane costs no task switch between two attempts. All attempts, whatever made their
+//! run, pass through [`retry::decide`](crate::domain::retry::decide). An outcome is written down, and only then is its
+//! run forgotten.
+//!
+//! # What is guaranteed, and what for that is not needed
+//! Every hint may be lost: the hand-off may drop runs, and a wake-up says nothing but "look". A sweep over the
+//! endpoints that have open runs finds whatever was lost, and what was open when the process started. Memory is bounded
+//! in runs and bytes, per lane and per node; what does not fit waits in the store. When the store takes no outcomes,
+//! sending pauses at a bound, the writing is tried again, and no request is repeated for it. A crash between an attempt
+//! and its outcome's commit repeats that attempt after the start: at least once, with the same `webhook-id`.
+//!
+//! One node keeps all lanes; nothing here is shared between processes.
+
+mod board;
+mod lane;
+mod pace;
+mod plan;
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+pub use board::Bounds;
+use board::{Board, Chore, Finished, Job, Read};
+use parking_lot::Mutex;
+use plan::Plan;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use crate::clock::Surroundings;
+use crate::domain::attempt::OutcomeKind;
+use crate::domain::endpoint::EndpointStatus;
+use crate::domain::id::EndpointId;
+use crate::domain::retry::{Decision, Policy};
+use crate::domain::time::Timestamp;
+use crate::limits;
+use crate::meters::Meters;
+use crate::store::group_commit::{GroupCommit, Handoff};
+use crate::store::{After, EndpointChange, OpenRun, Settle, Store, StoreError, Written};
+use crate::transport::Transport;
+use crate::wire::Turn;
+
+/// What the engine is made of.
+pub struct Parts {
+    /// Where runs are.
+    pub store: Arc<dyn Store>,
+    /// What sends.
+    pub transport: Arc<Transport>,
+    /// Time and chance.
+    pub surroundings: Surroundings,
+    /// What counts.
+    pub meters: Arc<Meters>,
+    /// How runs are retried.
+    pub policy: Policy,
+    /// Bounds of the node.
+    pub bounds: Bounds,
+    /// Default of an endpoint's own `strict_hold`.
+    pub strict_hold: Duration,
+}
+
+/// The engine of one node.
+pub struct Engine {
+    store: Arc<dyn Store>,
+    transport: Arc<Transport>,
+    surroundings: Surroundings,
+    meters: Arc<Meters>,
+    ceiling: u32,
+    strict_hold: Duration,
+    committer: OnceLock<GroupCommit>,
+    board: Mutex<Board>,
+    /// When the timer rings next, in milliseconds.
+    armed: AtomicI64,
+    timer: Notify,
+    chores: Notify,
+    quiet: Notify,
+    myself: OnceLock<std::sync::Weak<Self>>,
+}
+
+impl Engine {
+    /// An engine that is not running yet.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let engine = Arc::new(Self {
+            ceiling: parts.bounds.max_in_flight_per_endpoint,
+            board: Mutex::new(Board::new(parts.bounds, parts.policy)),
+            store: parts.store,
+            transport: parts.transport,
+            surroundings: parts.surroundings,
+            meters: parts.meters,
+            strict_hold: parts.strict_hold,
+            committer: OnceLock::new(),
+            armed: AtomicI64::new(i64::MAX),
+            timer: Notify::new(),
+            chores: Notify::new(),
+            quiet: Notify::new(),
+            myself: OnceLock::new(),
+        });
+        engine.myself.set(Arc::downgrade(&engine)).expect("it is set once");
+        engine
+    }
+
+    /// Starts its loops. They end when the returned set is dropped.
+    pub fn start(self: &Arc<Self>, committer: GroupCommit) -> JoinSet<()> {
+        self.committer.set(committer).ok().expect("an engine is started once");
+        let mut loops = JoinSet::new();
+        loops.spawn(Arc::clone(self).run_timer());
+        loops.spawn(Arc::clone(self).run_sweeps());
+        loops.spawn(Arc::clone(self).fold_meters());
+        for _ in 0..limits::CHORES_MAX {
+            loops.spawn(Arc::clone(self).run_chores());
+        }
+        loops
+    }
+
+    /// Begins no more attempts, and waits until those under way are done and written down, but not longer than `limit`.
+    pub async fn drain(&self, limit: Duration) {
+        self.board.lock().stop();
+        let quiet = async {
+            loop {
+                let changed = self.quiet.notified();
+                let (in_flight, unsettled) = {
+                    let board = self.board.lock();
+                    (board.in_flight(), board.unsettled())
+                };
+                if in_flight == 0 && unsettled == 0 {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        if tokio::time::timeout(limit, quiet).await.is_err() {
+            let board = self.board.lock();
+            tracing::warn!(
+                in_flight = board.in_flight(),
+                unsettled = board.unsettled(),
+                "drain_timeout passed; these attempts are repeated after the next start"
+            );
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.surroundings.clock.now()
+    }
+
+    /// Works on the board, then sets off what that made possible.
+    fn act<T>(&self, work: impl FnOnce(&mut Board, Timestamp) -> T) -> T {
+        let now = self.now();
+        let mut jobs = Vec::new();
+        let (done, chores, wake, idle) = {
+            let mut board = self.board.lock();
+            let done = work(&mut board, now);
+            while let Some(job) = board.next(now) {
+                jobs.push(job);
+            }
+            (done, board.chores(), board.next_wake(), board.in_flight() == 0 && board.unsettled() == 0)
+        };
+        if idle {
+            self.quiet.notify_waiters();
+        }
+        if wake.is_some_and(|at| at.as_millis() < self.armed.load(Ordering::SeqCst)) {
+            self.timer.notify_one();
+        }
+        (0..chores.min(limits::CHORES_MAX)).for_each(|_| self.chores.notify_one());
+        for job in jobs {
+            self.spawn(job);
+        }
+        done
+    }
+
+    fn spawn(&self, job: Job) {
+        if let Some(engine) = self.myself.get().and_then(std::sync::Weak::upgrade) {
+            tokio::spawn(engine.attempts(job));
+        }
+    }
+
+    // --- Attempts ------------------------------------------------------------------------------------------------
+
+    /// Makes an attempt, and then whichever is next, until there is none.
+    async fn attempts(self: Arc<Self>, first: Job) {
+        let mut next = Some(first);
+        while let Some(job) = next {
+            next = self.attempt(job).await;
+        }
+    }
+
+    async fn attempt(&self, job: Job) -> Option<Job> {
+        let started_at = self.now();
+        let mut iv = [0; 16];
+        self.surroundings.entropy.fill(&mut iv);
+        let message = job.plan.writer.event(&job.run.event, Turn { number: job.run.attempts + 1, at: started_at }, iv);
+        self.meters.in_flight.increment(1);
+        let outcome = self.transport.send(&job.plan.target, message).await;
+        self.meters.in_flight.decrement(1);
+        self.meters.attempts(outcome.kind).increment(1);
+        if outcome.kind == OutcomeKind::Succeeded {
+            self.meters.delivery_seconds.record(self.now().since(job.run.event.created_at).as_secs_f64());
+        } else {
+            tracing::debug!(
+                endpoint.id = %job.run.key.endpoint, event.id = %job.run.event.id, delivery.id = %job.run.key.delivery(), attempt = job.run.attempts + 1,
+                outcome = outcome.kind.as_str(), status = outcome.status, duration_ms = outcome.phases.total / 1000, "an attempt failed"
+            );
+        }
+        let jitter = self.surroundings.entropy.jitter();
+        let key = job.run.key;
+        let Finished { settle, decision, next } = self.act(|board, now| board.finished(job, started_at, outcome, now, jitter));
+        if decision == Decision::Exhausted {
+            tracing::info!(delivery.id = %key.delivery(), attempts = settle.attempts, "a delivery is exhausted: its deadline has passed");
+        }
+        self.settle(settle);
+        next
+    }
+
+    fn settle(&self, settle: Settle) {
+        self.committer.get().expect("it is set at the start").settle(settle);
+    }
+
+    // --- Loops ---------------------------------------------------------------------------------------------------
+
+    async fn run_timer(self: Arc<Self>) {
+        loop {
+            let changed = self.timer.notified();
+            let wake = self.board.lock().next_wake();
+            self.armed.store(wake.map_or(i64::MAX, Timestamp::as_millis), Ordering::SeqCst);
+            match wake {
+                None => changed.await,
+                Some(at) => tokio::select! {
+                    () = changed => {}
+                    () = self.surroundings.clock.sleep_until(at) => self.act(Board::tick),
+                },
+            }
+        }
+    }
+
+    /// Looks for open runs, whatever the hints said: at the start, and then again and again.
+    async fn run_sweeps(self: Arc<Self>) {
+        loop {
+            if let Err(error) = self.sweep().await {
+                tracing::warn!(%error, "the store could not say which endpoints have open deliveries; it will be asked again");
+            }
+            let next = self.now().plus(limits::SWEEP_EVERY);
+            self.surroundings.clock.sleep_until(next).await;
+        }
+    }
+
+    /// One sweep over all endpoints that have open runs.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn sweep(&self) -> Result<(), StoreError> {
+        let open = self.store.open_count().await?;
+        self.meters.backlog.set(open as f64);
+        let mut after = None;
+        loop {
+            let page = self.store.backlogs(after, limits::SWEEP_ROWS).await?;
+            self.act(|board, now| board.swept(&page, now));
+            match page.last() {
+                Some(last) if page.len() == limits::SWEEP_ROWS => after = Some(last.endpoint),
+                _ => break,
+            }
+        }
+        self.act(Board::tidy);
+        Ok(())
+    }
+
+    async fn fold_meters(self: Arc<Self>) {
+        loop {
+            self.surroundings.clock.sleep_until(self.now().plus(Duration::from_secs(5))).await;
+            self.meters.fold();
+        }
+    }
+
+    async fn run_chores(self: Arc<Self>) {
+        loop {
+            let more = self.chores.notified();
+            let chore = self.board.lock().next_chore();
+            match chore {
+                Some(chore) => self.run_chore(chore).await,
+                None => more.await,
+            }
+        }
+    }
+
+    async fn run_chore(&self, chore: Chore) {
+        match chore {
+            Chore::Load(endpoint) => self.load(endpoint).await,
+            Chore::Refill(endpoint, refill) => {
+                let read =
+                    self.read(endpoint, refill).await.inspect_err(|error| tracing::warn!(%error, "open deliveries could not be read"));
+                self.pause_after(&read).await;
+                self.act(|board, now| board.refilled(endpoint, refill, read.ok(), now));
+            }
+            Chore::Expire(endpoint) => {
+                let expired = self.expired(endpoint).await;
+                self.pause_after(&expired).await;
+                let settles = self.act(|board, now| board.expire(endpoint, &expired.unwrap_or_default(), now));
+                settles.into_iter().for_each(|settle| self.settle(settle));
+            }
+            Chore::Disable(endpoint) => self.disable(endpoint).await,
+        }
+    }
+
+    /// A store that does not answer is not asked again at once.
+    async fn pause_after<T>(&self, asked: &Result<T, StoreError>) {
+        if asked.is_err() {
+            self.surroundings.clock.sleep_until(self.now().plus(limits::STORE_RETRY)).await;
+        }
+    }
+
+    async fn load(&self, endpoint: EndpointId) {
+        let loaded = self.store.endpoint(endpoint).await;
+        self.pause_after(&loaded).await;
+        let plan = match loaded {
+            Ok(Some(found)) => Plan::new(found, self.ceiling, self.strict_hold)
+                .inspect_err(|error| tracing::error!(endpoint.id = %endpoint, %error, "the endpoint cannot be sent to"))
+                .ok(),
+            Ok(None) => None,
+            Err(error) => {
+                tracing::warn!(endpoint.id = %endpoint, %error, "the endpoint could not be read; the next sweep tries again");
+                None
+            }
+        };
+        self.act(|board, now| board.loaded(endpoint, plan.map(Arc::new), now));
+    }
+
+    async fn read(&self, endpoint: EndpointId, refill: lane::Refill) -> Result<Read, StoreError> {
+        let due = match refill.due {
+            Some(query) => self.store.open_runs(endpoint, query, refill.limit).await?,
+            None => Vec::new(),
+        };
+        let ordered = self.store.open_runs(endpoint, refill.ordered, refill.limit).await?;
+        let next_due = self.store.next_due(endpoint, self.now()).await?;
+        Ok(Read { ordered, due, next_due })
+    }
+
+    async fn expired(&self, endpoint: EndpointId) -> Result<Vec<crate::store::Expired>, StoreError> {
+        let deleted = self.store.endpoint(endpoint).await?.is_none_or(|endpoint| endpoint.deleted);
+        let line = if deleted { Timestamp::from_millis(i64::MAX) } else { self.now() };
+        self.store.expired(endpoint, line, limits::STEP_ROWS_MAX).await
+    }
+
+    /// The receiver has said that it is gone for good.
+    async fn disable(&self, endpoint: EndpointId) {
+        let change = EndpointChange::Status {
+            from: &[EndpointStatus::Connected, EndpointStatus::Paused],
+            to: EndpointStatus::Disabled,
+            reason: Some("it answered 410 Gone".to_owned()),
+        };
+        match self.store.change_endpoint(endpoint, change, self.now()).await {
+            Ok(Some(_)) => tracing::warn!(endpoint.id = %endpoint, "the endpoint is disabled: it answered 410 Gone"),
+            Ok(None) => {}
+            Err(error) => tracing::error!(endpoint.id = %endpoint, %error, "the endpoint answered 410 Gone and could not be disabled"),
+        }
+        self.changed(endpoint);
+    }
+
+    /// Offers outcomes again that the store could not take, after a while.
+    fn settle_again(&self, refused: Vec<Settle>) {
+        let Some(engine) = self.myself.get().and_then(std::sync::Weak::upgrade) else { return };
+        tokio::spawn(async move {
+            engine.surroundings.clock.sleep_until(engine.now().plus(limits::SETTLE_RETRY)).await;
+            refused.into_iter().for_each(|settle| engine.settle(settle));
+        });
+    }
+}
+
+impl Handoff for Engine {
+    fn opened(&self, runs: Vec<OpenRun>) {
+        self.meters.backlog.increment(runs.len() as f64);
+        self.act(|board, now| board.opened(runs, now));
+    }
+
+    fn changed(&self, endpoint: EndpointId) {
+        self.act(|board, _| board.changed(endpoint));
+    }
+
+    fn settled(&self, outcomes: Vec<(Settle, Result<Written, StoreError>)>) {
+        let (mut written, mut refused) = (Vec::with_capacity(outcomes.len()), Vec::new());
+        for (settle, answer) in outcomes {
+            match answer {
+                Ok(_) => written.push(settle),
+                Err(error) => {
+                    if refused.is_empty() {
+                        tracing::error!(delivery.id = %settle.key.delivery(), %error, "an outcome could not be written down; it is tried again");
+                    }
+                    refused.push(settle);
+                }
+            }
+        }
+        let ended = written.iter().filter(|settle| matches!(settle.after, After::Ended(..))).count();
+        self.meters.backlog.decrement(ended as f64);
+        self.act(|board, now| board.settled(&written, now));
+        if !refused.is_empty() {
+            self.settle_again(refused);
+        }
+    }
+
+    fn committed(&self, rows: usize) {
+        self.meters.commit_batch_size.record(rows as f64);
+    }
+}

@@ -1,0 +1,172 @@
+//! How fast a lane may go: its in-flight cap with slow start, its rate limit, and whether it holds.
+
+use std::time::Duration;
+
+use crate::domain::attempt::OutcomeKind;
+use crate::domain::retry::Policy;
+use crate::domain::time::Timestamp;
+use crate::limits;
+
+/// A lane's pace and health. It knows nothing of deliveries.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// Attempts that may be under way at once at the moment.
+    cap: u32,
+    failures: u32,
+    hold: Option<Hold>,
+    last_success: Option<Timestamp>,
+    /// When the rate limit lets the next request go, in microseconds since 1970.
+    free_at: i64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Hold {
+    probes: u32,
+    next_probe_at: Timestamp,
+}
+
+/// What an outcome did to the lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shift {
+    /// Nothing worth telling.
+    None,
+    /// It has begun to hold.
+    Holds,
+    /// Its first success after holding: what was held is due.
+    Released,
+}
+
+impl Pace {
+    pub fn new() -> Self {
+        Self { cap: 1, failures: 0, hold: None, last_success: None, free_at: i64::MIN }
+    }
+
+    /// Learns from an attempt that came back.
+    pub fn learn(&mut self, kind: OutcomeKind, ceiling: u32, policy: &Policy, now: Timestamp) -> Shift {
+        if kind == OutcomeKind::Succeeded {
+            self.failures = 0;
+            self.last_success = Some(now);
+            self.cap = self.cap.saturating_mul(2).clamp(1, ceiling.max(1));
+            return if self.hold.take().is_some() {
+                // What was held goes out at a ramp.
+                self.cap = 1;
+                Shift::Released
+            } else {
+                Shift::None
+            };
+        }
+        self.failures = self.failures.saturating_add(1);
+        if kind == OutcomeKind::TimedOut {
+            self.cap = 1;
+        }
+        if self.failures < limits::HOLD_AFTER {
+            return Shift::None;
+        }
+        let probes = self.hold.map_or(0, |hold| hold.probes) + 1;
+        let wait = policy.step(probes).min(limits::PROBE_MAX);
+        let begins = self.hold.replace(Hold { probes, next_probe_at: now.plus(wait) }).is_none();
+        self.cap = 1;
+        if begins { Shift::Holds } else { Shift::None }
+    }
+
+    pub fn holds(&self) -> bool {
+        self.hold.is_some()
+    }
+
+    /// When a lane that holds probes next.
+    pub fn next_probe_at(&self) -> Option<Timestamp> {
+        self.hold.map(|hold| hold.next_probe_at)
+    }
+
+    /// Whether it had a success lately, and does not hold.
+    pub fn is_proven(&self, now: Timestamp) -> bool {
+        !self.holds() && self.last_success.is_some_and(|at| now.since(at) < limits::PROVEN_FOR)
+    }
+
+    /// Attempts that may be under way at once.
+    pub fn cap(&self, ceiling: u32) -> u32 {
+        if self.holds() { 1 } else { self.cap.min(ceiling) }
+    }
+
+    /// When the next request may go, if not now. Requests are spread evenly; after a pause of the program's own (a tick
+    /// of the clock is a millisecond) up to a twentieth of a second's worth may go at once to catch up.
+    pub fn rate_free_at(&self, rate: Option<u32>, now: Timestamp) -> Option<Timestamp> {
+        rate?;
+        let free_at = Timestamp::from_millis(self.free_at.div_euclid(1000) + i64::from(self.free_at.rem_euclid(1000) > 0));
+        (free_at > now).then_some(free_at)
+    }
+
+    /// A request goes out.
+    pub fn spend(&mut self, rate: Option<u32>, now: Timestamp) {
+        let Some(rate) = rate else { return };
+        let interval = Duration::from_secs(1) / rate.max(1);
+        let slack = if rate >= 20 { Duration::from_millis(50) } else { Duration::ZERO };
+        let now = now.as_millis() * 1000;
+        self.free_at = self.free_at.max(now - slack.as_micros() as i64) + interval.as_micros() as i64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+    fn policy() -> Policy {
+        Policy { schedule: [5, 30, 120].map(Duration::from_secs).to_vec(), deadline: Duration::from_secs(86_400) }
+    }
+
+    #[test]
+    fn it_starts_slowly_and_falls_to_one_on_a_timeout() {
+        let mut pace = Pace::new();
+        let caps: Vec<u32> = (0..7)
+            .map(|_| {
+                pace.learn(OutcomeKind::Succeeded, 32, &policy(), START);
+                pace.cap(32)
+            })
+            .collect();
+        assert_eq!(caps, [2, 4, 8, 16, 32, 32, 32]);
+        pace.learn(OutcomeKind::Rejected, 32, &policy(), START);
+        assert_eq!(pace.cap(32), 32);
+        pace.learn(OutcomeKind::TimedOut, 32, &policy(), START);
+        assert_eq!(pace.cap(32), 1);
+    }
+
+    #[test]
+    fn ten_failures_in_a_row_hold_it_and_a_success_releases_it() {
+        let mut pace = Pace::new();
+        let mut now = START;
+        for _ in 1..limits::HOLD_AFTER {
+            assert_eq!(pace.learn(OutcomeKind::Unreachable, 32, &policy(), now), Shift::None);
+        }
+        assert_eq!(pace.learn(OutcomeKind::Unreachable, 32, &policy(), now), Shift::Holds);
+        for wait in [5, 30, 60, 60] {
+            assert_eq!(pace.next_probe_at(), Some(now.plus(Duration::from_secs(wait))));
+            now = pace.next_probe_at().unwrap();
+            assert_eq!(pace.learn(OutcomeKind::Unreachable, 32, &policy(), now), Shift::None);
+        }
+        assert_eq!(pace.learn(OutcomeKind::Succeeded, 32, &policy(), now), Shift::Released);
+        assert_eq!((pace.cap(32), pace.is_proven(now)), (1, true));
+    }
+
+    #[test]
+    fn a_rate_is_kept_in_every_second() {
+        for rate in [1, 7, 19, 20, 100, 3000] {
+            let (mut pace, mut now, mut sent) = (Pace::new(), START, Vec::new());
+            while now < START.plus(Duration::from_secs(3)) {
+                match pace.rate_free_at(Some(rate), now) {
+                    Some(at) => now = at,
+                    None => {
+                        pace.spend(Some(rate), now);
+                        sent.push(now);
+                    }
+                }
+            }
+            let most =
+                sent.iter().map(|from| sent.iter().filter(|at| *at >= from && at.since(*from) < Duration::from_secs(1)).count()).max();
+            let allowed = rate as usize + if rate >= 20 { rate as usize / 20 } else { 0 };
+            assert!(most.unwrap() <= allowed + 1, "{most:?} in a second at {rate}");
+            assert!(sent.len() >= 3 * rate as usize * 9 / 10, "{} in three seconds at {rate}", sent.len());
+        }
+    }
+}

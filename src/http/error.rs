@@ -1,0 +1,123 @@
+//! The single response error: `application/problem+json` (RFC 9457) with a stable `code`.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+use super::views;
+use crate::fields::Problem;
+use crate::ops::OpsError;
+use crate::store::StoreError;
+
+/// A problem, as it goes out.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct ProblemBody {
+    /// A URI for the kind of problem.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The status in words.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What happened and what to do.
+    detail: String,
+    /// A stable word for programs.
+    code: &'static str,
+    /// For invalid input: all problems at once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Problem>,
+    /// `connect_failed`: what was seen; `events_expired`: the ends of the feed.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    more: Map<String, Value>,
+}
+
+/// A request that was not done.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    errors: Vec<Problem>,
+    more: Value,
+}
+
+impl ApiError {
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), errors: Vec::new(), more: Value::Null }
+    }
+
+    fn invalid(problems: Vec<Problem>) -> Self {
+        let code = if let [one] = problems.as_slice() { one.code } else { "invalid" };
+        let told = |problem: &Problem| format!("{} {}", problem.field, problem.message).trim().to_owned();
+        let detail = match problems.as_slice() {
+            [one] => told(one),
+            many => format!("{} problems: {}", many.len(), many.iter().map(told).collect::<Vec<_>>().join("; ")),
+        };
+        let status = if code == "too_large" { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::UNPROCESSABLE_ENTITY };
+        Self { errors: problems, ..Self::new(status, code, detail) }
+    }
+}
+
+impl From<OpsError> for ApiError {
+    fn from(error: OpsError) -> Self {
+        let detail = error.to_string();
+        match error {
+            OpsError::NotFound(_) => Self::new(StatusCode::NOT_FOUND, "not_found", detail),
+            OpsError::Forbidden => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
+            OpsError::Unauthorized => {
+                let detail = "a valid token is needed, in Authorization: Bearer … or x-auth-token, from an address it is good for";
+                Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+            }
+            OpsError::Invalid(problems) => Self::invalid(problems),
+            OpsError::EventsExpired { oldest, latest } => {
+                let more = json!({"oldest_sequence": oldest, "latest_sequence": latest});
+                Self { more, ..Self::new(StatusCode::GONE, "events_expired", detail) }
+            }
+            OpsError::IllegalState(_) => Self::new(StatusCode::CONFLICT, "illegal_state", detail),
+            OpsError::EndpointLimit(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "endpoint_limit", detail),
+            OpsError::ConnectFailed(seen) => {
+                let more = json!({"seen": views::SeenView::of(&seen)});
+                Self { more, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "connect_failed", detail) }
+            }
+            OpsError::Store(StoreError::Full(_)) => {
+                tracing::error!(error = %detail, "the disk is full");
+                let detail = "the server's disk is full; nothing was taken. Try again later";
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", detail)
+            }
+            OpsError::Store(_) => {
+                tracing::error!(error = %detail, "the store could not answer");
+                let detail = "the store could not answer; the same request can be sent again";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+            }
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let Self { status, code, detail, errors, more } = self;
+        let more = if let Value::Object(more) = more { more } else { Map::new() };
+        let title = status.canonical_reason().unwrap_or("Error");
+        let body = ProblemBody { kind: format!("urn:ringback:problem:{code}"), title, status: status.as_u16(), detail, code, errors, more };
+        let mut response = (status, Json(body)).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+pub(super) async fn no_such_path() -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is no such path; see /openapi.json")
+}
+
+pub(super) async fn no_such_method() -> ApiError {
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not take this method; see /openapi.json")
+}

@@ -1,0 +1,69 @@
+//! Bodies, queries and ids in paths, as [`Fields`] with all their problems.
+
+use std::str::FromStr;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use http::StatusCode;
+use http::request::Parts;
+use serde_json::{Map, Value};
+
+use super::Api;
+use super::error::ApiError;
+use crate::fields::{Fields, Problem};
+use crate::ops::OpsError;
+
+/// A JSON object as the body. No body at all is an empty object, so that calls without input need none.
+pub(super) struct Body(pub Fields);
+
+/// The query's parameters. Each may stand there once.
+pub(super) struct Query(pub Fields);
+
+/// An id in the path. One of another kind names nothing: 404.
+pub(super) struct Id<T>(pub T);
+
+impl FromRequest<Api> for Body {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
+        let bytes = Bytes::from_request(request, api).await.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                let detail = format!("the body is larger than {} bytes; send less at once", crate::limits::BODY_MAX);
+                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+            }
+            _ => ApiError::new(StatusCode::BAD_REQUEST, "malformed", "the body could not be read to its end"),
+        })?;
+        if bytes.is_empty() {
+            return Ok(Self(Fields::default()));
+        }
+        match serde_json::from_slice(&bytes) {
+            Ok(Value::Object(object)) => Ok(Self(Fields::new(object))),
+            Ok(_) => Err(ApiError::new(StatusCode::BAD_REQUEST, "malformed", "the body must be a JSON object")),
+            Err(error) => Err(ApiError::new(StatusCode::BAD_REQUEST, "malformed", format!("the body is not JSON: {error}"))),
+        }
+    }
+}
+
+impl FromRequestParts<Api> for Query {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, ApiError> {
+        let mut object = Map::new();
+        for (name, value) in url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
+            if object.insert(name.to_string(), Value::from(value.into_owned())).is_some() {
+                return Err(OpsError::from(Problem::invalid(name, "must stand in the query only once")).into());
+            }
+        }
+        Ok(Self(Fields::new(object)))
+    }
+}
+
+impl<T: FromStr> FromRequestParts<Api> for Id<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        let nothing = || ApiError::from(OpsError::NotFound("id"));
+        let Path(text): Path<String> = Path::from_request_parts(parts, api).await.map_err(|_| nothing())?;
+        text.parse().map(Self).map_err(|_| nothing())
+    }
+}

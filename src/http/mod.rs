@@ -1,0 +1,82 @@
+//! The HTTP API (docs/api.md). Thin: it finds out who calls, reads the input, calls a verb of [`ops`](crate::ops), and
+//! writes the answer. The OpenAPI document is made from the same handlers.
+
+mod auth;
+mod bodies;
+mod error;
+mod input;
+mod routes;
+mod views;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use ipnet::IpNet;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::limits;
+use crate::meters::Meters;
+use crate::ops::Ops;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct Api {
+    /// The verbs.
+    pub ops: Arc<Ops>,
+    /// What `/metrics` shows.
+    pub meters: Arc<Meters>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Arc<[IpNet]>,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Ringback",
+        description = "Makes sure a vendor learns what became of every recharge. Operator calls need an operator's token; vendor calls \
+                       take a vendor's token, or an operator's with `vendor_id` and `mode`.",
+    ),
+    modifiers(&Security),
+    security(("bearer" = []), ("x-auth-token" = [])),
+    tags(
+        (name = "operator", description = "For the platform"),
+        (name = "vendor", description = "For vendors, and for the operator in their name"),
+        (name = "server", description = "Health, metrics and this document; no token"),
+    )
+)]
+struct Document;
+
+struct Security;
+
+impl utoipa::Modify for Security {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+        components.add_security_scheme("x-auth-token", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("x-auth-token"))));
+    }
+}
+
+fn build() -> (Router<Api>, utoipa::openapi::OpenApi) {
+    OpenApiRouter::with_openapi(Document::openapi()).merge(routes::all()).split_for_parts()
+}
+
+/// The OpenAPI document, as JSON.
+pub fn openapi() -> String {
+    let mut text = build().1.to_pretty_json().expect("the document serializes");
+    text.push('\n');
+    text
+}
+
+/// The API.
+pub fn router(api: Api) -> Router {
+    let (router, _) = build();
+    router
+        .fallback(error::no_such_path)
+        .method_not_allowed_fallback(error::no_such_method)
+        .layer(DefaultBodyLimit::max(limits::BODY_MAX))
+        .with_state(api)
+}

@@ -1,0 +1,39 @@
+//! The calls of the contract, a module for each part.
+
+mod deliveries;
+mod endpoints;
+mod ledger;
+mod server;
+mod vendors;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Api;
+
+/// All of them.
+pub(super) fn all() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(server::healthz))
+        .routes(routes!(server::readyz))
+        .routes(routes!(server::metrics))
+        .routes(routes!(server::openapi))
+        .routes(routes!(vendors::create, vendors::list))
+        .routes(routes!(vendors::read, vendors::change))
+        .routes(routes!(vendors::create_token, vendors::tokens))
+        .routes(routes!(vendors::revoke_token))
+        .routes(routes!(ledger::report))
+        .routes(routes!(ledger::publish, ledger::events))
+        .routes(routes!(ledger::event))
+        .routes(routes!(ledger::recharges))
+        .routes(routes!(ledger::recharge))
+        .routes(routes!(endpoints::create, endpoints::list))
+        .routes(routes!(endpoints::read, endpoints::change, endpoints::delete))
+        .routes(routes!(endpoints::connect))
+        .routes(routes!(endpoints::enable))
+        .routes(routes!(endpoints::disable))
+        .routes(routes!(endpoints::test))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::read))
+        .routes(routes!(deliveries::resend))
+}

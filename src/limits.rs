@@ -1,0 +1,153 @@
+//! Every bound of the program in one place, and the relations between them, asserted when it is compiled.
+//!
+//! What an operator may change is a setting (see `config`); the defaults of those settings stand here too,
+//! so that a reader finds each number once.
+
+use std::time::Duration;
+
+// --- HTTP API -----------------------------------------------------------------------------------------------------
+
+/// Largest request body the API reads, in bytes (CONTRACT: 413 above it).
+pub const BODY_MAX: usize = 1 << 20;
+/// Most reports in one `POST /v1/reports`.
+pub const REPORTS_MAX: usize = 1000;
+/// Page size of a list when none is asked for, and the largest that may be asked for.
+pub const PAGE_DEFAULT: usize = 50;
+/// Largest page of a list.
+pub const PAGE_MAX: usize = 200;
+/// Longest time range that a filter without an index of its own may scan.
+pub const RANGE_MAX: Duration = Duration::from_secs(31 * 24 * 3600);
+/// Rows that one list request may look at before it answers with what it has and a cursor.
+/// It keeps each read transaction far below the 100 ms that a checkpoint may have to wait for it.
+pub const SCAN_MAX: usize = 20_000;
+/// How long a token that was found valid is believed without asking the store again. A change made by another
+/// process is in effect within a second, so this stays well below that.
+pub const TOKEN_CACHE: Duration = Duration::from_millis(400);
+/// Tokens remembered at once; beyond it the cache starts anew.
+pub const TOKEN_CACHE_MAX: usize = 10_000;
+
+// --- Text fields, in characters unless said otherwise ----------------------------------------------------------------
+
+/// `reference_no`, `provider_ref`, `provider`, `operator`, `dedupe_key`.
+pub const REFERENCE_MAX: usize = 128;
+/// `connection_no`.
+pub const CONNECTION_NO_MAX: usize = 64;
+/// `name`, `description`, `email`.
+pub const NAME_MAX: usize = 200;
+/// `reason` of a report.
+pub const REASON_MAX: usize = 500;
+/// URL of an endpoint, in bytes.
+pub const URL_MAX: usize = 2048;
+/// Patterns in an endpoint's `event_types`, and the length of each and of an event's type.
+pub const EVENT_TYPES_MAX: usize = 50;
+/// Length of an event type, in characters.
+pub const EVENT_TYPE_MAX: usize = 100;
+/// Custom headers of an endpoint.
+pub const HEADERS_MAX: usize = 20;
+/// Name and value together of all custom headers, in bytes.
+pub const HEADERS_BYTES_MAX: usize = 8 << 10;
+/// Networks in a token's `allowed_ips`.
+pub const ALLOWED_IPS_MAX: usize = 100;
+/// Raw bytes of a `standard` secret: at least, at most, and what we make (Standard Webhooks 1.0).
+pub const STANDARD_SECRET: std::ops::RangeInclusive<usize> = 24..=64;
+/// Raw bytes of a `standard` secret that we make.
+pub const STANDARD_SECRET_NEW: usize = 32;
+/// Characters of a `globaltopup` secret that we make, and the only length accepted without `legacy_secret`.
+pub const GLOBALTOPUP_SECRET: usize = 32;
+/// Longest `globaltopup` secret that may be imported with `legacy_secret`.
+pub const LEGACY_SECRET_MAX: usize = 256;
+/// Largest `rate_limit_per_second` of an endpoint.
+pub const RATE_LIMIT_MAX: u32 = 10_000;
+
+// --- Group commit and store --------------------------------------------------------------------------------------
+
+/// Most rows (reports, events, outcomes) that one transaction takes. It bounds how long a write waits behind another.
+pub const BATCH_ROWS_MAX: usize = 2048;
+/// Writes that wait for the committer before callers wait for room.
+pub const COMMIT_QUEUE_MAX: usize = 4096;
+/// Read-only connections to the SQLite file.
+pub const READERS: usize = 4;
+/// Pages in the write-ahead log from which on it is moved into the file (4 KiB each: 16 MiB).
+pub const WAL_CHECKPOINT_PAGES: u32 = 4096;
+/// Deliveries that one bounded step of cancelling or expiring ends.
+pub const STEP_ROWS_MAX: usize = 1000;
+
+// --- Engine ------------------------------------------------------------------------------------------------------
+
+/// Failures in a row after which a lane holds (DESIGN section 5).
+pub const HOLD_AFTER: u32 = 10;
+/// Longest time between two probes of a lane that holds.
+pub const PROBE_MAX: Duration = Duration::from_secs(60);
+/// A lane with a success in this time is proven: it does not count against the share of the unproven.
+pub const PROVEN_FOR: Duration = Duration::from_secs(300);
+/// The unproven lanes' share of the node's in-flight budget is one part in this many.
+pub const UNPROVEN_SHARE: usize = 4;
+/// A retry due later than this waits in the store, not in memory.
+pub const RETRY_IN_MEMORY: Duration = Duration::from_secs(60);
+/// Deliveries read from the store in one refill of a lane.
+pub const REFILL_ROWS: usize = 512;
+/// Deliveries that a lane without a recent success holds in memory.
+pub const UNPROVEN_WINDOW: usize = 64;
+/// Deliveries that a lane keeps in memory while it holds.
+pub const HOLDING_WINDOW: usize = 8;
+/// Reads of the store that the engine has under way at once.
+pub const CHORES_MAX: usize = 4;
+/// How often the store is asked which endpoints have open deliveries, whatever the hints said.
+pub const SWEEP_EVERY: Duration = Duration::from_secs(15);
+/// Endpoints looked at in one step of the sweep.
+pub const SWEEP_ROWS: usize = 1000;
+/// Wait before an outcome that the store could not take is offered again.
+pub const SETTLE_RETRY: Duration = Duration::from_secs(1);
+/// Wait before a store that did not answer is asked again.
+pub const STORE_RETRY: Duration = Duration::from_secs(5);
+/// A lane without work is forgotten, with its pace and its health, after this time.
+pub const LANE_IDLE: Duration = Duration::from_secs(600);
+/// Memory that a delivery in the window is charged for beside its event's facts, in bytes.
+pub const DELIVERY_OVERHEAD: usize = 256;
+
+// --- Transport ---------------------------------------------------------------------------------------------------
+
+/// A kept-alive connection without a request is closed after this time.
+pub const CONNECTION_IDLE: Duration = Duration::from_secs(30);
+/// Addresses of one name that a connect tries before it gives up.
+pub const CONNECT_ADDRESSES_MAX: usize = 4;
+/// Head of an answer: bytes the parser takes before it calls the answer invalid.
+pub const ANSWER_HEAD_MAX: usize = 64 << 10;
+/// Head of an answer that is kept with the attempt, in bytes.
+pub const ANSWER_HEADERS_KEPT: usize = 4 << 10;
+/// Longest error text that is kept with an attempt, in bytes.
+pub const ERROR_TEXT_MAX: usize = 300;
+
+// --- Defaults of settings (CONTRACT section 7) -----------------------------------------------------------------------
+
+/// `max_in_flight`: attempts under way at once on one node.
+pub const MAX_IN_FLIGHT: u32 = 2048;
+/// `max_in_flight_per_endpoint`: default and ceiling of an endpoint's own cap.
+pub const MAX_IN_FLIGHT_PER_ENDPOINT: u32 = 32;
+/// `lane_window`: deliveries held in memory for one endpoint.
+pub const LANE_WINDOW: u32 = 1024;
+/// `lane_window_bytes`: the same in bytes.
+pub const LANE_WINDOW_BYTES: u64 = 1 << 20;
+/// `window_bytes`: bytes of deliveries held in memory by one node.
+pub const WINDOW_BYTES: u64 = 64 << 20;
+/// `unsettled_max`: outcomes that wait for the store before sending pauses.
+pub const UNSETTLED_MAX: u32 = 4096;
+/// `answer_read_max`: bytes of an answer's body that are read.
+pub const ANSWER_READ_MAX: u64 = 64 << 10;
+/// `answer_kept`: bytes of an answer's body that are kept with the attempt.
+pub const ANSWER_KEPT: u64 = 4 << 10;
+/// `event_payload_max`: largest `data` of an event.
+pub const EVENT_PAYLOAD_MAX: u64 = 256 << 10;
+/// `endpoints_per_vendor`.
+pub const ENDPOINTS_PER_VENDOR: u32 = 50;
+
+const _: () = assert!(REPORTS_MAX <= BATCH_ROWS_MAX, "a whole request fits into one transaction");
+const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX && PAGE_MAX < SCAN_MAX);
+const _: () = assert!(TOKEN_CACHE.as_millis() < 1000, "a revoked token is refused within a second on every node");
+const _: () = assert!(ANSWER_KEPT <= ANSWER_READ_MAX, "what is kept was read");
+const _: () = assert!(REFILL_ROWS <= LANE_WINDOW as usize, "a refill fits into an empty window");
+const _: () = assert!(LANE_WINDOW_BYTES <= WINDOW_BYTES);
+const _: () = assert!(EVENT_PAYLOAD_MAX + DELIVERY_OVERHEAD as u64 <= LANE_WINDOW_BYTES, "one largest event fits into a lane");
+const _: () = assert!((EVENT_PAYLOAD_MAX as usize) < BODY_MAX, "the largest event fits into a request");
+const _: () = assert!(MAX_IN_FLIGHT_PER_ENDPOINT <= MAX_IN_FLIGHT);
+const _: () = assert!(*STANDARD_SECRET.start() <= STANDARD_SECRET_NEW && STANDARD_SECRET_NEW <= *STANDARD_SECRET.end());

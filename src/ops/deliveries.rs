@@ -1,0 +1,109 @@
+//! Deliveries and their attempts, to read and to send again.
+
+use super::input::{Paging, require_range, time_range};
+use super::{Caller, Ops, OpsError};
+use crate::domain::delivery::DeliveryState;
+use crate::domain::id::{DeliveryId, EndpointId, EventId, RechargeId};
+use crate::fields::Fields;
+use crate::limits;
+pub use crate::store::TimeRange as Range;
+use crate::store::{Delivery, DeliveryQuery, Listed, Resent};
+use crate::wire::{Turn, Writer};
+
+/// A delivery with the request headers of each of its attempts, masked.
+pub struct Shown {
+    /// The delivery.
+    pub delivery: Delivery,
+    /// In the order of its attempts.
+    pub request_headers: Vec<Vec<(String, String)>>,
+}
+
+impl Ops {
+    /// Deliveries: `endpoint_id`, `state`, `event_id`, `type`, `recharge_id`, `since`, `until`, `limit`, `cursor`.
+    ///
+    /// # Errors
+    /// The input's problems.
+    pub async fn deliveries(&self, caller: Caller, mut fields: Fields) -> Result<Listed<Shown, DeliveryId>, OpsError> {
+        let mine = self.mine(caller, &mut fields).await?;
+        let endpoint = fields.parse::<EndpointId>("endpoint_id");
+        let state = fields.text("state", limits::EVENT_TYPE_MAX).and_then(|text| {
+            let found = DeliveryState::ALL.into_iter().find(|state| state.as_str() == text);
+            if found.is_none() {
+                fields.invalid("state", "must be pending, succeeded, exhausted or cancelled");
+            }
+            found
+        });
+        let event = fields.parse::<EventId>("event_id");
+        let event_type = fields.text("type", limits::EVENT_TYPE_MAX);
+        let recharge = fields.parse::<RechargeId>("recharge_id");
+        let range = time_range(&mut fields);
+        let Paging(page) = Paging::read(&mut fields);
+        let now = self.surroundings.clock.now();
+        if event.is_none() {
+            let costly =
+                [("type", event_type.is_some()), ("recharge_id", recharge.is_some()), ("state", state.is_some() && endpoint.is_none())];
+            costly.into_iter().filter(|(_, given)| *given).for_each(|(filter, _)| require_range(&mut fields, range, now, filter));
+        }
+        let problems = fields.finish();
+        let (Some(mine), true) = (mine, problems.is_empty()) else { return Err(OpsError::Invalid(problems)) };
+        if event.is_some_and(|event| event.stream != mine.stream) {
+            return Ok(Listed { items: Vec::new(), next: None });
+        }
+        let sequence = event.map(|event| event.sequence);
+        let query = DeliveryQuery { stream: mine.stream, endpoint, state, sequence, event_type, recharge, range, page };
+        let Listed { items, next } = self.store.deliveries(query).await?;
+        let mut shown = Vec::with_capacity(items.len());
+        for delivery in items {
+            shown.push(self.show(delivery).await?);
+        }
+        Ok(Listed { items: shown, next })
+    }
+
+    /// One delivery.
+    ///
+    /// # Errors
+    /// There is no such delivery.
+    pub async fn delivery(&self, caller: Caller, id: DeliveryId) -> Result<Shown, OpsError> {
+        let found = self.store.delivery(id).await?.filter(|delivery| caller.sees(delivery.event.id.stream));
+        self.show(found.ok_or(OpsError::NotFound("delivery"))?).await
+    }
+
+    /// Starts a new run of a delivery, with retries and a deadline of its own.
+    ///
+    /// # Errors
+    /// There is no such delivery; it is still pending; its endpoint is neither connected nor paused.
+    pub async fn resend(&self, caller: Caller, id: DeliveryId, fields: Fields) -> Result<Shown, OpsError> {
+        let problems = fields.finish();
+        if !problems.is_empty() {
+            return Err(OpsError::Invalid(problems));
+        }
+        self.delivery(caller, id).await?;
+        let now = self.surroundings.clock.now();
+        match self.store.resend(id, now, now.plus(self.rules.delivery_deadline)).await? {
+            Resent::Opened(run) => self.handoff.opened(vec![run]),
+            Resent::Unknown => return Err(OpsError::NotFound("delivery")),
+            Resent::StillPending => {
+                return Err(OpsError::IllegalState("the delivery is still pending; it is retried by itself".to_owned()));
+            }
+            Resent::NotListening(status) => {
+                let status = status.as_str();
+                return Err(OpsError::IllegalState(format!("the endpoint is {status}; connect or enable it first")));
+            }
+        }
+        self.delivery(caller, id).await
+    }
+
+    /// Builds the headers of each attempt again, as people are shown them.
+    async fn show(&self, delivery: Delivery) -> Result<Shown, OpsError> {
+        let mut request_headers = Vec::new();
+        if !delivery.attempts.is_empty()
+            && let Some(endpoint) = self.store.endpoint(delivery.id.endpoint).await?
+        {
+            let writer = Writer::new(&endpoint.settings);
+            let headers = |turn| writer.displayed_headers(&delivery.event, turn);
+            request_headers =
+                delivery.attempts.iter().map(|attempt| headers(Turn { number: attempt.number, at: attempt.started_at })).collect();
+        }
+        Ok(Shown { delivery, request_headers })
+    }
+}

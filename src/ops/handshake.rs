@@ -1,0 +1,92 @@
+//! Handshakes and test events: requests that are answered while the caller waits. They count in no lane.
+
+use std::net::IpAddr;
+
+use serde_json::json;
+use serde_json::value::to_raw_value;
+
+use super::{Ops, OpsError};
+use crate::domain::attempt::{Attempt, Outcome};
+use crate::domain::endpoint::{Endpoint, Profile, Settings};
+use crate::domain::event::{Event, Facts};
+use crate::domain::filter::TEST_TYPE;
+use crate::domain::id::EventId;
+use crate::transport::Target;
+use crate::wire::{self, Message, Turn, Writer};
+
+/// What was seen of an endpoint that did not connect.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// What is wrong and what to do.
+    pub problem: String,
+    /// The address that was dialled.
+    pub address: Option<IpAddr>,
+    /// The answer's media type.
+    pub content_type: Option<String>,
+    /// The request that was made, and what came back.
+    pub outcome: Outcome,
+}
+
+impl Ops {
+    /// The test event of an endpoint. It has no number, and an id of its own.
+    fn test_event(&self, endpoint: &Endpoint) -> Event {
+        let now = self.surroundings.clock.now();
+        let data = json!({"endpoint_id": endpoint.id, "message": "A test event from Ringback: nothing has happened."});
+        Event {
+            id: EventId { stream: endpoint.stream, sequence: self.surroundings.ids.next(now).get() },
+            mode: endpoint.mode,
+            event_type: TEST_TYPE.into(),
+            created_at: now,
+            facts: Facts::Given(to_raw_value(&data).expect("a JSON value always serializes")),
+            numbered: false,
+        }
+    }
+
+    async fn send(&self, settings: &Settings, message: Message) -> Result<Outcome, OpsError> {
+        let target = Target::new(&settings.url).map_err(|error| OpsError::IllegalState(format!("the endpoint's url {error}")))?;
+        Ok(self.transport.send(&target, message).await)
+    }
+
+    fn turn(&self, event: &Event) -> (Turn, [u8; 16]) {
+        let mut iv = [0; 16];
+        self.surroundings.entropy.fill(&mut iv);
+        (Turn { number: 1, at: event.created_at }, iv)
+    }
+
+    /// Does the handshake with these settings, which may not be the endpoint's own yet.
+    pub(super) async fn shake_hands(&self, endpoint: &Endpoint, settings: &Settings) -> Result<(), OpsError> {
+        let (writer, event) = (Writer::new(settings), self.test_event(endpoint));
+        let (turn, iv) = self.turn(&event);
+        let outcome = self.send(settings, writer.handshake(&event, turn, iv)).await?;
+        if writer.connects(&outcome) {
+            return Ok(());
+        }
+        let content_type = wire::content_type(&outcome);
+        let problem = problem(settings.profile, &outcome, content_type.as_deref());
+        Err(OpsError::ConnectFailed(Box::new(Seen { problem, address: outcome.address, content_type, outcome })))
+    }
+
+    /// Sends a test event to an endpoint; answers with the attempt and the headers it had, masked.
+    pub(super) async fn try_out(&self, endpoint: &Endpoint) -> Result<(Attempt, Vec<(String, String)>), OpsError> {
+        let (writer, event) = (Writer::new(&endpoint.settings), self.test_event(endpoint));
+        let (turn, iv) = self.turn(&event);
+        let outcome = self.send(&endpoint.settings, writer.event(&event, turn, iv)).await?;
+        let headers = writer.displayed_headers(&event, turn);
+        Ok((Attempt { number: 1, run: 1, started_at: turn.at, outcome }, headers))
+    }
+}
+
+fn problem(profile: Profile, outcome: &Outcome, content_type: Option<&str>) -> String {
+    let expected = match profile {
+        Profile::Standard => "any 2xx to a signed POST of a webhook.test event",
+        Profile::GlobalTopup => "exactly 200 with Content-Type: application/json to a signed GET without a body",
+    };
+    let came = match (outcome.status, &outcome.error, content_type) {
+        (Some(200), _, Some(other)) => format!("200 with Content-Type: {other}"),
+        (Some(200), _, None) => "200 without a Content-Type".to_owned(),
+        (Some(status), _, _) => format!("{status}"),
+        (None, Some(error), _) => error.clone(),
+        (None, None, _) => "nothing".to_owned(),
+    };
+    format!("expected {expected}, got {came}")
+}

@@ -1,0 +1,129 @@
+//! The ledger: the platform's own events, and reading events and recharges.
+
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::input::{Mine, Paging, require_range, time_range};
+use super::{Caller, Ops, OpsError};
+use crate::domain::event::Event;
+use crate::domain::filter::{self, RESERVED};
+use crate::domain::id::{EventId, RechargeId};
+use crate::domain::recharge::{Recharge, Status};
+use crate::fields::{Fields, Problem};
+use crate::limits;
+use crate::store::{Feed, KeptReport, Listed, Publish, Published, RechargeQuery, Write, Written};
+
+impl Ops {
+    /// Publishes an event: `{vendor_id, mode?, type, data, dedupe_key?}`. Answered when durable.
+    ///
+    /// # Errors
+    /// The input's problems; the store's.
+    pub async fn publish(&self, mut fields: Fields) -> Result<(EventId, Published), OpsError> {
+        let mine = self.mine(Caller::Operator, &mut fields).await?;
+        let event_type = self.event_type(&mut fields);
+        let data = self.event_data(&mut fields);
+        let dedupe_key = fields.text("dedupe_key", limits::REFERENCE_MAX);
+        let problems = fields.finish();
+        let (Some(mine), Some(data), true) = (mine, data, problems.is_empty()) else { return Err(OpsError::Invalid(problems)) };
+        let publish = Publish {
+            stream: mine.stream,
+            mode: mine.mode,
+            event_type: event_type.into(),
+            data,
+            dedupe_key,
+            now: self.surroundings.clock.now(),
+            deadline: self.rules.delivery_deadline,
+        };
+        match self.committer.write(Write::Publish(publish)).await? {
+            Written::Published(published, _) => Ok((EventId { stream: mine.stream, sequence: published.sequence }, published)),
+            other => unreachable!("an event is answered with its number, not with {other:?}"),
+        }
+    }
+
+    fn event_type(&self, fields: &mut Fields) -> String {
+        let event_type = fields.required_text("type", limits::EVENT_TYPE_MAX);
+        if RESERVED.iter().any(|prefix| event_type.starts_with(prefix)) {
+            let message = "recharge.*, endpoint.* and webhook.* are Ringback's own; choose another first word".to_owned();
+            fields.problem(Problem { field: "type".to_owned(), code: "reserved_type", message });
+        } else if !event_type.is_empty() && !filter::is_event_type(&event_type) {
+            fields.invalid("type", "must be words of a-z, 0-9, _ and - joined by full stops, such as invoice.paid");
+        }
+        event_type
+    }
+
+    fn event_data(&self, fields: &mut Fields) -> Option<Box<RawValue>> {
+        let data = fields.value("data");
+        if !matches!(data, Some(Value::Object(_))) {
+            fields.invalid("data", "must be an object");
+            return None;
+        }
+        let data = to_raw_value(&data).expect("a JSON value always serializes");
+        let most = self.rules.event_payload_max;
+        if data.get().len() > most {
+            let message = format!("must be at most {most} bytes of JSON");
+            fields.problem(Problem { field: "data".to_owned(), code: "too_large", message });
+            return None;
+        }
+        Some(data)
+    }
+
+    /// The feed: `after`, `limit`; with an operator's token `vendor_id` and `mode`. Answers with the `after` asked for.
+    ///
+    /// # Errors
+    /// The input's problems; [`OpsError::EventsExpired`] for an `after` whose next event is no longer kept.
+    pub async fn events(&self, caller: Caller, mut fields: Fields) -> Result<(Feed, Option<i64>), OpsError> {
+        let mine = self.mine(caller, &mut fields).await?;
+        let after = fields.integer("after", 0..=i64::MAX);
+        let limit = fields.integer("limit", 1..=limits::PAGE_MAX as i64).map_or(limits::PAGE_DEFAULT, |limit| limit as usize);
+        let problems = fields.finish();
+        let (Some(mine), true) = (mine, problems.is_empty()) else { return Err(OpsError::Invalid(problems)) };
+        let feed = self.store.events_after(mine.stream, after, limit).await?;
+        let Feed { oldest, latest, .. } = feed;
+        if after.is_some_and(|after| after < oldest - 1) { Err(OpsError::EventsExpired { oldest, latest }) } else { Ok((feed, after)) }
+    }
+
+    /// One event.
+    ///
+    /// # Errors
+    /// There is no such event.
+    pub async fn event(&self, caller: Caller, id: EventId) -> Result<Event, OpsError> {
+        let event = if caller.sees(id.stream) { self.store.event(id).await? } else { None };
+        event.ok_or(OpsError::NotFound("event"))
+    }
+
+    /// Recharges: `status`, `reference_no`, `connection_no`, `since`, `until`, `limit`, `cursor`.
+    ///
+    /// # Errors
+    /// The input's problems.
+    pub async fn recharges(&self, caller: Caller, mut fields: Fields) -> Result<(Mine, Listed<Recharge, RechargeId>), OpsError> {
+        let mine = self.mine(caller, &mut fields).await?;
+        let status = fields.parse::<Status>("status");
+        let reference_no = fields.text("reference_no", limits::REFERENCE_MAX);
+        let connection_no = fields.text("connection_no", limits::CONNECTION_NO_MAX);
+        let range = time_range(&mut fields);
+        let Paging(page) = Paging::read(&mut fields);
+        let now = self.surroundings.clock.now();
+        if reference_no.is_none() {
+            if connection_no.is_some() {
+                require_range(&mut fields, range, now, "connection_no");
+            }
+            if status.is_some_and(|status| status != Status::Queued) {
+                require_range(&mut fields, range, now, "status");
+            }
+        }
+        let problems = fields.finish();
+        let (Some(mine), true) = (mine, problems.is_empty()) else { return Err(OpsError::Invalid(problems)) };
+        let query = RechargeQuery { stream: mine.stream, status, reference_no, connection_no, range, page };
+        Ok((mine, self.store.recharges(query).await?))
+    }
+
+    /// One recharge with its reports.
+    ///
+    /// # Errors
+    /// There is no such recharge.
+    pub async fn recharge(&self, caller: Caller, id: RechargeId) -> Result<(Mine, Recharge, Vec<KeptReport>), OpsError> {
+        let found = self.store.recharge(id).await?.filter(|(recharge, _)| caller.sees(recharge.stream));
+        let (recharge, reports) = found.ok_or(OpsError::NotFound("recharge"))?;
+        Ok((self.owner(recharge.stream).await?, recharge, reports))
+    }
+}

@@ -1,0 +1,167 @@
+//! The product's verbs: what can be done, by whom, with which input. The API, the panel and the commands call these and
+//! nothing below them.
+//!
+//! Ops read their input through [`Fields`](crate::fields::Fields), so that all problems of a request are told at once;
+//! they judge who may see what; and they hand what they changed to the engine as a hint, without knowing it.
+
+mod access;
+mod deliveries;
+mod endpoints;
+mod handshake;
+mod input;
+mod ledger;
+
+mod reports;
+mod vendors;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use access::{Caller, NewToken};
+pub use deliveries::{Range, Shown};
+pub use endpoints::{Connected, NewEndpoint, secret_hint};
+pub use handshake::Seen;
+pub(crate) use input::networks;
+pub use input::{Mine, Paging};
+use parking_lot::RwLock;
+pub use reports::Answer;
+pub use vendors::NewVendor;
+
+use crate::clock::Surroundings;
+use crate::domain::id::{StreamId, VendorId};
+use crate::domain::vendor::Vendor;
+use crate::fields::Problem;
+use crate::meters::Meters;
+use crate::store::group_commit::{GroupCommit, Handoff};
+use crate::store::{Store, StoreError};
+use crate::transport::Transport;
+
+/// Why something was not done.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum OpsError {
+    /// There is no such thing, or it is not the caller's to see.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// A vendor's token on an operator's call.
+    #[error("this call needs an operator's token")]
+    Forbidden,
+    /// No token, a wrong or revoked one, or one that is not good from this address.
+    #[error("a valid token is needed")]
+    Unauthorized,
+    /// The input; all its problems.
+    #[error("the request has {} problem(s)", .0.len())]
+    Invalid(Vec<Problem>),
+    /// The events after the number asked for are no longer kept.
+    #[error("events before {oldest} are no longer kept; go on from after={}, and read what is missing from GET /v1/recharges", oldest - 1)]
+    EventsExpired {
+        /// The oldest number kept.
+        oldest: i64,
+        /// The latest number given.
+        latest: i64,
+    },
+    /// It cannot be done in the present state.
+    #[error("{0}")]
+    IllegalState(String),
+    /// The vendor has as many endpoints as it may.
+    #[error("a vendor may have at most {0} endpoints in each mode; delete one first")]
+    EndpointLimit(u32),
+    /// The handshake failed.
+    #[error("the endpoint did not connect: {}", .0.problem)]
+    ConnectFailed(Box<Seen>),
+    /// The store could not find out.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<Problem> for OpsError {
+    fn from(problem: Problem) -> Self {
+        Self::Invalid(vec![problem])
+    }
+}
+
+/// Settings that the verbs obey.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// How long a run may take.
+    pub delivery_deadline: Duration,
+    /// Endpoints that a vendor may have in each mode.
+    pub endpoints_per_vendor: u32,
+    /// Ceiling of an endpoint's own `max_in_flight`.
+    pub max_in_flight_per_endpoint: u32,
+    /// Live endpoints must be `https`.
+    pub require_https: bool,
+    /// Largest `data` of an event, in bytes.
+    pub event_payload_max: usize,
+}
+
+/// The verbs, with all that they need.
+pub struct Ops {
+    store: Arc<dyn Store>,
+    committer: GroupCommit,
+    handoff: Arc<dyn Handoff>,
+    transport: Arc<Transport>,
+    surroundings: Surroundings,
+    meters: Arc<Meters>,
+    rules: Rules,
+    tokens: access::TokenCache,
+    /// Vendors never change their streams, so that these can be remembered for ever.
+    streams: RwLock<HashMap<VendorId, Arc<Vendor>>>,
+    owners: RwLock<HashMap<StreamId, Mine>>,
+}
+
+/// What ops are made of.
+pub struct Parts {
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// The way to write reports and events.
+    pub committer: GroupCommit,
+    /// Who is told of what was accepted and changed.
+    pub handoff: Arc<dyn Handoff>,
+    /// What sends handshakes and tests.
+    pub transport: Arc<Transport>,
+    /// Time and chance.
+    pub surroundings: Surroundings,
+    /// What counts.
+    pub meters: Arc<Meters>,
+    /// Settings.
+    pub rules: Rules,
+}
+
+impl Ops {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { store, committer, handoff, transport, surroundings, meters, rules } = parts;
+        let (tokens, streams, owners) = (access::TokenCache::default(), RwLock::default(), RwLock::default());
+        Self { store, committer, handoff, transport, surroundings, meters, rules, tokens, streams, owners }
+    }
+
+    /// Whether the store answers.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn ready(&self) -> Result<(), OpsError> {
+        Ok(self.store.ready().await?)
+    }
+
+    /// A vendor's streams, remembered.
+    async fn streams(&self, id: VendorId) -> Result<Option<Arc<Vendor>>, OpsError> {
+        if let Some(known) = self.streams.read().get(&id) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let Some(vendor) = self.store.vendor(id).await?.map(Arc::new) else { return Ok(None) };
+        self.streams.write().insert(id, Arc::clone(&vendor));
+        Ok(Some(vendor))
+    }
+
+    /// Whose a stream is, remembered.
+    async fn owner(&self, stream: StreamId) -> Result<Mine, OpsError> {
+        if let Some(known) = self.owners.read().get(&stream) {
+            return Ok(*known);
+        }
+        let (vendor, mode) = self.store.owner(stream).await?.ok_or(OpsError::NotFound("vendor"))?;
+        let mine = Mine { vendor, mode, stream };
+        self.owners.write().insert(stream, mine);
+        Ok(mine)
+    }
+}

@@ -1,0 +1,163 @@
+//! Group commit: concurrent writers hand typed writes to one committer, which takes what is waiting, runs it as one
+//! transaction, and answers each.
+//!
+//! It never waits to fill a batch: while one commits, the next gathers by itself, so that batches grow under load and a
+//! single write on an idle system pays for one sync and nothing else. Reports and outcomes share transactions.
+//!
+//! A write that the store refuses must not fail its neighbours: a refused batch is bisected until the culprit stands
+//! alone. Failures that are nobody's fault (disk full, database away) go to all writers of the batch at once; they know
+//! best whether to try again.
+//!
+//! Runs that a batch opened are handed over to the [`Handoff`] in commit order, before their writers are answered. The
+//! hand-off may drop them without harm: the store has them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::task::JoinHandle;
+
+use super::{OpenRun, Settle, Store, StoreError, Write, Written};
+use crate::domain::id::EndpointId;
+use crate::limits;
+
+/// Where ops and the engine meet: what was accepted, and what changed, as hints that may be lost.
+pub trait Handoff: Send + Sync + 'static {
+    /// Runs opened by a commit, in order, with everything needed to send them.
+    fn opened(&self, runs: Vec<OpenRun>);
+    /// An endpoint's settings or state changed.
+    fn changed(&self, endpoint: EndpointId);
+    /// Outcomes that were written, or could not be.
+    fn settled(&self, outcomes: Vec<(Settle, Result<Written, StoreError>)>);
+    /// Size of a batch that was committed, for the metrics.
+    fn committed(&self, rows: usize);
+}
+
+type Answer = Result<Written, StoreError>;
+
+enum From {
+    Caller(oneshot::Sender<Answer>),
+    Engine,
+}
+
+struct Waiting {
+    write: Write,
+    from: From,
+}
+
+struct Queue {
+    waiting: Mutex<VecDeque<Waiting>>,
+    more: Notify,
+    room: Semaphore,
+}
+
+/// The writers' side of the committer.
+#[derive(Clone)]
+pub struct GroupCommit {
+    queue: Arc<Queue>,
+}
+
+impl GroupCommit {
+    /// Starts the committer of `store`. It ends when the returned task is aborted.
+    pub fn start(store: Arc<dyn Store>, handoff: Arc<dyn Handoff>) -> (Self, JoinHandle<()>) {
+        let queue = Arc::new(Queue { waiting: Mutex::default(), more: Notify::new(), room: Semaphore::new(limits::COMMIT_QUEUE_MAX) });
+        let task = tokio::spawn(run(queue.clone(), store, handoff));
+        (Self { queue }, task)
+    }
+
+    /// Writes, and answers when it is durable.
+    ///
+    /// # Errors
+    /// What the store said; [`StoreError::Unknown`] if the committer is gone.
+    pub async fn write(&self, write: Write) -> Answer {
+        let gone = || StoreError::Unknown("the committer has stopped".to_owned());
+        let _room = self.queue.room.acquire().await.map_err(|_| gone())?;
+        let (answer, answered) = oneshot::channel();
+        self.push([Waiting { write, from: From::Caller(answer) }]);
+        answered.await.map_err(|_| gone())?
+    }
+
+    /// Writes an outcome; the answer goes to [`Handoff::settled`]. The engine bounds how many it has under way.
+    pub fn settle(&self, settle: Settle) {
+        self.push([Waiting { write: Write::Settle(settle), from: From::Engine }]);
+    }
+
+    fn push(&self, writes: impl IntoIterator<Item = Waiting>) {
+        self.queue.waiting.lock().extend(writes);
+        self.queue.more.notify_one();
+    }
+}
+
+async fn run(queue: Arc<Queue>, store: Arc<dyn Store>, handoff: Arc<dyn Handoff>) {
+    loop {
+        let batch = take(&queue);
+        if batch.is_empty() {
+            queue.more.notified().await;
+            continue;
+        }
+        let (writes, from): (Vec<_>, Vec<_>) = batch.into_iter().map(|waiting| (waiting.write, waiting.from)).unzip();
+        let answers = commit(&*store, writes, &*handoff).await;
+        answer(answers, from, &*handoff);
+    }
+}
+
+fn take(queue: &Queue) -> Vec<Waiting> {
+    let mut waiting = queue.waiting.lock();
+    let (mut rows, mut count) = (0, 0);
+    for next in waiting.iter() {
+        rows += next.write.rows();
+        if count > 0 && rows > limits::BATCH_ROWS_MAX {
+            break;
+        }
+        count += 1;
+    }
+    waiting.drain(..count).collect()
+}
+
+/// Commits `writes`, bisecting where one of them is refused. Answers in order, each with its write.
+async fn commit(store: &dyn Store, writes: Vec<Write>, handoff: &dyn Handoff) -> Vec<(Write, Answer)> {
+    let mut pending = vec![writes];
+    let mut answers = Vec::new();
+    while let Some(writes) = pending.pop() {
+        let (mut writes, result) = store.commit(writes).await;
+        match result {
+            Ok(written) => {
+                handoff.committed(writes.iter().map(Write::rows).sum());
+                answers.extend(writes.into_iter().zip(written.into_iter().map(Ok)));
+            }
+            Err(StoreError::Rejected(_)) if writes.len() > 1 => {
+                let second = writes.split_off(writes.len() / 2);
+                pending.extend([second, writes]);
+            }
+            Err(error) => answers.extend(writes.into_iter().map(|write| (write, Err(error.clone())))),
+        }
+    }
+    answers
+}
+
+fn answer(mut answers: Vec<(Write, Answer)>, from: Vec<From>, handoff: &dyn Handoff) {
+    let opened: Vec<OpenRun> = answers.iter_mut().flat_map(|(_, answer)| take_opened(answer)).collect();
+    if !opened.is_empty() {
+        handoff.opened(opened);
+    }
+    let mut settled = Vec::new();
+    for ((write, answer), from) in answers.into_iter().zip(from) {
+        match (from, write) {
+            // A caller that has gone away has lost its answer, not its write.
+            (From::Caller(waits), _) => drop(waits.send(answer)),
+            (From::Engine, Write::Settle(settle)) => settled.push((settle, answer)),
+            (From::Engine, _) => {}
+        }
+    }
+    if !settled.is_empty() {
+        handoff.settled(settled);
+    }
+}
+
+fn take_opened(answer: &mut Answer) -> Vec<OpenRun> {
+    match answer {
+        Ok(Written::Accepted(_, opened) | Written::Published(_, opened)) => std::mem::take(opened),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,162 @@
+//! The ledger's memory: the [`Store`] contract, the [group commit](group_commit) in front of it, and the stores.
+//!
+//! **One method is one transaction**, and no transaction, connection or lock crosses the trait. What the rules make of
+//! a call comes back as `Ok`; `Err` means "could not find out" and never "no". `tests/conformance` is the exam that
+//! every store has to pass.
+//!
+//! What a store promises beyond single methods:
+//! - A batch given to [`Store::commit`] is durable, whole, before the call returns; an `Err` leaves nothing of it,
+//!   unless it is [`StoreError::Unknown`].
+//! - Sequence numbers of a stream are contiguous, commit order is sequence order, and an event's deliveries are made in
+//!   its own transaction, for exactly the endpoints that listen at that moment.
+//! - Secrets are sealed with the master key on their way in and opened on their way out; nothing outside sees the
+//!   sealed form.
+
+pub mod group_commit;
+pub mod seal;
+pub mod sqlite;
+mod types;
+
+use async_trait::async_trait;
+
+pub use types::*;
+
+use crate::domain::endpoint::Endpoint;
+use crate::domain::event::Event;
+use crate::domain::id::{DeliveryId, EndpointId, EventId, RechargeId, StreamId, TokenId, VendorId};
+use crate::domain::recharge::Recharge;
+use crate::domain::time::Timestamp;
+use crate::domain::token::{Token, TokenHash};
+use crate::domain::vendor::{Mode, Vendor};
+
+/// Why a store could not find out.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached or is busy; nothing was written, and later it may work.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// No room on the disk; nothing was written.
+    #[error("the store's disk is full: {0}")]
+    Full(String),
+    /// The outcome of a commit is not known: the rows may be there.
+    #[error("the outcome of the commit is not known: {0}")]
+    Unknown(String),
+    /// The write itself was refused; its neighbours in a batch are not to blame.
+    #[error("the store refused the write: {0}")]
+    Rejected(String),
+    /// What is stored cannot be read.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    /// It cannot be used as it was opened: wrong master key, not a database, a newer schema.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+/// The contract of a store.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Writes a batch of reports, events and outcomes as one transaction and answers each in order. The batch comes
+    /// back with the answer.
+    ///
+    /// # Errors
+    /// Nothing of the batch was written. [`StoreError::Rejected`] may be the fault of a single write of it.
+    async fn commit(&self, batch: Vec<Write>) -> (Vec<Write>, Result<Vec<Written>, StoreError>);
+
+    /// Whether it answers.
+    ///
+    /// # Errors
+    /// It does not.
+    async fn ready(&self) -> Result<(), StoreError>;
+
+    // --- Vendors and tokens --------------------------------------------------------------------------------------
+
+    /// Adds a vendor with its two streams and first tokens.
+    async fn create_vendor(&self, vendor: Vendor, tokens: Vec<(Token, TokenHash)>) -> Result<(), StoreError>;
+
+    /// One vendor.
+    async fn vendor(&self, id: VendorId) -> Result<Option<Vendor>, StoreError>;
+
+    /// Vendors, newest first, older than `page.before`.
+    async fn vendors(&self, page: Page<VendorId>) -> Result<Vec<Vendor>, StoreError>;
+
+    /// Changes a vendor. `None`: there is no such vendor.
+    async fn update_vendor(&self, id: VendorId, change: VendorChange) -> Result<Option<Vendor>, StoreError>;
+
+    /// Whose a stream is.
+    async fn owner(&self, stream: StreamId) -> Result<Option<(VendorId, Mode)>, StoreError>;
+
+    /// Adds a token.
+    async fn create_token(&self, token: Token, hash: TokenHash) -> Result<(), StoreError>;
+
+    /// The token with this hash, unless it was revoked or its vendor is disabled.
+    async fn token(&self, hash: TokenHash) -> Result<Option<Token>, StoreError>;
+
+    /// A vendor's tokens, newest first, without revoked ones.
+    async fn tokens(&self, vendor: VendorId, page: Page<TokenId>) -> Result<Vec<Token>, StoreError>;
+
+    /// Revokes a vendor's token. `false`: it has no such token.
+    async fn revoke_token(&self, vendor: VendorId, id: TokenId, now: Timestamp) -> Result<bool, StoreError>;
+
+    // --- Recharges and events ------------------------------------------------------------------------------------
+
+    /// One recharge with all reports about it, in order of arrival.
+    async fn recharge(&self, id: RechargeId) -> Result<Option<(Recharge, Vec<KeptReport>)>, StoreError>;
+
+    /// A stream's recharges, newest first. At most [`SCAN_MAX`](crate::limits::SCAN_MAX) rows are looked at, so that a
+    /// page may be short and have a cursor all the same.
+    async fn recharges(&self, query: RechargeQuery) -> Result<Listed<Recharge, RechargeId>, StoreError>;
+
+    /// One event.
+    async fn event(&self, id: EventId) -> Result<Option<Event>, StoreError>;
+
+    /// A stream's events after a sequence number, in order, without gaps. Without `after`, from the oldest kept.
+    async fn events_after(&self, stream: StreamId, after: Option<i64>, limit: usize) -> Result<Feed, StoreError>;
+
+    // --- Endpoints -----------------------------------------------------------------------------------------------
+
+    /// Adds an endpoint unless its stream already has `most` of them.
+    async fn create_endpoint(&self, endpoint: Endpoint, most: u32) -> Result<Created, StoreError>;
+
+    /// One endpoint, deleted ones included.
+    async fn endpoint(&self, id: EndpointId) -> Result<Option<Endpoint>, StoreError>;
+
+    /// A stream's endpoints, newest first, without deleted ones.
+    async fn endpoints(&self, stream: StreamId, page: Page<EndpointId>) -> Result<Vec<Endpoint>, StoreError>;
+
+    /// Changes an endpoint's settings or state under its stream's counter row, and records from which number on it
+    /// listens or no longer does. A change that goes from a connected or disabled state to listening makes pending
+    /// deliveries due. `None`: there is no such endpoint, it is deleted, or it is not in a state that the change
+    /// starts from.
+    async fn change_endpoint(&self, id: EndpointId, change: EndpointChange, now: Timestamp) -> Result<Option<Endpoint>, StoreError>;
+
+    /// Events that match an endpoint's filter, came after it was made, and never made a delivery for it.
+    async fn missed(&self, id: EndpointId) -> Result<u64, StoreError>;
+
+    // --- Deliveries ----------------------------------------------------------------------------------------------
+
+    /// One delivery with all its attempts.
+    async fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>, StoreError>;
+
+    /// A stream's deliveries, latest sequence number first, with the same bound as [`Store::recharges`].
+    async fn deliveries(&self, query: DeliveryQuery) -> Result<Listed<Delivery, DeliveryId>, StoreError>;
+
+    /// Starts a new run of a delivery.
+    async fn resend(&self, id: DeliveryId, now: Timestamp, deadline: Timestamp) -> Result<Resent, StoreError>;
+
+    // --- What the engine asks ------------------------------------------------------------------------------------
+
+    /// An endpoint's runs that are open, as `query` chooses and orders them.
+    async fn open_runs(&self, endpoint: EndpointId, query: OpenQuery, limit: usize) -> Result<Vec<OpenRun>, StoreError>;
+
+    /// When, after `now`, the next open run that waits for a time is due.
+    async fn next_due(&self, endpoint: EndpointId, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+
+    /// How many runs are open.
+    async fn open_count(&self) -> Result<u64, StoreError>;
+
+    /// Endpoints that have open runs, in order of id, after `after`; each with the first of them.
+    async fn backlogs(&self, after: Option<EndpointId>, limit: usize) -> Result<Vec<Backlog>, StoreError>;
+
+    /// Keys of open runs whose deadline has passed, not more than `limit`.
+    async fn expired(&self, endpoint: EndpointId, now: Timestamp, limit: usize) -> Result<Vec<Expired>, StoreError>;
+}

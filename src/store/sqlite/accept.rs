@@ -1,0 +1,316 @@
+//! A batch of writes as one transaction: reports judged, events numbered, deliveries made, outcomes recorded.
+//!
+//! A stream's counter row is read once for a batch, raised in memory, and written back before the commit. The single
+//! writing thread makes that safe: nobody else can take a number meanwhile.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+
+use super::ledger::{read_recharge, recharge_columns};
+use super::threads::Session;
+use super::{rows, settle};
+use crate::clock::Ids;
+use crate::domain::delivery::RunKey;
+use crate::domain::event::{Event, Facts};
+use crate::domain::id::{ConflictId, EndpointId, EventId, StreamId};
+use crate::domain::recharge::{self, Fresh, Judgement, Recharge, Verdict};
+use crate::domain::time::Timestamp;
+use crate::domain::vendor::Mode;
+use crate::store::{Accept, Addressed, Judged, OpenRun, Publish, Published, StoreError, Write, Written};
+
+/// Duplicates of one recharge that are kept in its history; more are answered but not kept.
+const REPORTS_KEPT: u32 = 1000;
+const TRANSACTION_IDS: &str = "next transaction_id";
+const FIRST_TRANSACTION_ID: i64 = 100_001;
+
+/// An endpoint that listens, as far as the fan-out needs to know it.
+pub(super) struct Subscriber {
+    pub endpoint: EndpointId,
+    pub wants: rows::Wants,
+}
+
+/// A stream's counter row while a batch holds it.
+struct Counter {
+    next: i64,
+    last_event_at: i64,
+    subscribers: Arc<[Subscriber]>,
+    raised: bool,
+}
+
+struct Batch<'a> {
+    conn: &'a Connection,
+    ids: &'a Ids,
+    cache: &'a mut HashMap<StreamId, (i64, Arc<[Subscriber]>)>,
+    counters: HashMap<StreamId, Counter>,
+    transaction_id: Option<i64>,
+}
+
+/// Commits `writes`; all of them or none.
+pub(super) fn commit(session: &mut Session, ids: &Ids, writes: &[Write]) -> Result<Vec<Written>, StoreError> {
+    let tx = session.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut batch = Batch { conn: &tx, ids, cache: &mut session.subscribers, counters: HashMap::new(), transaction_id: None };
+    let written = writes.iter().map(|write| batch.write(write)).collect::<Result<Vec<_>, _>>()?;
+    batch.write_counters()?;
+    tx.commit().map_err(|error| match StoreError::from(error) {
+        StoreError::Unavailable(text) => StoreError::Unknown(text),
+        other => other,
+    })?;
+    Ok(written)
+}
+
+impl Batch<'_> {
+    fn write(&mut self, write: &Write) -> Result<Written, StoreError> {
+        match write {
+            Write::Accept(accept) => self.accept(accept),
+            Write::Publish(publish) => self.publish(publish),
+            Write::Settle(outcome) => settle::settle(self.conn, outcome).map(Written::Settled),
+        }
+    }
+
+    fn accept(&mut self, accept: &Accept) -> Result<Written, StoreError> {
+        let mut opened = Vec::new();
+        let mut answers = Vec::with_capacity(accept.reports.len());
+        for addressed in &accept.reports {
+            answers.push(self.report(accept, addressed, &mut opened)?);
+        }
+        Ok(Written::Accepted(answers, opened))
+    }
+
+    fn report(&mut self, accept: &Accept, addressed: &Addressed, opened: &mut Vec<OpenRun>) -> Result<Judged, StoreError> {
+        let Addressed { stream, mode, report } = addressed;
+        let before = self.find(*stream, &report.reference_no)?;
+        let transaction_id = if before.is_none() { self.next_transaction_id()? } else { 0 };
+        let fresh = || Fresh { id: self.ids.next(accept.now).into(), transaction_id, stream: *stream };
+        let mut state = before.clone().map(|(recharge, _)| recharge);
+        let judgement = recharge::apply(&mut state, report, accept.now, fresh);
+        let mut recharge = state.expect("a judged report has a recharge");
+        if judgement.settled {
+            recharge.event = Some(self.emit_settled(accept, *mode, &recharge, opened)?);
+        }
+        match before {
+            None => self.insert(&recharge, accept.source)?,
+            Some((before, source)) => self.update(&before, &source, &recharge, accept, addressed, &judgement)?,
+        }
+        let event = recharge.event.filter(|_| judgement.verdict != Verdict::Conflict);
+        Ok(Judged { recharge: recharge.id, status: recharge.status, verdict: judgement.verdict, event })
+    }
+
+    fn find(&self, stream: StreamId, reference_no: &str) -> Result<Option<(Recharge, String)>, StoreError> {
+        const FIND: &str = concat!("SELECT ", recharge_columns!(), ", source FROM recharge WHERE stream = ?1 AND reference_no = ?2");
+        let mut statement = self.conn.prepare_cached(FIND)?;
+        let found = statement.query_row(params![stream.get(), reference_no], |row| Ok((read_recharge(row)?, row.get("source")?)));
+        Ok(found.optional()?)
+    }
+
+    fn insert(&self, recharge: &Recharge, source: &str) -> Result<(), StoreError> {
+        const INSERT: &str = "INSERT INTO recharge (id, stream, reference_no, transaction_id, status, late, amount, currency, network, \
+            connection_no, provider, provider_ref, reason, occurred_at, settled_at, event, reports, source) \
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
+        let details = &recharge.details;
+        self.conn.prepare_cached(INSERT)?.execute(params![
+            recharge.id.get(),
+            recharge.stream.get(),
+            recharge.reference_no,
+            recharge.transaction_id,
+            recharge.status as i64,
+            recharge.late,
+            details.amount,
+            details.currency.map(|currency| currency.code()),
+            details.network,
+            details.connection_no,
+            details.provider,
+            details.provider_ref,
+            details.reason,
+            recharge.occurred_at.map(Timestamp::as_millis),
+            recharge.settled_at.map(Timestamp::as_millis),
+            recharge.event,
+            recharge.reports,
+            source,
+        ])?;
+        Ok(())
+    }
+
+    fn update(
+        &self,
+        before: &Recharge,
+        first_source: &str,
+        after: &Recharge,
+        accept: &Accept,
+        addressed: &Addressed,
+        judgement: &Judgement,
+    ) -> Result<(), StoreError> {
+        if before.reports == 1 {
+            // From now on the row is not the first report any more, so that one moves to the history.
+            let first = recharge::Report {
+                reference_no: String::new(),
+                status: before.status,
+                details: before.details.clone(),
+                occurred_at: before.occurred_at,
+            };
+            self.keep_report(before, 1, first_source, &first, Verdict::Created, before.created_at)?;
+        }
+        if after.reports <= REPORTS_KEPT || judgement.verdict != Verdict::Duplicate {
+            self.keep_report(before, after.reports, accept.source, &addressed.report, judgement.verdict, accept.now)?;
+        }
+        for found in &judgement.contradictions {
+            const OPEN: &str = "INSERT INTO conflict (id, recharge, claimed, field, ours, theirs, source, received_at) \
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (recharge, claimed, field) DO NOTHING";
+            let id = ConflictId::from(self.ids.next(accept.now));
+            let (claimed, now) = (addressed.report.status as i64, accept.now.as_millis());
+            let values = params![id.get(), after.id.get(), claimed, found.field, found.ours, found.theirs, accept.source, now];
+            self.conn.prepare_cached(OPEN)?.execute(values)?;
+        }
+        const UPDATE: &str = "UPDATE recharge SET status = ?2, amount = ?3, currency = ?4, network = ?5, connection_no = ?6, provider = ?7, \
+            provider_ref = ?8, reason = ?9, settled_at = ?10, event = ?11, reports = ?12 WHERE id = ?1";
+        let details = &after.details;
+        self.conn.prepare_cached(UPDATE)?.execute(params![
+            after.id.get(),
+            after.status as i64,
+            details.amount,
+            details.currency.map(|currency| currency.code()),
+            details.network,
+            details.connection_no,
+            details.provider,
+            details.provider_ref,
+            details.reason,
+            after.settled_at.map(Timestamp::as_millis),
+            after.event,
+            after.reports,
+        ])?;
+        Ok(())
+    }
+
+    fn keep_report(
+        &self,
+        recharge: &Recharge,
+        number: u32,
+        source: &str,
+        report: &recharge::Report,
+        verdict: Verdict,
+        received_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        const KEEP: &str = "INSERT INTO report (recharge, number, source, status, verdict, provider_ref, reason, occurred_at, received_at) \
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+        self.conn.prepare_cached(KEEP)?.execute(params![
+            recharge.id.get(),
+            number,
+            source,
+            report.status as i64,
+            verdict as i64,
+            report.details.provider_ref,
+            report.details.reason,
+            report.occurred_at.map(Timestamp::as_millis),
+            received_at.as_millis(),
+        ])?;
+        Ok(())
+    }
+
+    fn publish(&mut self, publish: &Publish) -> Result<Written, StoreError> {
+        let key = publish.dedupe_key.as_deref();
+        if let Some(key) = key {
+            const FIND: &str = "SELECT sequence, deliveries FROM dedupe WHERE stream = ?1 AND key = ?2";
+            let read = |row: &rusqlite::Row| Ok(Published { sequence: row.get(0)?, deliveries: row.get(1)? });
+            let first = self.conn.prepare_cached(FIND)?.query_row(params![publish.stream.get(), key], read).optional()?;
+            if let Some(first) = first {
+                return Ok(Written::Published(first, Vec::new()));
+            }
+        }
+        let mut opened = Vec::new();
+        let facts = Facts::Given(publish.data.clone());
+        let sequence = self.emit(publish.stream, publish.mode, &publish.event_type, facts, publish.now, publish.deadline, &mut opened)?;
+        let deliveries = opened.len() as u64;
+        if let Some(key) = key {
+            const KEEP: &str = "INSERT INTO dedupe (stream, key, sequence, deliveries) VALUES (?1, ?2, ?3, ?4)";
+            self.conn.prepare_cached(KEEP)?.execute(params![publish.stream.get(), key, sequence, deliveries])?;
+        }
+        Ok(Written::Published(Published { sequence, deliveries }, opened))
+    }
+
+    fn emit_settled(&mut self, accept: &Accept, mode: Mode, recharge: &Recharge, opened: &mut Vec<OpenRun>) -> Result<i64, StoreError> {
+        let event_type = recharge.status.event_type().expect("a settled status has an event");
+        let facts = Facts::Recharge(Box::new(recharge.facts()));
+        self.emit(recharge.stream, mode, &event_type.into(), facts, accept.now, accept.deadline, opened)
+    }
+
+    /// Appends an event under the stream's counter and opens a run for each endpoint that listens to it.
+    #[allow(clippy::too_many_arguments, reason = "an event's parts, each of its own type")]
+    fn emit(
+        &mut self,
+        stream: StreamId,
+        mode: Mode,
+        event_type: &Arc<str>,
+        facts: Facts,
+        now: Timestamp,
+        deadline: std::time::Duration,
+        opened: &mut Vec<OpenRun>,
+    ) -> Result<i64, StoreError> {
+        let counter = self.counter(stream)?;
+        let sequence = counter.next;
+        // A stream's times never go back, so that a time range is a range of numbers.
+        let created_at = Timestamp::from_millis(now.as_millis().max(counter.last_event_at));
+        counter.next += 1;
+        counter.last_event_at = created_at.as_millis();
+        counter.raised = true;
+        let subscribers = Arc::clone(&counter.subscribers);
+        let id = EventId { stream, sequence };
+        let event = Arc::new(Event { id, mode, event_type: Arc::clone(event_type), created_at, facts, numbered: true });
+        const APPEND: &str = "INSERT INTO event (stream, sequence, type, created_at, facts) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let values = params![stream.get(), sequence, &**event_type, created_at.as_millis(), event.stored_facts()];
+        self.conn.prepare_cached(APPEND)?.execute(values)?;
+        const OPEN: &str = "INSERT INTO open_delivery (endpoint, sequence, run, deadline) VALUES (?1, ?2, 1, ?3)";
+        let deadline = created_at.plus(deadline);
+        for subscriber in subscribers.iter().filter(|subscriber| subscriber.wants.matches(event_type)) {
+            self.conn.prepare_cached(OPEN)?.execute(params![subscriber.endpoint.get(), sequence, deadline.as_millis()])?;
+            let key = RunKey { endpoint: subscriber.endpoint, sequence, run: 1 };
+            opened.push(OpenRun { key, event: Arc::clone(&event), attempts: 0, deadline, next_attempt_at: None, failed_since: None });
+        }
+        Ok(sequence)
+    }
+
+    fn counter(&mut self, stream: StreamId) -> Result<&mut Counter, StoreError> {
+        use std::collections::hash_map::Entry;
+        match self.counters.entry(stream) {
+            Entry::Occupied(held) => Ok(held.into_mut()),
+            Entry::Vacant(free) => {
+                const READ: &str = "SELECT next_sequence, endpoints_version, last_event_at FROM stream WHERE id = ?1";
+                let read = |row: &rusqlite::Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+                let (next, version, last_event_at) = self.conn.prepare_cached(READ)?.query_row([stream.get()], read)?;
+                let subscribers = match self.cache.get(&stream) {
+                    Some((known, subscribers)) if *known == version => Arc::clone(subscribers),
+                    _ => {
+                        let subscribers = rows::subscribers(self.conn, stream)?;
+                        self.cache.insert(stream, (version, Arc::clone(&subscribers)));
+                        subscribers
+                    }
+                };
+                Ok(free.insert(Counter { next, last_event_at, subscribers, raised: false }))
+            }
+        }
+    }
+
+    fn next_transaction_id(&mut self) -> Result<i64, StoreError> {
+        let next = match self.transaction_id {
+            Some(next) => next,
+            None => {
+                let mut statement = self.conn.prepare_cached("SELECT value FROM meta WHERE name = ?1")?;
+                statement.query_row([TRANSACTION_IDS], |row| row.get(0)).optional()?.unwrap_or(FIRST_TRANSACTION_ID)
+            }
+        };
+        self.transaction_id = Some(next + 1);
+        Ok(next)
+    }
+
+    fn write_counters(&mut self) -> Result<(), StoreError> {
+        const RAISE: &str = "UPDATE stream SET next_sequence = ?2, last_event_at = ?3 WHERE id = ?1";
+        for (stream, counter) in self.counters.iter().filter(|(_, counter)| counter.raised) {
+            self.conn.prepare_cached(RAISE)?.execute(params![stream.get(), counter.next, counter.last_event_at])?;
+        }
+        if let Some(next) = self.transaction_id {
+            const RAISE: &str = "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+            self.conn.prepare_cached(RAISE)?.execute(params![TRANSACTION_IDS, next])?;
+        }
+        Ok(())
+    }
+}

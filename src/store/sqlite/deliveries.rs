@@ -1,0 +1,265 @@
+//! Deliveries as people see them, and open runs as the engine asks for them.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::ledger;
+use super::rows::{word, word_or_null};
+use crate::domain::attempt::{Attempt, Outcome, OutcomeKind, Phases};
+use crate::domain::delivery::{DeliveryState, EndReason, RunKey};
+use crate::domain::id::{DeliveryId, EndpointId, EventId, StreamId};
+use crate::domain::time::Timestamp;
+use crate::domain::vendor::Mode;
+use crate::limits;
+use crate::store::{Backlog, Delivery, DeliveryQuery, Expired, Listed, OpenQuery, OpenRun, StoreError};
+
+struct Ended {
+    run: u32,
+    state: DeliveryState,
+    reason: Option<EndReason>,
+    deadline: Timestamp,
+    ended_at: Timestamp,
+    attempt: Option<Attempt>,
+}
+
+struct Open {
+    run: u32,
+    deadline: Timestamp,
+    next_attempt_at: Option<Timestamp>,
+}
+
+fn read_attempt(row: &Row, number: u32) -> rusqlite::Result<Attempt> {
+    let phases = Phases {
+        resolve: row.get("resolve_us")?,
+        connect: row.get("connect_us")?,
+        tls: row.get("tls_us")?,
+        first_byte: row.get("first_byte_us")?,
+        total: row.get("total_us")?,
+    };
+    let outcome = Outcome {
+        kind: word(row, "outcome", &OutcomeKind::ALL)?,
+        status: row.get("status")?,
+        error: row.get("error")?,
+        phases,
+        address: None,
+        retry_after: None,
+        answer_headers: row.get("answer_headers")?,
+        answer_body: row.get("answer_body")?,
+    };
+    Ok(Attempt { number, run: row.get("run")?, started_at: row.get("started_at")?, outcome })
+}
+
+fn read_ended(row: &Row) -> rusqlite::Result<Ended> {
+    let attempted = row.get::<_, Option<i64>>("started_at")?.is_some();
+    Ok(Ended {
+        run: row.get("run")?,
+        state: word(row, "state", &DeliveryState::ALL)?,
+        reason: word_or_null(row, "end_reason", &EndReason::ALL)?,
+        deadline: row.get("deadline")?,
+        ended_at: row.get("ended_at")?,
+        attempt: if attempted { Some(read_attempt(row, row.get("attempts")?)?) } else { None },
+    })
+}
+
+/// The stream of an endpoint, deleted or not.
+fn stream_of(conn: &Connection, endpoint: EndpointId) -> Result<Option<(StreamId, Mode)>, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT stream FROM endpoint WHERE id = ?1")?;
+    let Some(stream) = statement.query_row([endpoint.get()], |row| row.get(0)).optional()?.map(StreamId::new) else { return Ok(None) };
+    Ok(Some((stream, ledger::mode_of(conn, stream)?)))
+}
+
+pub(super) fn one(conn: &Connection, id: DeliveryId) -> Result<Option<Delivery>, StoreError> {
+    let key = params![id.endpoint.get(), id.sequence];
+    const OPEN: &str =
+        "SELECT run, deadline, next_attempt_at FROM open_delivery WHERE endpoint = ?1 AND sequence = ?2 ORDER BY run DESC LIMIT 1";
+    let read_open = |row: &Row| Ok(Open { run: row.get(0)?, deadline: row.get(1)?, next_attempt_at: row.get(2)? });
+    let open = conn.prepare_cached(OPEN)?.query_row(key, read_open).optional()?;
+    const ENDED: &str = "SELECT run, state, end_reason, attempts, deadline, ended_at, started_at, outcome, status, error, resolve_us, connect_us, \
+        tls_us, first_byte_us, total_us, answer_headers, answer_body FROM ended_delivery WHERE endpoint = ?1 AND sequence = ?2 ORDER BY run";
+    let ended = conn.prepare_cached(ENDED)?.query_map(key, read_ended)?.collect::<Result<Vec<_>, _>>()?;
+    let Some((stream, _)) = stream_of(conn, id.endpoint)? else { return Ok(None) };
+    let (run, state, end_reason, next_attempt_at, deadline) = match (&open, ended.last()) {
+        (Some(open), _) => (open.run, DeliveryState::Pending, None, open.next_attempt_at, open.deadline),
+        (None, Some(last)) => (last.run, last.state, last.reason, None, last.deadline),
+        (None, None) => return Ok(None),
+    };
+    let Some(event) = ledger::event(conn, EventId { stream, sequence: id.sequence })? else { return Ok(None) };
+    const ATTEMPTS: &str = "SELECT run, number, started_at, outcome, status, error, resolve_us, connect_us, tls_us, first_byte_us, total_us, \
+        answer_headers, answer_body FROM attempt WHERE endpoint = ?1 AND sequence = ?2 ORDER BY run, number";
+    let mut statement = conn.prepare_cached(ATTEMPTS)?;
+    let mut attempts = statement.query_map(key, |row| read_attempt(row, row.get("number")?))?.collect::<Result<Vec<_>, _>>()?;
+    let succeeded = ended.iter().filter(|ended| ended.state == DeliveryState::Succeeded).map(|ended| ended.ended_at);
+    let late = attempts.iter().filter(|attempt| attempt.outcome.kind == OutcomeKind::Succeeded).map(|attempt| attempt.started_at);
+    let first_succeeded_at = succeeded.chain(late).min();
+    attempts.extend(ended.into_iter().filter_map(|ended| ended.attempt));
+    attempts.sort_by_key(|attempt| (attempt.run, attempt.number));
+    Ok(Some(Delivery { id, event: Arc::new(event), state, run, end_reason, next_attempt_at, deadline, first_succeeded_at, attempts }))
+}
+
+pub(super) fn list(conn: &Connection, query: &DeliveryQuery) -> Result<Listed<Delivery, DeliveryId>, StoreError> {
+    let endpoints = match query.endpoint {
+        Some(endpoint) => stream_of(conn, endpoint)?.filter(|(stream, _)| *stream == query.stream).map(|_| endpoint).into_iter().collect(),
+        None => endpoints_of(conn, query.stream)?,
+    };
+    let mut numbers = ledger::sequences(conn, query.stream, query.range)?;
+    if let Some(sequence) = query.sequence {
+        numbers = numbers.start.max(sequence)..numbers.end.min(sequence + 1);
+    }
+    let before = query.page.before;
+    let mut heads = Vec::new();
+    for endpoint in endpoints {
+        // Of the number where the page before ended, endpoints with a smaller id are still to come.
+        let end = before.map_or(i64::MAX, |before| if endpoint < before.endpoint { before.sequence + 1 } else { before.sequence });
+        if let Some(sequence) = latest_below(conn, endpoint, numbers.end.min(end), query.state)? {
+            heads.push(DeliveryId { endpoint, sequence });
+        }
+    }
+    let (mut items, mut looked_at) = (Vec::new(), 0);
+    while let Some(at) = (0..heads.len()).max_by_key(|at| (heads[*at].sequence, heads[*at].endpoint)) {
+        let id = heads[at];
+        if id.sequence < numbers.start {
+            break;
+        }
+        match latest_below(conn, id.endpoint, id.sequence, query.state)? {
+            Some(sequence) => heads[at].sequence = sequence,
+            None => drop(heads.swap_remove(at)),
+        }
+        looked_at += 1;
+        if let Some(delivery) = one(conn, id)?.filter(|delivery| matches(query, delivery)) {
+            items.push(delivery);
+        }
+        if items.len() == query.page.limit || looked_at == limits::SCAN_MAX / 10 {
+            return Ok(Listed { items, next: Some(id) });
+        }
+    }
+    Ok(Listed { items, next: None })
+}
+
+fn matches(query: &DeliveryQuery, delivery: &Delivery) -> bool {
+    query.state.is_none_or(|state| delivery.state == state)
+        && query.event_type.as_deref().is_none_or(|event_type| &*delivery.event.event_type == event_type)
+        && query.recharge.is_none_or(|recharge| delivery.event.recharge() == Some(recharge))
+}
+
+fn endpoints_of(conn: &Connection, stream: StreamId) -> Result<Vec<EndpointId>, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT id FROM endpoint WHERE stream = ?1")?;
+    Ok(statement.query_map([stream.get()], |row| row.get(0).map(EndpointId::new))?.collect::<Result<_, _>>()?)
+}
+
+/// The highest number below `end` of which an endpoint has a run that may be in this state.
+fn latest_below(conn: &Connection, endpoint: EndpointId, end: i64, state: Option<DeliveryState>) -> Result<Option<i64>, StoreError> {
+    const OPEN: &str = "SELECT max(sequence) FROM open_delivery WHERE endpoint = ?1 AND sequence < ?2";
+    const ENDED: &str = "SELECT max(sequence) FROM ended_delivery WHERE endpoint = ?1 AND sequence < ?2";
+    const UNLUCKY: &str = "SELECT max(sequence) FROM ended_delivery WHERE endpoint = ?1 AND sequence < ?2 AND state = ?3 AND state <> 1";
+    let latest =
+        |sql| -> Result<Option<i64>, StoreError> { Ok(conn.prepare_cached(sql)?.query_row([endpoint.get(), end], |row| row.get(0))?) };
+    match state {
+        Some(DeliveryState::Pending) => latest(OPEN),
+        Some(DeliveryState::Succeeded) => latest(ENDED),
+        Some(state) => {
+            let values = params![endpoint.get(), end, state as i64];
+            Ok(conn.prepare_cached(UNLUCKY)?.query_row(values, |row| row.get(0))?)
+        }
+        None => Ok(latest(OPEN)?.max(latest(ENDED)?)),
+    }
+}
+
+macro_rules! open_columns {
+    ($rest:literal) => {
+        concat!(
+            "SELECT o.sequence, o.run, o.attempts, o.deadline, o.next_attempt_at, o.failed_since, e.type, e.created_at, e.facts \
+             FROM open_delivery o JOIN event e ON e.stream = ?2 AND e.sequence = o.sequence WHERE o.endpoint = ?1 AND ",
+            $rest
+        )
+    };
+}
+
+pub(super) fn open_runs(conn: &Connection, endpoint: EndpointId, query: OpenQuery, limit: usize) -> Result<Vec<OpenRun>, StoreError> {
+    let Some((stream, mode)) = stream_of(conn, endpoint)? else { return Ok(Vec::new()) };
+    let (id, of, limit) = (endpoint.get(), stream.get(), limit as i64);
+    const FRESH: &str = open_columns!("o.sequence > ?3 AND o.next_attempt_at IS NULL ORDER BY o.sequence LIMIT ?4");
+    const DUE: &str = open_columns!("o.next_attempt_at <= ?3 ORDER BY o.next_attempt_at LIMIT ?4");
+    const ALL: &str = open_columns!("(o.sequence, o.run) > (?3, ?4) AND o.sequence <= ?5 ORDER BY o.sequence, o.run LIMIT ?6");
+    const STRICT: &str = open_columns!("o.run = 1 AND (o.failed_since IS NULL OR o.failed_since > ?3) ORDER BY o.sequence LIMIT ?4");
+    const BESIDE: &str =
+        open_columns!("o.next_attempt_at <= ?4 AND (o.run > 1 OR o.failed_since <= ?3) ORDER BY o.sequence, o.run LIMIT ?5");
+    let read = |row: &Row| read_open(row, endpoint, stream, mode);
+    let runs = match query {
+        OpenQuery::Fresh { after } => conn.prepare_cached(FRESH)?.query_map(params![id, of, after, limit], read)?.collect(),
+        OpenQuery::Due { now } => conn.prepare_cached(DUE)?.query_map(params![id, of, now.as_millis(), limit], read)?.collect(),
+        OpenQuery::All { after: (sequence, run), up_to } => {
+            conn.prepare_cached(ALL)?.query_map(params![id, of, sequence, run, up_to, limit], read)?.collect()
+        }
+        OpenQuery::Strict { stepped_aside } => {
+            conn.prepare_cached(STRICT)?.query_map(params![id, of, stepped_aside.as_millis(), limit], read)?.collect()
+        }
+        OpenQuery::Beside { stepped_aside, now } => {
+            let values = params![id, of, stepped_aside.as_millis(), now.as_millis(), limit];
+            conn.prepare_cached(BESIDE)?.query_map(values, read)?.collect()
+        }
+    };
+    let runs: Result<Vec<OpenRun>, rusqlite::Error> = runs;
+    Ok(runs?)
+}
+
+fn read_open(row: &Row, endpoint: EndpointId, stream: StreamId, mode: Mode) -> rusqlite::Result<OpenRun> {
+    Ok(OpenRun {
+        key: RunKey { endpoint, sequence: row.get("sequence")?, run: row.get("run")? },
+        event: Arc::new(ledger::read_event(row, stream, mode)?),
+        attempts: row.get("attempts")?,
+        deadline: row.get("deadline")?,
+        next_attempt_at: row.get("next_attempt_at")?,
+        failed_since: row.get("failed_since")?,
+    })
+}
+
+pub(super) fn next_due(conn: &Connection, endpoint: EndpointId, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+    const NEXT: &str = "SELECT min(next_attempt_at) FROM open_delivery WHERE endpoint = ?1 AND next_attempt_at > ?2";
+    Ok(conn.prepare_cached(NEXT)?.query_row([endpoint.get(), now.as_millis()], |row| row.get(0))?)
+}
+
+pub(super) fn backlogs(conn: &Connection, after: Option<EndpointId>, limit: usize) -> Result<Vec<Backlog>, StoreError> {
+    const NEXT: &str = "SELECT endpoint, deadline FROM open_delivery WHERE endpoint > ?1 ORDER BY endpoint, sequence, run LIMIT 1";
+    let mut statement = conn.prepare_cached(NEXT)?;
+    let read = |row: &Row| Ok(Backlog { endpoint: EndpointId::new(row.get(0)?), first_deadline: row.get(1)? });
+    let mut backlogs: Vec<Backlog> = Vec::new();
+    while backlogs.len() < limit {
+        let after = backlogs.last().map(|last| last.endpoint).or(after).map_or(-1, EndpointId::get);
+        match statement.query_row([after], read).optional()? {
+            Some(next) => backlogs.push(next),
+            None => break,
+        }
+    }
+    Ok(backlogs)
+}
+
+pub(super) fn expired(conn: &Connection, endpoint: EndpointId, now: Timestamp, limit: usize) -> Result<Vec<Expired>, StoreError> {
+    // Deadlines of first runs grow with their numbers, so that the first one still in time ends the search; further
+    // runs are few, and all of them stand in the index of what waits for a time.
+    const FIRST: &str = "SELECT sequence, run, attempts, deadline, next_attempt_at FROM open_delivery \
+        WHERE endpoint = ?1 AND run = 1 ORDER BY sequence LIMIT ?2";
+    const FURTHER: &str = "SELECT sequence, run, attempts, deadline, next_attempt_at FROM open_delivery \
+        WHERE endpoint = ?1 AND next_attempt_at IS NOT NULL AND run > 1 AND deadline <= ?3 LIMIT ?2";
+    let read = |row: &Row| {
+        Ok(Expired {
+            key: RunKey { endpoint, sequence: row.get(0)?, run: row.get(1)? },
+            attempts: row.get(2)?,
+            deadline: row.get(3)?,
+            next_attempt_at: row.get(4)?,
+        })
+    };
+    let mut expired = Vec::new();
+    for row in conn.prepare_cached(FIRST)?.query_map(params![endpoint.get(), limit], read)? {
+        let run = row?;
+        if run.deadline > now {
+            break;
+        }
+        expired.push(run);
+    }
+    for row in conn.prepare_cached(FURTHER)?.query_map(params![endpoint.get(), limit, now.as_millis()], read)? {
+        expired.push(row?);
+    }
+    expired.truncate(limit);
+    Ok(expired)
+}

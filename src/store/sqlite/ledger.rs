@@ -1,0 +1,174 @@
+//! Recharges with their history, and the feed of events.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::rows::{bad, word};
+use crate::clock::Ids;
+use crate::domain::event::Event;
+use crate::domain::id::{EventId, RechargeId, StreamId};
+use crate::domain::money::Currency;
+use crate::domain::recharge::{Details, Recharge, Status, Verdict};
+use crate::domain::time::Timestamp;
+use crate::domain::vendor::Mode;
+use crate::limits;
+use crate::store::{Feed, KeptReport, Listed, RechargeQuery, StoreError, TimeRange};
+
+macro_rules! recharge_columns {
+    () => {
+        "id, stream, reference_no, transaction_id, status, late, amount, currency, network, connection_no, provider, provider_ref, \
+         reason, occurred_at, settled_at, event, reports"
+    };
+}
+pub(super) use recharge_columns;
+
+pub(super) fn read_recharge(row: &Row) -> rusqlite::Result<Recharge> {
+    let currency: Option<String> = row.get("currency")?;
+    let currency = currency.map(|code| code.parse::<Currency>().map_err(|error| bad("currency", error))).transpose()?;
+    let id = RechargeId::new(row.get("id")?);
+    Ok(Recharge {
+        id,
+        transaction_id: row.get("transaction_id")?,
+        stream: StreamId::new(row.get("stream")?),
+        reference_no: row.get("reference_no")?,
+        status: word(row, "status", &Status::ALL)?,
+        late: row.get("late")?,
+        details: Details {
+            amount: row.get("amount")?,
+            currency,
+            network: row.get("network")?,
+            connection_no: row.get("connection_no")?,
+            provider: row.get("provider")?,
+            provider_ref: row.get("provider_ref")?,
+            reason: row.get("reason")?,
+        },
+        created_at: Ids::time_of(id.get()),
+        settled_at: row.get("settled_at")?,
+        occurred_at: row.get("occurred_at")?,
+        event: row.get("event")?,
+        reports: row.get("reports")?,
+    })
+}
+
+pub(super) fn recharge(conn: &Connection, id: RechargeId) -> Result<Option<(Recharge, Vec<KeptReport>)>, StoreError> {
+    const ONE: &str = concat!("SELECT ", recharge_columns!(), ", source FROM recharge WHERE id = ?1");
+    let read = |row: &Row| Ok((read_recharge(row)?, row.get::<_, String>("source")?));
+    let Some((recharge, source)) = conn.prepare_cached(ONE)?.query_row([id.get()], read).optional()? else { return Ok(None) };
+    const REPORTS: &str = "SELECT source, status, verdict, provider_ref, reason, occurred_at, received_at FROM report \
+        WHERE recharge = ?1 ORDER BY number LIMIT ?2";
+    let read = |row: &Row| {
+        Ok(KeptReport {
+            source: row.get("source")?,
+            status: word(row, "status", &Status::ALL)?,
+            verdict: word(row, "verdict", &Verdict::ALL)?,
+            provider_ref: row.get("provider_ref")?,
+            reason: row.get("reason")?,
+            occurred_at: row.get("occurred_at")?,
+            received_at: row.get("received_at")?,
+        })
+    };
+    let mut statement = conn.prepare_cached(REPORTS)?;
+    let mut reports = statement.query_map(params![id.get(), limits::SCAN_MAX], read)?.collect::<Result<Vec<_>, _>>()?;
+    if reports.is_empty() {
+        reports.push(KeptReport {
+            source,
+            status: recharge.status,
+            verdict: Verdict::Created,
+            provider_ref: recharge.details.provider_ref.clone(),
+            reason: recharge.details.reason.clone(),
+            occurred_at: recharge.occurred_at,
+            received_at: recharge.created_at,
+        });
+    }
+    Ok(Some((recharge, reports)))
+}
+
+pub(super) fn recharges(conn: &Connection, query: &RechargeQuery) -> Result<Listed<Recharge, RechargeId>, StoreError> {
+    let TimeRange { since, until } = query.range;
+    let floor = since.map_or(0, |since| Ids::floor(since).get());
+    let ceiling = until.map_or(i64::MAX, |until| Ids::floor(until).get()).min(query.page.before.map_or(i64::MAX, RechargeId::get));
+    const LIST: &str = concat!(
+        "SELECT ",
+        recharge_columns!(),
+        " FROM recharge WHERE stream = ?1 AND id >= ?2 AND id < ?3 AND (?4 IS NULL OR reference_no = ?4) ORDER BY id DESC LIMIT ?5"
+    );
+    const QUEUED: &str = concat!(
+        "SELECT ",
+        recharge_columns!(),
+        " FROM recharge WHERE status = 0 AND stream = ?1 AND id >= ?2 AND id < ?3 AND (?4 IS NULL OR reference_no = ?4) \
+         ORDER BY id DESC LIMIT ?5"
+    );
+    const BY_REFERENCE: &str = concat!(
+        "SELECT ",
+        recharge_columns!(),
+        " FROM recharge INDEXED BY recharge_by_reference WHERE stream = ?1 AND id >= ?2 AND id < ?3 AND reference_no = ?4 LIMIT ?5"
+    );
+    let sql = match (query.status, &query.reference_no) {
+        (_, Some(_)) => BY_REFERENCE,
+        (Some(Status::Queued), None) => QUEUED,
+        _ => LIST,
+    };
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query(params![query.stream.get(), floor, ceiling, query.reference_no, limits::SCAN_MAX])?;
+    let mut items = Vec::new();
+    let (mut looked_at, mut last) = (0, None);
+    while let Some(row) = rows.next()? {
+        let recharge = read_recharge(row)?;
+        (looked_at, last) = (looked_at + 1, Some(recharge.id));
+        if query.matches(&recharge) {
+            items.push(recharge);
+        }
+        if items.len() == query.page.limit {
+            break;
+        }
+    }
+    let more = items.len() == query.page.limit || looked_at == limits::SCAN_MAX;
+    Ok(Listed { items, next: last.filter(|_| more) })
+}
+
+pub(super) fn mode_of(conn: &Connection, stream: StreamId) -> rusqlite::Result<Mode> {
+    conn.prepare_cached("SELECT mode FROM stream WHERE id = ?1")?.query_row([stream.get()], |row| word(row, "mode", &Mode::ALL))
+}
+
+pub(super) fn read_event(row: &Row, stream: StreamId, mode: Mode) -> rusqlite::Result<Event> {
+    let id = EventId { stream, sequence: row.get("sequence")? };
+    let (event_type, facts): (String, String) = (row.get("type")?, row.get("facts")?);
+    Event::restore(id, mode, &event_type, row.get("created_at")?, &facts).map_err(|error| bad("facts", error))
+}
+
+pub(super) fn event(conn: &Connection, id: EventId) -> Result<Option<Event>, StoreError> {
+    let Some(mode) = mode_of(conn, id.stream).optional()? else { return Ok(None) };
+    const ONE: &str = "SELECT sequence, type, created_at, facts FROM event WHERE stream = ?1 AND sequence = ?2";
+    let read = |row: &Row| read_event(row, id.stream, mode);
+    Ok(conn.prepare_cached(ONE)?.query_row([id.stream.get(), id.sequence], read).optional()?)
+}
+
+pub(super) fn events_after(conn: &Connection, stream: StreamId, after: Option<i64>, limit: usize) -> Result<Feed, StoreError> {
+    let mode = mode_of(conn, stream)?;
+    const ENDS: &str = "SELECT next_sequence, (SELECT min(sequence) FROM event WHERE stream = ?1) FROM stream WHERE id = ?1";
+    let read = |row: &Row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?));
+    let (next, oldest) = conn.prepare_cached(ENDS)?.query_row([stream.get()], read)?;
+    const AFTER: &str =
+        "SELECT sequence, type, created_at, facts FROM event WHERE stream = ?1 AND sequence > ?2 ORDER BY sequence LIMIT ?3";
+    let mut statement = conn.prepare_cached(AFTER)?;
+    let rows = statement.query_map(params![stream.get(), after.unwrap_or(0), limit], |row| read_event(row, stream, mode))?;
+    Ok(Feed { events: rows.collect::<Result<_, _>>()?, oldest: oldest.unwrap_or(next), latest: next - 1 })
+}
+
+/// The range of numbers that a stream's events of a time range have. Their times never go back, so each end is found
+/// by halving.
+pub(super) fn sequences(conn: &Connection, stream: StreamId, range: TimeRange) -> Result<std::ops::Range<i64>, StoreError> {
+    let Feed { oldest, latest, .. } = events_after(conn, stream, None, 0)?;
+    let mut at = conn.prepare_cached("SELECT created_at FROM event WHERE stream = ?1 AND sequence = ?2")?;
+    let mut first_at_or_after = |time: Timestamp| -> Result<i64, StoreError> {
+        let (mut low, mut high) = (oldest, latest + 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let created_at: Timestamp = at.query_row([stream.get(), middle], |row| row.get(0))?;
+            if created_at < time { low = middle + 1 } else { high = middle }
+        }
+        Ok(low)
+    };
+    let start = range.since.map_or(Ok(oldest), &mut first_at_or_after)?;
+    let end = range.until.map_or(Ok(latest + 1), &mut first_at_or_after)?;
+    Ok(start..end)
+}

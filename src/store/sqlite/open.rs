@@ -1,0 +1,126 @@
+//! Opening a database file: pragmas, migrations, the master key's check.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+
+use super::threads::{Checkpointer, Readers, Writer};
+use super::{SqliteStore, StoreError};
+use crate::clock::Surroundings;
+use crate::store::seal::{MasterKey, Sealer};
+
+mod migrations {
+    refinery::embed_migrations!("migrations/sqlite");
+}
+
+/// How to open a store.
+#[derive(Clone)]
+pub struct OpenOptions {
+    /// The database file; made if it is not there.
+    pub path: PathBuf,
+    /// What seals the secrets in it.
+    pub master_key: MasterKey,
+    /// Time, chance and ids.
+    pub surroundings: Surroundings,
+}
+
+/// How long a statement waits for another process (`ringback token` beside `ringback serve`).
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const KEY_CHECK: &str = "master key check";
+
+impl SqliteStore {
+    /// Opens the file, makes or migrates its tables, and checks the master key.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`] with what to do, for a file that is no database, is locked by another program, was
+    /// sealed with another master key, or was written by a newer Ringback. Nothing in it was changed.
+    pub fn open(options: OpenOptions) -> Result<Self, StoreError> {
+        let OpenOptions { path, master_key, surroundings } = options;
+        let sealer = Sealer::new(&master_key, surroundings.entropy.clone());
+        let mut conn = connect(&path).map_err(|error| unusable(&path, error))?;
+        check_key(&conn, &sealer).map_err(|error| unusable(&path, error))?;
+        migrate(&mut conn).map_err(|error| unusable(&path, error))?;
+        store_key_check(&conn, &sealer)?;
+        let failed = |error: std::io::Error| StoreError::Unavailable(error.to_string());
+        Ok(Self {
+            writer: Writer::start(conn).map_err(failed)?,
+            readers: Readers::open(&path)?,
+            sealer,
+            ids: Arc::clone(&surroundings.ids),
+            _checkpointer: Checkpointer::start(&path)?,
+        })
+    }
+}
+
+fn unusable(path: &Path, error: StoreError) -> StoreError {
+    let file = path.display();
+    match error {
+        StoreError::Damaged(text) => StoreError::Unusable(format!(
+            "{file} is not a readable SQLite database ({text}); nothing was changed. Restore it from a backup, or name another file with --database"
+        )),
+        StoreError::Unavailable(text) if text.contains("locked") => {
+            StoreError::Unusable(format!("{file} is locked by another program ({text}); close that program and start again"))
+        }
+        StoreError::Unavailable(text) => {
+            StoreError::Unusable(format!("{file} cannot be opened ({text}); check the folder and its permissions"))
+        }
+        StoreError::Rejected(text) => StoreError::Unusable(format!("{file} cannot be used ({text})")),
+        other => other,
+    }
+}
+
+/// A connection that may write.
+pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let conn = Connection::open(path)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    // Has an effect only on an empty file, and only before anything else is written to it.
+    conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    conn.pragma_update(None, "journal_mode", "WAL")?;
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    conn.pragma_update(None, "cache_size", -32_768)?;
+    conn.set_prepared_statement_cache_capacity(64);
+    Ok(conn)
+}
+
+/// A connection that only reads.
+pub(super) fn connect_reader(path: &Path) -> Result<Connection, StoreError> {
+    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.pragma_update(None, "cache_size", -4096)?;
+    conn.set_prepared_statement_cache_capacity(64);
+    Ok(conn)
+}
+
+fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
+    migrations::migrations::runner()
+        .set_abort_divergent(true)
+        .set_abort_missing(true)
+        .run(conn)
+        .map(drop)
+        .map_err(|error| StoreError::Unusable(format!("the database's tables are not those of this version of Ringback: {error}")))
+}
+
+/// Refuses a master key that is not the one this database was made with, before anything is written.
+fn check_key(conn: &Connection, sealer: &Sealer) -> Result<(), StoreError> {
+    if !conn.table_exists(None, "meta")? {
+        return Ok(());
+    }
+    let check: Option<Vec<u8>> = conn.query_row("SELECT value FROM meta WHERE name = ?1", [KEY_CHECK], |row| row.get(0)).optional()?;
+    let Some(check) = check else { return Ok(()) };
+    sealer.open(KEY_CHECK, &check).map(drop).map_err(|_| {
+        StoreError::Unusable(
+            "the master key is not the one this database was made with; give the right one as RINGBACK_MASTER_KEY or in the key file. Nothing was changed"
+                .to_owned(),
+        )
+    })
+}
+
+fn store_key_check(conn: &Connection, sealer: &Sealer) -> Result<(), StoreError> {
+    let check = sealer.seal(KEY_CHECK, b"ringback");
+    conn.execute("INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING", (KEY_CHECK, check))?;
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! What an attempt came to, and new runs.
+
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use super::{deliveries, rows};
+use crate::domain::attempt::{Attempt, Outcome, OutcomeKind};
+use crate::domain::delivery::{DeliveryState, RunKey};
+use crate::domain::endpoint::EndpointStatus;
+use crate::domain::id::DeliveryId;
+use crate::domain::time::Timestamp;
+use crate::store::{After, Resent, Settle, Settled, StoreError};
+
+/// Records an outcome: the attempt appended, the run moved or ended.
+pub(super) fn settle(conn: &Connection, settle: &Settle) -> Result<Settled, StoreError> {
+    match settle.after {
+        After::Ended(state, reason) => {
+            const CLOSE: &str = "DELETE FROM open_delivery WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3";
+            if conn.prepare_cached(CLOSE)?.execute(key(settle.key))? == 0 {
+                return late(conn, settle);
+            }
+            append_ended(conn, settle, state, reason.map(|reason| reason as i64))?;
+        }
+        After::Retry { at, failed_since } => {
+            const MOVE: &str = "UPDATE open_delivery SET attempts = ?4, next_attempt_at = ?5, failed_since = ?6 \
+                WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3";
+            let (endpoint, sequence, run) = key(settle.key);
+            let values = params![endpoint, sequence, run, settle.attempts, at.as_millis(), failed_since.as_millis()];
+            if conn.prepare_cached(MOVE)?.execute(values)? == 0 {
+                return late(conn, settle);
+            }
+            if let Some(attempt) = &settle.attempt {
+                append_attempt(conn, settle.key, attempt)?;
+            }
+        }
+    }
+    Ok(Settled::Recorded)
+}
+
+/// The run had ended before (it was cancelled while the request was under way): what happened is kept all the same.
+fn late(conn: &Connection, settle: &Settle) -> Result<Settled, StoreError> {
+    let Some(attempt) = &settle.attempt else { return Ok(Settled::Late) };
+    if attempt.outcome.kind == OutcomeKind::Succeeded {
+        const UNEND: &str = "DELETE FROM ended_delivery WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3 AND state = ?4";
+        let (endpoint, sequence, run) = key(settle.key);
+        let cancelled = DeliveryState::Cancelled as i64;
+        if conn.prepare_cached(UNEND)?.execute(params![endpoint, sequence, run, cancelled])? == 1 {
+            append_ended(conn, settle, DeliveryState::Succeeded, None)?;
+            return Ok(Settled::Late);
+        }
+    }
+    append_attempt(conn, settle.key, attempt)?;
+    Ok(Settled::Late)
+}
+
+fn key(key: RunKey) -> (i64, i64, u32) {
+    (key.endpoint.get(), key.sequence, key.run)
+}
+
+fn append_ended(conn: &Connection, settle: &Settle, state: DeliveryState, reason: Option<i64>) -> Result<(), StoreError> {
+    const APPEND: &str = "INSERT INTO ended_delivery (endpoint, sequence, run, state, end_reason, attempts, deadline, ended_at, started_at, \
+        outcome, status, error, resolve_us, connect_us, tls_us, first_byte_us, total_us, answer_headers, answer_body) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
+    let (endpoint, sequence, run) = key(settle.key);
+    let outcome: Option<&Outcome> = settle.attempt.as_ref().map(|attempt| &attempt.outcome);
+    let phases = outcome.map(|outcome| outcome.phases);
+    conn.prepare_cached(APPEND)?.execute(params![
+        endpoint,
+        sequence,
+        run,
+        state as i64,
+        reason,
+        settle.attempts,
+        settle.deadline.as_millis(),
+        settle.now.as_millis(),
+        settle.attempt.as_ref().map(|attempt| attempt.started_at.as_millis()),
+        outcome.map(|outcome| outcome.kind as i64),
+        outcome.and_then(|outcome| outcome.status),
+        outcome.and_then(|outcome| outcome.error.as_deref()),
+        phases.and_then(|phases| phases.resolve),
+        phases.and_then(|phases| phases.connect),
+        phases.and_then(|phases| phases.tls),
+        phases.and_then(|phases| phases.first_byte),
+        phases.map(|phases| phases.total),
+        outcome.and_then(|outcome| outcome.answer_headers.as_deref()),
+        outcome.and_then(|outcome| outcome.answer_body.as_deref()),
+    ])?;
+    Ok(())
+}
+
+fn append_attempt(conn: &Connection, run: RunKey, attempt: &Attempt) -> Result<(), StoreError> {
+    const APPEND: &str = "INSERT INTO attempt (endpoint, sequence, run, number, started_at, outcome, status, error, resolve_us, connect_us, \
+        tls_us, first_byte_us, total_us, answer_headers, answer_body) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) ON CONFLICT DO NOTHING";
+    let (endpoint, sequence, run) = key(run);
+    let Outcome { kind, status, error, phases, answer_headers, answer_body, address: _, retry_after: _ } = &attempt.outcome;
+    conn.prepare_cached(APPEND)?.execute(params![
+        endpoint,
+        sequence,
+        run,
+        attempt.number,
+        attempt.started_at.as_millis(),
+        *kind as i64,
+        status,
+        error,
+        phases.resolve,
+        phases.connect,
+        phases.tls,
+        phases.first_byte,
+        phases.total,
+        answer_headers,
+        answer_body,
+    ])?;
+    Ok(())
+}
+
+/// Starts a new run of a delivery, due at once.
+pub(super) fn resend(tx: &Transaction, id: DeliveryId, now: Timestamp, deadline: Timestamp) -> Result<Resent, StoreError> {
+    const STATUS: &str = "SELECT status FROM endpoint WHERE id = ?1 AND deleted_at IS NULL";
+    let status = tx.query_row(STATUS, [id.endpoint.get()], |row| rows::word(row, "status", &EndpointStatus::ALL)).optional()?;
+    let (Some(status), Some(delivery)) = (status, deliveries::one(tx, id)?) else { return Ok(Resent::Unknown) };
+    if delivery.state == DeliveryState::Pending {
+        return Ok(Resent::StillPending);
+    }
+    if !status.listens() {
+        return Ok(Resent::NotListening(status));
+    }
+    let key = RunKey { endpoint: id.endpoint, sequence: id.sequence, run: delivery.run + 1 };
+    const OPEN: &str = "INSERT INTO open_delivery (endpoint, sequence, run, deadline, next_attempt_at) VALUES (?1, ?2, ?3, ?4, ?5)";
+    tx.execute(OPEN, params![key.endpoint.get(), key.sequence, key.run, deadline.as_millis(), now.as_millis()])?;
+    Ok(Resent::Opened(crate::store::OpenRun {
+        key,
+        event: delivery.event,
+        attempts: 0,
+        deadline,
+        next_attempt_at: Some(now),
+        failed_since: None,
+    }))
+}

@@ -1,0 +1,184 @@
+//! The threads behind the store: one that writes, one that checkpoints, and the connections that read.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::mpsc;
+use std::sync::{Arc, Condvar, Mutex as StdMutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::{Semaphore, oneshot};
+
+use super::StoreError;
+use super::accept::Subscriber;
+use super::open::{connect, connect_reader};
+use crate::domain::id::StreamId;
+use crate::limits;
+
+/// What the writing thread keeps between transactions.
+pub(super) struct Session {
+    pub conn: Connection,
+    /// Who listens to a stream, as of a version of its counter row.
+    pub subscribers: HashMap<StreamId, (i64, Arc<[Subscriber]>)>,
+}
+
+type Job = Box<dyn FnOnce(&mut Session) + Send>;
+
+/// The thread that owns the writing connection. It ends, after all that was asked of it, when this is dropped.
+pub(super) struct Writer {
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    pub fn start(conn: Connection) -> std::io::Result<Self> {
+        let (jobs, inbox) = mpsc::channel::<Job>();
+        let mut session = Session { conn, subscribers: HashMap::new() };
+        let work = move || inbox.into_iter().for_each(|job| job(&mut session));
+        let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(work)?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    /// Runs `work` on the thread.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Session) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let stopped = || StoreError::Unknown("the store's writer has stopped".to_owned());
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |session| drop(answer.send(work(session))));
+        self.jobs.as_ref().ok_or_else(stopped)?.send(job).map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())?
+    }
+
+    /// Runs `work` as one transaction.
+    pub async fn transaction<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.run(move |session| {
+            let tx = session.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let done = work(&tx)?;
+            tx.commit()?;
+            Ok(done)
+        })
+        .await
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+/// Read-only connections; a query takes one for as long as it runs.
+pub(super) struct Readers {
+    idle: Arc<Mutex<Vec<Connection>>>,
+    turns: Arc<Semaphore>,
+}
+
+impl Readers {
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let idle = (0..limits::READERS).map(|_| connect_reader(path)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { turns: Arc::new(Semaphore::new(idle.len())), idle: Arc::new(Mutex::new(idle)) })
+    }
+
+    /// Runs `query` in a snapshot of its own.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let stopped = |_| StoreError::Unavailable("the store is closing".to_owned());
+        let turn = self.turns.clone().acquire_owned().await.map_err(|_| StoreError::Unavailable("the store is closing".to_owned()))?;
+        let idle = self.idle.clone();
+        let work = move || {
+            let mut conn = idle.lock().pop().expect("there are as many connections as turns");
+            let result = snapshot(&mut conn, query);
+            idle.lock().push(conn);
+            drop(turn);
+            result
+        };
+        tokio::task::spawn_blocking(work).await.map_err(stopped)?
+    }
+}
+
+fn snapshot<T>(conn: &mut Connection, query: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Deferred)?;
+    query(&tx)
+}
+
+/// The thread that moves the write-ahead log into the file.
+pub(super) struct Checkpointer {
+    bell: Arc<Bell>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Bell {
+    stopped: StdMutex<bool>,
+    rings: Condvar,
+}
+
+impl Checkpointer {
+    /// How often it looks at the log.
+    const EVERY: Duration = Duration::from_millis(250);
+
+    pub fn start(path: &Path) -> Result<Self, StoreError> {
+        let conn = connect(path)?;
+        // A checkpoint that meets a reader gives up at once and comes back later.
+        conn.busy_timeout(Duration::from_millis(100))?;
+        let bell = Arc::new(Bell::default());
+        let ear = bell.clone();
+        let wal = std::path::PathBuf::from(format!("{}-wal", path.display()));
+        let thread = std::thread::Builder::new()
+            .name("store-checkpoint".to_owned())
+            .spawn(move || checkpoint_until(&ear, &conn, &wal))
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        Ok(Self { bell, thread: Some(thread) })
+    }
+}
+
+impl Drop for Checkpointer {
+    fn drop(&mut self) {
+        *self.bell.stopped.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = true;
+        self.bell.rings.notify_all();
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+fn checkpoint_until(bell: &Bell, conn: &Connection, wal: &Path) {
+    let mut stopped = bell.stopped.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    while !*stopped {
+        let waited = bell.rings.wait_timeout(stopped, Checkpointer::EVERY);
+        stopped = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+        let pages = std::fs::metadata(wal).map_or(0, |file| file.len() / 4096);
+        if pages < u64::from(limits::WAL_CHECKPOINT_PAGES) {
+            continue;
+        }
+        if let Err(error) = checkpoint(conn) {
+            tracing::warn!(%error, "the write-ahead log could not be moved into the database; it will be tried again");
+        }
+    }
+}
+
+/// First the bulk, beside the writer; then, where the log has grown long, the rest, for which the writer waits shortly.
+/// The log is cut to nothing, so that its size tells how much there is to do.
+fn checkpoint(conn: &Connection) -> Result<(), rusqlite::Error> {
+    let (_, log, _): (i64, i64, i64) = run_checkpoint(conn, "PASSIVE")?;
+    if log >= i64::from(limits::WAL_CHECKPOINT_PAGES) {
+        run_checkpoint(conn, "TRUNCATE")?;
+    }
+    Ok(())
+}
+
+fn run_checkpoint(conn: &Connection, mode: &str) -> Result<(i64, i64, i64), rusqlite::Error> {
+    conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+}

@@ -1,0 +1,113 @@
+//! Vendors, their streams and tokens.
+
+use ipnet::IpNet;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+
+use super::rows::{bad, word};
+use crate::domain::id::{StreamId, TokenId, VendorId};
+use crate::domain::time::Timestamp;
+use crate::domain::token::{Scope, Token, TokenHash};
+use crate::domain::vendor::{Mode, Vendor};
+use crate::store::{Page, StoreError, VendorChange};
+
+pub(super) fn create(tx: &Transaction, vendor: &Vendor, tokens: &[(Token, TokenHash)]) -> Result<(), StoreError> {
+    const VENDOR: &str = "INSERT INTO vendor (id, name, email, disabled, created_at) VALUES (?1, ?2, ?3, ?4, ?5)";
+    tx.execute(VENDOR, params![vendor.id.get(), vendor.name, vendor.email, vendor.disabled, vendor.created_at.as_millis()])?;
+    for mode in Mode::ALL {
+        const STREAM: &str = "INSERT INTO stream (id, vendor, mode) VALUES (?1, ?2, ?3)";
+        tx.execute(STREAM, params![vendor.stream(mode).get(), vendor.id.get(), mode as i64])?;
+    }
+    tokens.iter().try_for_each(|(token, hash)| create_token(tx, token, *hash))
+}
+
+pub(super) fn create_token(tx: &Transaction, token: &Token, hash: TokenHash) -> Result<(), StoreError> {
+    let (vendor, stream) = match token.scope {
+        Scope::Operator => (None, None),
+        Scope::Vendor { vendor, stream, .. } => (Some(vendor.get()), Some(stream.get())),
+    };
+    let allowed: Vec<String> = token.allowed_ips.iter().map(IpNet::to_string).collect();
+    const TOKEN: &str = "INSERT INTO token (id, hash, vendor, stream, name, allowed_ips, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    tx.execute(TOKEN, params![token.id.get(), hash.0, vendor, stream, token.name, allowed.join(" "), token.created_at.as_millis()])?;
+    Ok(())
+}
+
+const VENDOR_COLUMNS: &str = "v.id, v.name, v.email, v.disabled, v.created_at, \
+    (SELECT s.id FROM stream s WHERE s.vendor = v.id AND s.mode = 0) AS live, \
+    (SELECT s.id FROM stream s WHERE s.vendor = v.id AND s.mode = 1) AS test";
+
+fn read_vendor(row: &Row) -> rusqlite::Result<Vendor> {
+    Ok(Vendor {
+        id: VendorId::new(row.get("id")?),
+        name: row.get("name")?,
+        email: row.get("email")?,
+        disabled: row.get("disabled")?,
+        created_at: row.get("created_at")?,
+        streams: [StreamId::new(row.get("live")?), StreamId::new(row.get("test")?)],
+    })
+}
+
+pub(super) fn one(conn: &Connection, id: VendorId) -> Result<Option<Vendor>, StoreError> {
+    let sql = format!("SELECT {VENDOR_COLUMNS} FROM vendor v WHERE v.id = ?1");
+    Ok(conn.prepare_cached(&sql)?.query_row([id.get()], read_vendor).optional()?)
+}
+
+pub(super) fn list(conn: &Connection, page: Page<VendorId>) -> Result<Vec<Vendor>, StoreError> {
+    let sql = format!("SELECT {VENDOR_COLUMNS} FROM vendor v WHERE v.id < ?1 ORDER BY v.id DESC LIMIT ?2");
+    let before = page.before.map_or(i64::MAX, VendorId::get);
+    Ok(conn.prepare_cached(&sql)?.query_map(params![before, page.limit], read_vendor)?.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn update(tx: &Transaction, id: VendorId, change: &VendorChange) -> Result<Option<Vendor>, StoreError> {
+    const UPDATE: &str =
+        "UPDATE vendor SET name = coalesce(?2, name), email = coalesce(?3, email), disabled = coalesce(?4, disabled) WHERE id = ?1";
+    tx.execute(UPDATE, params![id.get(), change.name, change.email, change.disabled])?;
+    one(tx, id)
+}
+
+pub(super) fn owner(conn: &Connection, stream: StreamId) -> Result<Option<(VendorId, Mode)>, StoreError> {
+    let read = |row: &Row| Ok((VendorId::new(row.get("vendor")?), word(row, "mode", &Mode::ALL)?));
+    Ok(conn.prepare_cached("SELECT vendor, mode FROM stream WHERE id = ?1")?.query_row([stream.get()], read).optional()?)
+}
+
+const TOKEN_COLUMNS: &str = "t.id, t.vendor, t.stream, t.name, t.allowed_ips, t.created_at, s.mode";
+
+fn read_token(row: &Row) -> rusqlite::Result<Token> {
+    let vendor: Option<i64> = row.get("vendor")?;
+    let scope = match vendor {
+        None => Scope::Operator,
+        Some(vendor) => {
+            Scope::Vendor { vendor: VendorId::new(vendor), mode: word(row, "mode", &Mode::ALL)?, stream: StreamId::new(row.get("stream")?) }
+        }
+    };
+    let allowed: String = row.get("allowed_ips")?;
+    let allowed_ips = allowed.split_whitespace().map(str::parse).collect::<Result<Vec<IpNet>, _>>();
+    Ok(Token {
+        id: TokenId::new(row.get("id")?),
+        scope,
+        name: row.get("name")?,
+        allowed_ips: allowed_ips.map_err(|error| bad("allowed_ips", error))?,
+        created_at: row.get("created_at")?,
+    })
+}
+
+pub(super) fn token(conn: &Connection, hash: TokenHash) -> Result<Option<Token>, StoreError> {
+    let sql = format!(
+        "SELECT {TOKEN_COLUMNS} FROM token t LEFT JOIN stream s ON s.id = t.stream LEFT JOIN vendor v ON v.id = t.vendor \
+         WHERE t.hash = ?1 AND t.revoked_at IS NULL AND coalesce(v.disabled, 0) = 0"
+    );
+    Ok(conn.prepare_cached(&sql)?.query_row([hash.0], read_token).optional()?)
+}
+
+pub(super) fn tokens(conn: &Connection, vendor: VendorId, page: Page<TokenId>) -> Result<Vec<Token>, StoreError> {
+    let sql = format!(
+        "SELECT {TOKEN_COLUMNS} FROM token t LEFT JOIN stream s ON s.id = t.stream \
+         WHERE t.vendor = ?1 AND t.id < ?2 AND t.revoked_at IS NULL ORDER BY t.id DESC LIMIT ?3"
+    );
+    let before = page.before.map_or(i64::MAX, TokenId::get);
+    Ok(conn.prepare_cached(&sql)?.query_map(params![vendor.get(), before, page.limit], read_token)?.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn revoke_token(tx: &Transaction, vendor: VendorId, id: TokenId, now: Timestamp) -> Result<bool, StoreError> {
+    const REVOKE: &str = "UPDATE token SET revoked_at = ?3 WHERE id = ?2 AND vendor = ?1 AND revoked_at IS NULL";
+    Ok(tx.execute(REVOKE, params![vendor.get(), id.get(), now.as_millis()])? == 1)
+}

@@ -1,0 +1,388 @@
+//! What goes into a store and what comes out of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+
+use crate::domain::attempt::Attempt;
+pub use crate::domain::delivery::OpenRun;
+use crate::domain::delivery::{DeliveryState, EndReason, RunKey};
+use crate::domain::endpoint::{EndpointStatus, Settings};
+use crate::domain::event::Event;
+use crate::domain::id::{DeliveryId, EndpointId, RechargeId, StreamId};
+use crate::domain::recharge::{Recharge, Report, Status, Verdict};
+use crate::domain::time::Timestamp;
+use crate::domain::vendor::Mode;
+
+/// One typed write; the group commit puts many into a transaction.
+#[derive(Debug)]
+pub enum Write {
+    /// Reports to judge.
+    Accept(Accept),
+    /// An event of the platform's own.
+    Publish(Publish),
+    /// What an attempt came to, or a run's end without one.
+    Settle(Settle),
+}
+
+impl Write {
+    /// How much of a transaction it takes, in rows of the caller's making.
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Accept(accept) => accept.reports.len(),
+            Self::Publish(_) | Self::Settle(_) => 1,
+        }
+    }
+}
+
+/// Reports to judge, in order.
+#[derive(Debug)]
+pub struct Accept {
+    /// Who reports, as the history shows it.
+    pub source: &'static str,
+    /// When they were received.
+    pub now: Timestamp,
+    /// How long the runs made by them may take.
+    pub deadline: Duration,
+    /// Each with where it belongs.
+    pub reports: Vec<Addressed>,
+}
+
+/// A report with the stream of its vendor and mode.
+#[derive(Debug, Clone)]
+pub struct Addressed {
+    /// The vendor and mode.
+    pub stream: StreamId,
+    /// The same mode.
+    pub mode: Mode,
+    /// The report.
+    pub report: Report,
+}
+
+/// An event of the platform's own types.
+#[derive(Debug)]
+pub struct Publish {
+    /// The vendor and mode.
+    pub stream: StreamId,
+    /// The same mode.
+    pub mode: Mode,
+    /// Its type.
+    pub event_type: Arc<str>,
+    /// Its data, a JSON object, as given.
+    pub data: Box<RawValue>,
+    /// A second post with the same key answers with the first one.
+    pub dedupe_key: Option<String>,
+    /// When it was received.
+    pub now: Timestamp,
+    /// How long the runs made by it may take.
+    pub deadline: Duration,
+}
+
+/// What became of a run.
+#[derive(Debug, Clone)]
+pub struct Settle {
+    /// Which run.
+    pub key: RunKey,
+    /// The attempt, if one was made.
+    pub attempt: Option<Attempt>,
+    /// Attempts of the run so far.
+    pub attempts: u32,
+    /// The run's deadline.
+    pub deadline: Timestamp,
+    /// When this was decided.
+    pub now: Timestamp,
+    /// What follows.
+    pub after: After,
+}
+
+/// What follows an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// The run is over.
+    Ended(DeliveryState, Option<EndReason>),
+    /// One more attempt.
+    Retry {
+        /// When.
+        at: Timestamp,
+        /// When the run's first attempt failed.
+        failed_since: Timestamp,
+    },
+}
+
+/// What a store made of a [`Write`].
+#[derive(Debug)]
+pub enum Written {
+    /// Each report's answer in order, and the runs that its event opened.
+    Accepted(Vec<Judged>, Vec<OpenRun>),
+    /// The event, and the runs it opened.
+    Published(Published, Vec<OpenRun>),
+    /// Whether the run was still open.
+    Settled(Settled),
+}
+
+/// The answer to one report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// The recharge it is about.
+    pub recharge: RechargeId,
+    /// Where that stands now.
+    pub status: Status,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Sequence number of the recharge's event: the one made by this report, or (for a duplicate) the one there is.
+    pub event: Option<i64>,
+}
+
+/// The answer to a publication.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// The event's number.
+    pub sequence: i64,
+    /// Deliveries it made.
+    pub deliveries: u64,
+}
+
+/// Whether a settled run was still open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It was.
+    Recorded,
+    /// It had ended before. The attempt is appended all the same, and a success turns a cancelled run into a
+    /// succeeded one: a success is a fact whoever reports it.
+    Late,
+}
+
+/// Which part of a list: at most `limit` items, those before `before` in the list's own order.
+#[derive(Debug, Clone, Copy)]
+pub struct Page<K> {
+    /// Where the page before ended.
+    pub before: Option<K>,
+    /// Most items.
+    pub limit: usize,
+}
+
+/// A part of a filtered list.
+#[derive(Debug)]
+pub struct Listed<T, K> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Where to go on; `None` at the end of the list.
+    pub next: Option<K>,
+}
+
+/// A vendor's fields to change.
+#[derive(Debug, Clone, Default)]
+pub struct VendorChange {
+    /// A new name.
+    pub name: Option<String>,
+    /// A new address.
+    pub email: Option<String>,
+    /// Stop or start it.
+    pub disabled: Option<bool>,
+}
+
+/// A report as the history shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptReport {
+    /// Who reported.
+    pub source: String,
+    /// The status claimed.
+    pub status: Status,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// What it said about the provider's reference.
+    pub provider_ref: Option<String>,
+    /// What it said about the reason.
+    pub reason: Option<String>,
+    /// When it happened, as it said.
+    pub occurred_at: Option<Timestamp>,
+    /// When it came.
+    pub received_at: Timestamp,
+}
+
+/// Since (inclusive) and until (exclusive).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TimeRange {
+    /// From this time on.
+    pub since: Option<Timestamp>,
+    /// Before this time.
+    pub until: Option<Timestamp>,
+}
+
+/// Which recharges.
+#[derive(Debug, Clone)]
+pub struct RechargeQuery {
+    /// Whose.
+    pub stream: StreamId,
+    /// In this status.
+    pub status: Option<Status>,
+    /// With this reference.
+    pub reference_no: Option<String>,
+    /// To this number.
+    pub connection_no: Option<String>,
+    /// Made in this time.
+    pub range: TimeRange,
+    /// Which part.
+    pub page: Page<RechargeId>,
+}
+
+/// A part of a stream's events.
+#[derive(Debug)]
+pub struct Feed {
+    /// In order, without gaps.
+    pub events: Vec<Event>,
+    /// The oldest number kept; the next one to be given if none is.
+    pub oldest: i64,
+    /// The latest number given; 0 before the first.
+    pub latest: i64,
+}
+
+/// Whether an endpoint was added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Created {
+    /// It was.
+    Yes,
+    /// The stream has as many as it may.
+    LimitReached,
+}
+
+/// A change of an endpoint.
+#[derive(Debug, Clone)]
+pub enum EndpointChange {
+    /// Other settings.
+    Settings(Box<Settings>),
+    /// From one of these states to another one, with the reason people are shown.
+    Status {
+        /// The states it starts from.
+        from: &'static [EndpointStatus],
+        /// The new state.
+        to: EndpointStatus,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Gone: what is pending is cancelled by the engine, step by step.
+    Delete,
+}
+
+/// A delivery as people see it.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Its id.
+    pub id: DeliveryId,
+    /// Its event.
+    pub event: Arc<Event>,
+    /// State of the last run.
+    pub state: DeliveryState,
+    /// Number of the last run.
+    pub run: u32,
+    /// Why that ended without a last attempt.
+    pub end_reason: Option<EndReason>,
+    /// When the next attempt is due, while it is pending; at once if not said.
+    pub next_attempt_at: Option<Timestamp>,
+    /// The last run's deadline.
+    pub deadline: Timestamp,
+    /// When the endpoint first took it, in whichever run.
+    pub first_succeeded_at: Option<Timestamp>,
+    /// All attempts of all runs, in order.
+    pub attempts: Vec<Attempt>,
+}
+
+/// Which deliveries.
+#[derive(Debug, Clone)]
+pub struct DeliveryQuery {
+    /// Whose.
+    pub stream: StreamId,
+    /// To this endpoint.
+    pub endpoint: Option<EndpointId>,
+    /// In this state.
+    pub state: Option<DeliveryState>,
+    /// Of the event with this number.
+    pub sequence: Option<i64>,
+    /// Of events of this type.
+    pub event_type: Option<String>,
+    /// Of events about this recharge.
+    pub recharge: Option<RechargeId>,
+    /// Of events made in this time.
+    pub range: TimeRange,
+    /// Which part.
+    pub page: Page<DeliveryId>,
+}
+
+/// Whether a new run was started.
+#[derive(Debug)]
+pub enum Resent {
+    /// It was; this is the run.
+    Opened(OpenRun),
+    /// There is no such delivery.
+    Unknown,
+    /// The last run has not ended.
+    StillPending,
+    /// The endpoint is neither connected nor paused.
+    NotListening(EndpointStatus),
+}
+
+/// Which open runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenQuery {
+    /// First runs that have not been tried, after this number, in order.
+    Fresh {
+        /// The number.
+        after: i64,
+    },
+    /// Runs due at this time, the longest due first.
+    Due {
+        /// The time.
+        now: Timestamp,
+    },
+    /// All runs after this one up to this number, in order, due or not.
+    All {
+        /// Where the walk stands.
+        after: (i64, u32),
+        /// Where it ends.
+        up_to: i64,
+    },
+    /// First runs in order, without those that have been failing since before this time (they have stepped aside).
+    Strict {
+        /// The time.
+        stepped_aside: Timestamp,
+    },
+    /// What goes beside the first runs of a strict endpoint: further runs, and first runs that have been failing since
+    /// before `stepped_aside`; due at `now`.
+    Beside {
+        /// The time that makes a failing head step aside.
+        stepped_aside: Timestamp,
+        /// The present.
+        now: Timestamp,
+    },
+}
+
+/// An endpoint with open runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backlog {
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// The deadline of its first open run.
+    pub first_deadline: Timestamp,
+}
+
+/// An open run whose deadline has passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expired {
+    /// Which run.
+    pub key: RunKey,
+    /// Attempts made.
+    pub attempts: u32,
+    /// Its deadline.
+    pub deadline: Timestamp,
+    /// When it was due.
+    pub next_attempt_at: Option<Timestamp>,
+}
+
+impl RechargeQuery {
+    /// Whether a recharge passes the filters that have no index.
+    pub fn matches(&self, recharge: &Recharge) -> bool {
+        self.status.is_none_or(|status| recharge.status == status)
+            && self.connection_no.as_deref().is_none_or(|number| recharge.details.connection_no.as_deref() == Some(number))
+    }
+}

@@ -1,0 +1,98 @@
+//! Opening a connection: resolve, judge, dial, TLS.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use super::{Failure, Target, Trace, Transport};
+use crate::clock::Stopwatch;
+use crate::domain::attempt::{OutcomeKind, Phases};
+use crate::limits;
+
+/// A byte stream, with or without TLS.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// TLS as every request uses it: the system's certificate authorities (Mozilla's where the system has none), and
+/// `extra` ones.
+pub fn tls_config(extra: &[CertificateDer<'static>]) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    roots.add_parsable_certificates(extra.iter().cloned());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let mut config = builder.expect("ring has the default protocol versions").with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Arc::new(config)
+}
+
+impl Transport {
+    pub(super) async fn connect(&self, target: &Target, trace: &mut Trace) -> Result<Box<dyn Stream>, Failure> {
+        let addresses = self.addresses(target, &mut trace.phases).await?;
+        let watch = Stopwatch::start();
+        let dialled = self.dial(&addresses, target.port, trace).await;
+        trace.phases.connect = Some(watch.micros());
+        let stream = dialled?;
+        if !target.is_https {
+            return Ok(Box::new(stream));
+        }
+        let name = match &target.host {
+            url::Host::Domain(name) => ServerName::try_from(name.clone()),
+            url::Host::Ipv4(address) => Ok(ServerName::IpAddress(IpAddr::V4(*address).into())),
+            url::Host::Ipv6(address) => Ok(ServerName::IpAddress(IpAddr::V6(*address).into())),
+        };
+        let name = name.map_err(|_| Failure::new(OutcomeKind::Unreachable, "the host's name cannot stand in a certificate"))?;
+        let watch = Stopwatch::start();
+        let shaken = tokio_rustls::TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await;
+        trace.phases.tls = Some(watch.micros());
+        let stream = shaken.map_err(|error| Failure::new(OutcomeKind::Unreachable, format!("TLS: {error}")))?;
+        Ok(Box::new(stream))
+    }
+
+    async fn addresses(&self, target: &Target, phases: &mut Phases) -> Result<Vec<IpAddr>, Failure> {
+        let name = match &target.host {
+            url::Host::Ipv4(address) => return Ok(vec![(*address).into()]),
+            url::Host::Ipv6(address) => return Ok(vec![(*address).into()]),
+            url::Host::Domain(name) => name,
+        };
+        let watch = Stopwatch::start();
+        let resolved = self.resolver.resolve(name).await;
+        phases.resolve = Some(watch.micros());
+        let addresses = resolved.map_err(|error| Failure::new(OutcomeKind::Unreachable, format!("DNS: {name}: {error}")))?;
+        if addresses.is_empty() {
+            return Err(Failure::new(OutcomeKind::Unreachable, format!("DNS: {name} has no address")));
+        }
+        Ok(addresses)
+    }
+
+    /// Dials the first address that lets it. Each is judged here, so that no other one can be dialled.
+    async fn dial(&self, addresses: &[IpAddr], port: u16, trace: &mut Trace) -> Result<TcpStream, Failure> {
+        let mut failure = None;
+        for address in addresses.iter().take(limits::CONNECT_ADDRESSES_MAX) {
+            trace.address = Some(*address);
+            if let Err(refusal) = self.guard.judge(*address) {
+                failure.get_or_insert(Failure::new(OutcomeKind::Refused, refusal.to_string()));
+                continue;
+            }
+            match dial_one(SocketAddr::new(*address, port)).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failure = Some(Failure::new(OutcomeKind::Unreachable, format!("connect to {address} port {port}: {error}"))),
+            }
+        }
+        Err(failure.expect("there is at least one address"))
+    }
+}
+
+async fn dial_one(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}

@@ -1,0 +1,128 @@
+//! One request and its answer on one connection.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+
+use super::connect::Stream;
+use super::{Answer, Failure, Limits};
+use crate::clock::Stopwatch;
+use crate::domain::attempt::{OutcomeKind, Phases};
+use crate::limits;
+
+type Driver = http1::Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>;
+
+/// A kept-alive connection: hyper's two halves, driven together by whoever uses it.
+pub(super) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    driver: Option<Pin<Box<Driver>>>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").finish_non_exhaustive()
+    }
+}
+
+/// Why an exchange has no answer.
+pub(super) enum Broken {
+    /// The connection was closed before the answer began; here is the request again.
+    Stale(Box<Request<Full<Bytes>>>),
+    /// It failed in its course.
+    Failed(Failure),
+}
+
+impl Connection {
+    pub async fn open(stream: Box<dyn Stream>) -> Result<Self, Failure> {
+        let mut builder = http1::Builder::new();
+        let opened = builder.max_buf_size(limits::ANSWER_HEAD_MAX).handshake(TokioIo::new(stream)).await;
+        let (sender, driver) = opened.map_err(|error| unreachable(&error))?;
+        Ok(Self { sender, driver: Some(Box::pin(driver)) })
+    }
+
+    /// Sends `request` and reads the answer up to its bound. Answers too whether the connection can be used again.
+    pub async fn exchange(
+        &mut self,
+        request: Request<Full<Bytes>>,
+        limits: &Limits,
+        phases: &mut Phases,
+    ) -> Result<(Answer, bool), Broken> {
+        let Self { sender, driver } = self;
+        if drive(driver, sender.ready()).await.is_err() {
+            return Err(Broken::Stale(Box::new(request)));
+        }
+        let again = request.clone();
+        let watch = Stopwatch::start();
+        let answered = drive(driver, sender.try_send_request(request)).await;
+        phases.first_byte = Some(watch.micros());
+        let response = match answered {
+            Ok(response) => response,
+            Err(error) if error.message().is_some() || closed_without_answer(error.error()) => return Err(Broken::Stale(Box::new(again))),
+            Err(error) => return Err(Broken::Failed(unreachable(error.error()))),
+        };
+        let (head, body) = response.into_parts();
+        let (body, whole) = drive(driver, read(body, limits)).await.map_err(Broken::Failed)?;
+        let reusable = whole && driver.is_some() && head.status != http::StatusCode::SWITCHING_PROTOCOLS;
+        Ok((Answer { status: head.status.as_u16(), headers: head.headers, body }, reusable))
+    }
+}
+
+/// Whether the other side closed the connection before it sent a byte of an answer.
+fn closed_without_answer(error: &hyper::Error) -> bool {
+    let reset = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    let gone = |error: &std::io::Error| matches!(error.kind(), std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe);
+    error.is_incomplete_message() || error.is_canceled() || error.is_closed() || reset.is_some_and(gone)
+}
+
+fn unreachable(error: &hyper::Error) -> Failure {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    let text = if error.is_parse() { format!("invalid HTTP: {text}") } else { text };
+    Failure::new(OutcomeKind::Unreachable, text)
+}
+
+/// Reads a body up to `answer_read_max`, keeps its beginning, and tells whether that was all of it.
+async fn read(mut body: Incoming, limits: &Limits) -> Result<(Vec<u8>, bool), Failure> {
+    let (mut kept, mut length) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| unreachable(&error))?;
+        let Some(data) = frame.data_ref() else { continue };
+        length += data.len();
+        let room = limits.answer_kept - kept.len();
+        kept.extend_from_slice(&data[..data.len().min(room)]);
+        if length > limits.answer_read_max {
+            return Ok((kept, false));
+        }
+    }
+    Ok((kept, true))
+}
+
+/// Runs `work` while driving the connection that it waits for. A driver that has ended is dropped, and `work` then
+/// ends by itself.
+async fn drive<T>(driver: &mut Option<Pin<Box<Driver>>>, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        if let Poll::Ready(done) = work.as_mut().poll(context) {
+            return Poll::Ready(done);
+        }
+        if let Some(connection) = driver
+            && connection.as_mut().poll(context).is_ready()
+        {
+            *driver = None;
+        }
+        work.as_mut().poll(context)
+    })
+    .await
+}

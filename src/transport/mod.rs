@@ -1,0 +1,256 @@
+//! Outbound HTTP: one request to one endpoint, over kept-alive HTTP/1.1 connections.
+//!
+//! A [`Target`] is an endpoint's URL with the idle connections to it. [`Transport::send`] takes one of those or opens a
+//! new one, and everything, from the name's resolution to the last byte read of the answer, happens under one timeout.
+//! The [guard] judges the address that is dialled. Redirects are not followed; no more of an answer is read than
+//! `answer_read_max`, and what is longer is judged by its status and its connection closed. Answers are asked for
+//! without content coding and never decoded.
+//!
+//! A connection is driven by the task that uses it, not by one of its own: an exchange costs no hop between tasks, and
+//! an idle connection no task. A kept-alive connection that turns out to have been closed by the other side meanwhile
+//! is replaced once, within the same attempt; the receiver knows a repetition by its `webhook-id`.
+
+mod connect;
+mod exchange;
+pub mod guard;
+mod resolve;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Uri};
+use parking_lot::Mutex;
+use url::Url;
+
+pub use connect::tls_config;
+use exchange::Connection;
+use guard::Guard;
+pub use resolve::{Resolve, SystemResolver};
+
+use crate::clock::{Clock, Stopwatch};
+use crate::domain::attempt::{Outcome, OutcomeKind, Phases};
+use crate::limits;
+use crate::wire::Message;
+
+/// How requests are made (settings of the same names).
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// For everything, to the last byte read.
+    pub attempt_timeout: Duration,
+    /// For resolution, connect and TLS together.
+    pub connect_timeout: Duration,
+    /// Bytes of an answer's body that are read.
+    pub answer_read_max: usize,
+    /// Bytes of it that are kept.
+    pub answer_kept: usize,
+}
+
+/// Makes requests.
+pub struct Transport {
+    limits: Limits,
+    guard: Guard,
+    resolver: Arc<dyn Resolve>,
+    tls: Arc<rustls::ClientConfig>,
+    clock: Arc<dyn Clock>,
+}
+
+/// An endpoint's URL, made ready, with the idle connections to it.
+#[derive(Debug)]
+pub struct Target {
+    host: url::Host<String>,
+    port: u16,
+    is_https: bool,
+    host_header: HeaderValue,
+    path: Uri,
+    idle: Mutex<Vec<(Stopwatch, Connection)>>,
+}
+
+/// A URL that no request can be made to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must have a host that a request can be sent to")]
+pub struct NoTarget;
+
+impl Target {
+    /// Makes a URL ready.
+    ///
+    /// # Errors
+    /// [`NoTarget`] if it has no host, or a path that HTTP cannot carry.
+    pub fn new(url: &Url) -> Result<Self, NoTarget> {
+        let host = url.host().ok_or(NoTarget)?.to_owned();
+        let named = match url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_string(),
+        };
+        let path = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+        Ok(Self {
+            port: url.port_or_known_default().ok_or(NoTarget)?,
+            is_https: url.scheme() == "https",
+            host_header: HeaderValue::from_str(&named).map_err(|_| NoTarget)?,
+            path: path.parse().map_err(|_| NoTarget)?,
+            host,
+            idle: Mutex::default(),
+        })
+    }
+
+    fn take_idle(&self) -> Option<Connection> {
+        let (since, connection) = self.idle.lock().pop()?;
+        (since.elapsed() < limits::CONNECTION_IDLE).then_some(connection)
+    }
+
+    fn keep(&self, connection: Connection) {
+        self.idle.lock().push((Stopwatch::start(), connection));
+    }
+
+    /// Closes connections that have been idle for long.
+    pub fn close_idle(&self) {
+        self.idle.lock().retain(|(since, _)| since.elapsed() < limits::CONNECTION_IDLE);
+    }
+}
+
+/// What is seen on the way of a request.
+#[derive(Debug, Clone, Copy, Default)]
+struct Trace {
+    phases: Phases,
+    address: Option<IpAddr>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+struct Failure {
+    kind: OutcomeKind,
+    text: String,
+}
+
+impl Failure {
+    fn new(kind: OutcomeKind, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into() }
+    }
+}
+
+/// An answer, as far as it is kept.
+struct Answer {
+    status: u16,
+    headers: http::HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Transport {
+    /// A transport with these bounds.
+    pub fn new(limits: Limits, guard: Guard, resolver: Arc<dyn Resolve>, tls: Arc<rustls::ClientConfig>, clock: Arc<dyn Clock>) -> Self {
+        Self { limits, guard, resolver, tls, clock }
+    }
+
+    /// The guard that judges addresses, for URLs that are given.
+    pub fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    /// Sends one request. It comes to an outcome whatever happens, within `attempt_timeout`.
+    pub async fn send(&self, target: &Target, message: Message) -> Outcome {
+        let total = Stopwatch::start();
+        let mut trace = Trace::default();
+        let exchanged = tokio::time::timeout(self.limits.attempt_timeout, self.exchange(target, message, &mut trace)).await;
+        trace.phases.total = total.micros();
+        let phases = trace.phases;
+        match exchanged {
+            Ok(Ok(answer)) => self.answered(answer, trace),
+            Ok(Err(failure)) => unanswered(failure, trace),
+            Err(_) => {
+                let waited = self.limits.attempt_timeout.as_secs_f64();
+                let what = match (phases.connect, phases.first_byte) {
+                    (None, None) if phases.resolve.is_none() => "no connection",
+                    (_, None) => "no answer",
+                    _ => "the answer did not end",
+                };
+                unanswered(Failure::new(OutcomeKind::TimedOut, format!("{what} within {waited} s")), trace)
+            }
+        }
+    }
+
+    async fn exchange(&self, target: &Target, message: Message, trace: &mut Trace) -> Result<Answer, Failure> {
+        let mut request = message.into_request(target);
+        if let Some(mut connection) = target.take_idle() {
+            match connection.exchange(request, &self.limits, &mut trace.phases).await {
+                Ok(answer) => return Ok(finish(target, connection, answer)),
+                // The other side closed it while it was idle, before it answered anything: a new one, once.
+                Err(exchange::Broken::Stale(again)) => request = *again,
+                Err(exchange::Broken::Failed(failure)) => return Err(failure),
+            }
+            trace.phases.first_byte = None;
+        }
+        let limit = self.limits.connect_timeout;
+        let connecting = tokio::time::timeout(limit, self.connect(target, trace)).await;
+        let stream =
+            connecting.map_err(|_| Failure::new(OutcomeKind::TimedOut, format!("no connection within {} s", limit.as_secs_f64())))??;
+        let mut connection = Connection::open(stream).await?;
+        match connection.exchange(request, &self.limits, &mut trace.phases).await {
+            Ok(answer) => Ok(finish(target, connection, answer)),
+            Err(exchange::Broken::Stale(_)) => Err(Failure::new(OutcomeKind::Unreachable, "the connection was closed before an answer")),
+            Err(exchange::Broken::Failed(failure)) => Err(failure),
+        }
+    }
+
+    fn answered(&self, answer: Answer, trace: Trace) -> Outcome {
+        let retry_after = answer.headers.get(http::header::RETRY_AFTER).and_then(|value| self.retry_after(value));
+        let succeeded = (200..300).contains(&answer.status);
+        Outcome {
+            kind: if succeeded { OutcomeKind::Succeeded } else { OutcomeKind::Rejected },
+            status: Some(answer.status),
+            error: (300..400).contains(&answer.status).then(|| "redirects are not followed".to_owned()),
+            phases: trace.phases,
+            address: trace.address,
+            retry_after,
+            answer_headers: Some(header_lines(&answer.headers)),
+            answer_body: Some(answer.body),
+        }
+    }
+
+    /// Seconds, or a date of HTTP (RFC 9110 section 10.2.3). What is neither, or lies in the past, asks for nothing.
+    fn retry_after(&self, value: &HeaderValue) -> Option<Duration> {
+        let text = value.to_str().ok()?.trim();
+        if let Ok(seconds) = text.parse::<u32>() {
+            return Some(Duration::from_secs(seconds.into()));
+        }
+        let at = httpdate::parse_http_date(text).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+        let now = Duration::from_millis(u64::try_from(self.clock.now().as_millis()).ok()?);
+        at.checked_sub(now)
+    }
+}
+
+fn finish(target: &Target, connection: Connection, (answer, reusable): (Answer, bool)) -> Answer {
+    if reusable {
+        target.keep(connection);
+    }
+    answer
+}
+
+fn unanswered(Failure { kind, mut text }: Failure, Trace { phases, address }: Trace) -> Outcome {
+    let end = text.floor_char_boundary(limits::ERROR_TEXT_MAX);
+    text.truncate(end);
+    Outcome { kind, status: None, error: Some(text), phases, address, retry_after: None, answer_headers: None, answer_body: None }
+}
+
+fn header_lines(headers: &http::HeaderMap) -> String {
+    let mut lines = String::new();
+    for (name, value) in headers {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        if lines.len() + name.as_str().len() + value.len() + 3 > limits::ANSWER_HEADERS_KEPT {
+            break;
+        }
+        lines.extend([name.as_str(), ": ", &value, "\n"]);
+    }
+    lines
+}
+
+impl Message {
+    fn into_request(self, target: &Target) -> http::Request<http_body_util::Full<Bytes>> {
+        let mut request = http::Request::new(http_body_util::Full::new(self.body));
+        *request.method_mut() = self.method;
+        *request.uri_mut() = target.path.clone();
+        *request.headers_mut() = self.headers;
+        request.headers_mut().insert(http::header::HOST, target.host_header.clone());
+        request
+    }
+}
