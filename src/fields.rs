@@ -80,7 +80,7 @@ impl Fields {
 
     /// The same, where it must be there. An empty text stands in for one that is not.
     pub fn required_text(&mut self, name: &str, most: usize) -> String {
-        let missing = !self.left.get(name).is_some_and(|value| !value.is_null());
+        let missing = self.left.get(name).is_none_or(Value::is_null);
         if missing {
             self.left.swap_remove(name);
             self.invalid(name, "is required");

@@ -10,6 +10,7 @@ use crate::clock::Surroundings;
 use crate::domain::id::TokenId;
 use crate::domain::token::{Scope, Token as Stored, TokenText};
 use crate::store::Store;
+use crate::store::sqlite::SqliteStore;
 
 /// What can be done with tokens.
 #[derive(Debug, Subcommand)]
@@ -43,21 +44,9 @@ impl Token {
         }
         let config = create.settings.read(None)?;
         let surroundings = Surroundings::system(0);
-        let mut random = [0; TokenText::RANDOM];
-        surroundings.entropy.fill(&mut random);
-        let text = TokenText::new(&Scope::Operator, &random);
-        let now = surroundings.clock.now();
-        let token = Stored {
-            id: TokenId::from(surroundings.ids.next(now)),
-            scope: Scope::Operator,
-            name: create.name,
-            allowed_ips: Vec::new(),
-            created_at: now,
-        };
-        super::runtime()?.block_on(async {
-            let store = open_store(&config, surroundings)?;
-            store.create_token(token, text.hash()).await?;
-            anyhow::Ok(())
+        let text = super::runtime()?.block_on(async {
+            let store = open_store(&config, surroundings.clone())?;
+            make(&store, &surroundings, &create.name).await
         })?;
         if create.json {
             anstream::println!("{}", json!({"token": text.expose()}))
@@ -66,4 +55,16 @@ impl Token {
         }
         Ok(())
     }
+}
+
+/// Makes an operator's token in a store.
+pub(super) async fn make(store: &SqliteStore, surroundings: &Surroundings, name: &str) -> anyhow::Result<TokenText> {
+    let mut random = [0; TokenText::RANDOM];
+    surroundings.entropy.fill(&mut random);
+    let text = TokenText::new(&Scope::Operator, &random);
+    let now = surroundings.clock.now();
+    let id = TokenId::from(surroundings.ids.next(now));
+    let token = Stored { id, scope: Scope::Operator, name: name.to_owned(), allowed_ips: Vec::new(), created_at: now };
+    store.create_token(token, text.hash()).await?;
+    Ok(text)
 }

@@ -16,10 +16,10 @@ use crate::ops::{OpsError, Paging};
 use crate::store::Page;
 
 /// A page as the query asks for it, where the list has no other parameters.
-fn page<K: std::str::FromStr<Err: std::fmt::Display>>(mut fields: Fields) -> Result<Page<K>, ApiError> {
+fn page<K: std::str::FromStr<Err: std::fmt::Display>>(mut fields: Fields) -> Result<Page<K>, OpsError> {
     let Paging(page) = Paging::read(&mut fields);
     let problems = fields.finish();
-    if problems.is_empty() { Ok(page) } else { Err(OpsError::Invalid(problems).into()) }
+    if problems.is_empty() { Ok(page) } else { Err(OpsError::Invalid(problems)) }
 }
 
 /// Make a vendor; its tokens are shown this once.

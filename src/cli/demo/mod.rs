@@ -1,0 +1,296 @@
+//! `ringback demo`: everything in one process on a fresh store, driven over the HTTP API as a platform would drive it.
+//!
+//! Two vendors sell recharges. One has a receiver of the profile `standard`, the other one of `globaltopup` that answers
+//! 500 to one request in four, so that retries can be seen. Each recharge is reported `queued`, and a moment later what
+//! became of it; the receivers verify what they get.
+
+mod client;
+mod receivers;
+mod show;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use client::Client;
+use receivers::{Kind, Received, Receiver, Taken};
+use serde_json::{Value, json};
+use show::Summary;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::oneshot;
+
+use crate::app::{App, Outside, open_store};
+use crate::clock::{Stopwatch, Surroundings};
+use crate::config::{Config, Sources};
+use crate::domain::secret::Secret;
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub(super) struct Demo {
+    /// Where to listen; port 0 picks one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    listen: String,
+    /// Stop making recharges after this time (such as 30s), wait for all deliveries, and print a summary
+    #[arg(long = "for", value_name = "DURATION")]
+    length: Option<humantime::Duration>,
+    /// Print nothing but the summary, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+struct Character {
+    name: &'static str,
+    email: &'static str,
+    kind: Kind,
+    fails_one_in: Option<u8>,
+}
+
+const VENDORS: [Character; 2] = [
+    Character { name: "Everest", email: "dev@everest.example", kind: Kind::Standard, fails_one_in: None },
+    Character { name: "Lumbini", email: "dev@lumbini.example", kind: Kind::GlobalTopup, fails_one_in: Some(4) },
+];
+
+/// A vendor that takes part.
+struct Vendor {
+    name: &'static str,
+    id: String,
+    token: String,
+    kind: Kind,
+    is_flaky: bool,
+}
+
+/// A recharge that has been reported `queued`.
+struct Queued {
+    report: Value,
+    due: Duration,
+}
+
+/// A new recharge is reported this often.
+const PACE: Duration = Duration::from_millis(200);
+/// How long the end waits for deliveries that are still retried.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+impl Demo {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        super::log_to_stderr("warn");
+        super::runtime()?.block_on(self.play())
+    }
+
+    async fn play(self) -> anyhow::Result<()> {
+        let folder = tempfile::tempdir().context("a temporary folder could not be made")?;
+        let setting = |name, value: &str| (name, value.to_owned());
+        let flags = vec![
+            setting("listen", &self.listen),
+            setting("database", &format!("sqlite:{}", folder.path().join("demo.db").display())),
+            setting("allow_networks", "127.0.0.0/8"),
+            setting("require_https", "false"),
+            setting("retry_schedule", "500ms,1s,2s"),
+        ];
+        let config = Config::read(Sources { flags, ..Sources::default() })?;
+        let operator = super::token::make(&open_store(&config, Surroundings::system(0))?, &Surroundings::system(0), "demo").await?;
+        let app = App::start(&config, Outside::system()?)?;
+        let listener = TcpListener::bind(config.listen).await;
+        let listener =
+            listener.with_context(|| format!("{} cannot be listened on; choose another address with --listen", config.listen))?;
+        let address = listener.local_addr()?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(app.run(listener, async { drop(stopped.await) }));
+        let stage = Stage::set(address, operator.expose()).await?;
+        if !self.json {
+            show::opening(&format!("http://{address}"), operator.expose(), &stage.vendors);
+        }
+        let summary = stage.play(&self).await?;
+        if self.json {
+            summary.print_json()
+        } else {
+            summary.print()
+        }
+        drop(stop);
+        serving.await??;
+        if summary.missing > 0 {
+            bail!("{} events did not arrive or did not verify", summary.missing);
+        }
+        Ok(())
+    }
+}
+
+/// The vendors, their receivers, and the platform's own client.
+struct Stage {
+    platform: Client,
+    address: SocketAddr,
+    vendors: Vec<Vendor>,
+    surroundings: Surroundings,
+    received: UnboundedReceiver<Received>,
+    /// How long each event took, by its id.
+    delivered: HashMap<String, u64>,
+    wrong: usize,
+    recharges: usize,
+}
+
+impl Stage {
+    async fn set(address: SocketAddr, operator: &str) -> anyhow::Result<Self> {
+        let platform = Client::connect(address, operator).await?;
+        let surroundings = Surroundings::system(0);
+        let (tell, received) = unbounded_channel();
+        let mut vendors = Vec::new();
+        for (at, Character { name, email, kind, fails_one_in }) in VENDORS.iter().enumerate() {
+            let made = platform.post("/v1/vendors", &json!({"name": name, "email": email})).await?;
+            let text = |field: &str| made[field].as_str().unwrap_or_default().to_owned();
+            let secret = match kind {
+                Kind::Standard => Secret::new(*b"the standard demo secret, 32 b.."),
+                Kind::GlobalTopup => Secret::new(*b"an older demo secret of 32 bytes"),
+            };
+            let (secret_text, profile) = match kind {
+                Kind::Standard => (crate::wire::standard::secret_text(&secret), "standard"),
+                Kind::GlobalTopup => (String::from_utf8_lossy(secret.expose()).into_owned(), "globaltopup"),
+            };
+            let receiver = Receiver {
+                vendor: at,
+                kind: *kind,
+                secret,
+                fails_one_in: *fails_one_in,
+                surroundings: surroundings.clone(),
+                tell: tell.clone(),
+            };
+            let url = format!("http://{}/hook", receiver.start().await?);
+            let its_own = Client::connect(address, &text("live_token")).await?;
+            let endpoint = json!({"url": url, "profile": profile, "secret": secret_text});
+            let endpoint = its_own.post("/v1/endpoints", &endpoint).await?;
+            let id = endpoint["id"].as_str().unwrap_or_default();
+            its_own.post(&format!("/v1/endpoints/{id}/connect"), &json!({})).await?;
+            let vendor = Vendor { name, id: text("id"), token: text("live_token"), kind: *kind, is_flaky: fails_one_in.is_some() };
+            vendors.push(vendor);
+        }
+        Ok(Self { platform, address, vendors, surroundings, received, delivered: HashMap::new(), wrong: 0, recharges: 0 })
+    }
+
+    async fn play(mut self, demo: &Demo) -> anyhow::Result<Summary> {
+        let watch = Stopwatch::start();
+        let mut asked_to_stop = Box::pin(super::serve::asked_to_stop()?);
+        let mut beat = tokio::time::interval(PACE);
+        let mut queued: Vec<Queued> = Vec::new();
+        while demo.length.is_none_or(|length| watch.elapsed() < *length) {
+            tokio::select! {
+                () = &mut asked_to_stop => break,
+                Some(received) = self.received.recv() => self.note(received, demo.json),
+                _ = beat.tick() => {
+                    queued.push(self.begin(watch.elapsed()).await?);
+                    let now = watch.elapsed();
+                    let (due, later) = queued.into_iter().partition(|recharge| recharge.due <= now);
+                    queued = later;
+                    self.settle(due).await?;
+                }
+            }
+        }
+        self.settle(queued).await?;
+        self.finish(demo.json).await
+    }
+
+    /// Reports a new recharge as queued.
+    async fn begin(&mut self, now: Duration) -> anyhow::Result<Queued> {
+        let mut dice = [0; 4];
+        self.surroundings.entropy.fill(&mut dice);
+        self.recharges += 1;
+        let vendor = self.recharges % self.vendors.len();
+        let (network, prefix) = if dice[0] % 2 == 0 { ("Ncell", "980") } else { ("NTC", "984") };
+        let number = u32::from_le_bytes(dice) % 10_000_000;
+        let mut report = json!({
+            "vendor_id": self.vendors[vendor].id,
+            "reference_no": format!("INV-{:05}", self.recharges),
+            "status": "queued",
+            "amount": format!("{}.00", 50 * (1 + u32::from(dice[1] % 20))),
+            "currency": "NPR",
+            "operator": network,
+            "connection_no": format!("{prefix}{number:07}"),
+        });
+        self.platform.post("/v1/reports", &json!({"reports": [report]})).await?;
+        let fails = dice[2].is_multiple_of(8);
+        report["status"] = json!(if fails { "failed" } else { "success" });
+        if fails {
+            report["reason"] = json!("the network refused the number");
+        }
+        Ok(Queued { report, due: now + Duration::from_millis(300 + 10 * u64::from(dice[3])) })
+    }
+
+    /// Reports what became of recharges, in one request, as a platform would.
+    async fn settle(&self, recharges: Vec<Queued>) -> anyhow::Result<()> {
+        let reports: Vec<Value> = recharges.into_iter().map(|recharge| recharge.report).collect();
+        for reports in reports.chunks(crate::limits::REPORTS_MAX) {
+            self.platform.post("/v1/reports", &json!({"reports": reports})).await?;
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, received: Received, quietly: bool) {
+        if !quietly {
+            show::line(&received);
+        }
+        match received.taken {
+            Taken::Verified { sent_for_ms, .. } => drop(self.delivered.entry(received.event_id).or_insert(sent_for_ms)),
+            Taken::Wrong => self.wrong += 1,
+            Taken::TurnedAway => {}
+        }
+    }
+
+    /// Waits until every delivery has ended, and compares what the feed says with what the receivers have.
+    async fn finish(mut self, quietly: bool) -> anyhow::Result<Summary> {
+        let watch = Stopwatch::start();
+        let mut accounts = Vec::new();
+        for vendor in &self.vendors {
+            let its_own = Client::connect(self.address, &vendor.token).await?;
+            accounts.push(its_own);
+        }
+        loop {
+            while let Ok(received) = self.received.try_recv() {
+                self.note(received, quietly);
+            }
+            let mut summary = Summary { recharges: self.recharges, ..Summary::default() };
+            let mut pending = 0;
+            for account in &accounts {
+                let events = all(account, "/v1/events?limit=200", "after", "next_after").await?;
+                let deliveries = all(account, "/v1/deliveries?limit=200", "cursor", "next_cursor").await?;
+                let is = |state: &'static str| move |delivery: &&Value| delivery["state"] == state;
+                pending += deliveries.iter().filter(is("pending")).count();
+                summary.events += events.len();
+                summary.succeeded += deliveries.iter().filter(is("succeeded")).count();
+                summary.retried +=
+                    deliveries.iter().filter(|delivery| delivery["attempts"].as_array().is_some_and(|made| made.len() > 1)).count();
+                let arrived = |event: &&Value| event["id"].as_str().is_some_and(|id| self.delivered.contains_key(id));
+                summary.missing += events.len() - events.iter().filter(arrived).count();
+            }
+            if (pending == 0 && summary.missing == 0) || watch.elapsed() > PATIENCE {
+                summary.missing += self.wrong;
+                let mut times: Vec<u64> = self.delivered.into_values().collect();
+                times.sort_unstable();
+                let at =
+                    |part: usize| times.get((times.len() * part / 100).min(times.len().saturating_sub(1))).copied().unwrap_or_default();
+                (summary.p50, summary.p99) = (at(50), at(99));
+                return Ok(summary);
+            }
+            tokio::time::sleep(PACE).await;
+        }
+    }
+}
+
+/// All pages of a list.
+async fn all(client: &Client, path: &str, parameter: &str, next: &str) -> anyhow::Result<Vec<Value>> {
+    let (mut items, mut cursor) = (Vec::new(), Value::Null);
+    loop {
+        let at = match &cursor {
+            Value::Null => String::new(),
+            Value::String(text) => format!("&{parameter}={text}"),
+            other => format!("&{parameter}={other}"),
+        };
+        let page = client.get(&format!("{path}{at}")).await?;
+        let data = page["data"].as_array().cloned().unwrap_or_default();
+        let is_last = data.is_empty() || page[next].is_null();
+        items.extend(data);
+        if is_last {
+            return Ok(items);
+        }
+        cursor = page[next].clone();
+    }
+}

@@ -1,0 +1,86 @@
+//! What the demo prints: a line per outcome, and a summary. Colour only on a terminal (anstream sees to it).
+
+use anstyle::{AnsiColor, Style};
+use serde_json::json;
+
+use super::receivers::{Kind, Received, Taken};
+use super::{VENDORS, Vendor};
+
+const GOOD: Style = AnsiColor::Green.on_default();
+const BAD: Style = AnsiColor::Red.on_default();
+const ODD: Style = AnsiColor::Yellow.on_default();
+const FAINT: Style = Style::new().dimmed();
+const STRONG: Style = Style::new().bold();
+
+/// Where everything is.
+pub(super) fn opening(url: &str, operator: &str, vendors: &[Vendor]) {
+    anstream::println!("{STRONG}Ringback{STRONG:#} makes sure a vendor learns what became of every recharge.\n");
+    anstream::println!("  API        {url}   {FAINT}(the document: {url}/openapi.json){FAINT:#}");
+    anstream::println!("  operator   {operator}");
+    for vendor in vendors {
+        let kind = if vendor.kind == Kind::Standard { "standard" } else { "globaltopup" };
+        let mood = if vendor.is_flaky { ", answers 500 to one request in four" } else { "" };
+        anstream::println!("  {:<10} {}   {FAINT}({kind}{mood}){FAINT:#}", vendor.name, vendor.token);
+    }
+    let example = &vendors[0].token;
+    anstream::println!("\n  {FAINT}Look for yourself:{FAINT:#} curl -H 'Authorization: Bearer {example}' {url}/v1/deliveries\n");
+}
+
+/// One outcome.
+pub(super) fn line(received: &Received) {
+    let time = &received.at.to_string()[11..23];
+    let name = VENDORS[received.vendor].name;
+    match &received.taken {
+        Taken::Verified { reference_no, status, amount, sent_for_ms } => {
+            let (style, sign) = if status == "success" { (GOOD, "✓") } else { (BAD, "✗") };
+            anstream::println!(
+                "{FAINT}{time}{FAINT:#}  {name:<10}  {style}{sign} {status:<8}{style:#}  {reference_no:<12} {amount:>8} NPR   {FAINT}delivered and verified in {sent_for_ms} ms{FAINT:#}"
+            );
+        }
+        Taken::TurnedAway => anstream::println!("{FAINT}{time}{FAINT:#}  {name:<10}  {ODD}… answered 500, it is tried again{ODD:#}"),
+        Taken::Wrong => anstream::println!("{FAINT}{time}{FAINT:#}  {name:<10}  {BAD}! a request that does not verify{BAD:#}"),
+    }
+}
+
+/// What it came to.
+#[derive(Debug, Default)]
+pub(super) struct Summary {
+    pub recharges: usize,
+    pub events: usize,
+    pub succeeded: usize,
+    pub retried: usize,
+    /// Milliseconds from acceptance to delivery.
+    pub p50: u64,
+    pub p99: u64,
+    /// What did not arrive or did not verify.
+    pub missing: usize,
+}
+
+impl Summary {
+    pub fn print(&self) {
+        let verdict = if self.missing == 0 { "every event reached its receiver and verified" } else { "not every event arrived" };
+        let style = if self.missing == 0 { GOOD } else { BAD };
+        anstream::println!("\n{style}{verdict}{style:#}");
+        anstream::println!("recharges: {}", self.recharges);
+        anstream::println!("events: {}", self.events);
+        anstream::println!("deliveries succeeded: {}", self.succeeded);
+        anstream::println!("retried: {}", self.retried);
+        anstream::println!("p50: {} ms", self.p50);
+        anstream::println!("p99: {} ms", self.p99);
+        if self.missing > 0 {
+            anstream::println!("missing: {}", self.missing);
+        }
+        anstream::println!(
+            "{FAINT}(one event per settled recharge; retried deliveries needed more than one attempt, \
+             because a receiver answered 500;\n p50 and p99 are from the report's acceptance to the receiver having verified it, waits for retries included){FAINT:#}"
+        );
+    }
+
+    pub fn print_json(&self) {
+        let Self { recharges, events, succeeded, retried, p50, p99, missing } = self;
+        let summary = json!({
+            "recharges": recharges, "events": events, "deliveries succeeded": succeeded, "retried": retried, "p50": p50, "p99": p99, "missing": missing
+        });
+        anstream::println!("{summary}");
+    }
+}
