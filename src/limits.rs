@@ -65,6 +65,10 @@ pub const RATE_LIMIT_MAX: u32 = 10_000;
 pub const BATCH_ROWS_MAX: usize = 2048;
 /// Writes that wait for the committer before callers wait for room.
 pub const COMMIT_QUEUE_MAX: usize = 4096;
+/// Outcomes that nobody waits for gather this long before they are committed. Until then a crash repeats them.
+pub const GATHER_FOR: Duration = Duration::from_millis(5);
+/// Writes that are enough for a batch, without waiting for more.
+pub const GATHER_MAX: usize = 512;
 /// Read-only connections to the SQLite file.
 pub const READERS: usize = 4;
 /// Pages in the write-ahead log from which on it is moved into the file (4 KiB each: 16 MiB).
@@ -142,6 +146,7 @@ pub const EVENT_PAYLOAD_MAX: u64 = 256 << 10;
 pub const ENDPOINTS_PER_VENDOR: u32 = 50;
 
 const _: () = assert!(REPORTS_MAX <= BATCH_ROWS_MAX, "a whole request fits into one transaction");
+const _: () = assert!(GATHER_MAX <= BATCH_ROWS_MAX && GATHER_MAX < UNSETTLED_MAX as usize, "gathering never stops sending");
 const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX && PAGE_MAX < SCAN_MAX);
 const _: () = assert!(TOKEN_CACHE.as_millis() < 1000, "a revoked token is refused within a second on every node");
 const _: () = assert!(ANSWER_KEPT <= ANSWER_READ_MAX, "what is kept was read");

@@ -41,13 +41,13 @@ use tokio::task::JoinSet;
 
 use crate::clock::Surroundings;
 use crate::domain::attempt::OutcomeKind;
-use crate::domain::endpoint::EndpointStatus;
+use crate::domain::endpoint::{EndpointStatus, Ordering as Strictness};
 use crate::domain::id::EndpointId;
 use crate::domain::retry::{Decision, Policy};
 use crate::domain::time::Timestamp;
 use crate::limits;
 use crate::meters::Meters;
-use crate::store::group_commit::{GroupCommit, Handoff};
+use crate::store::group_commit::{GroupCommit, Handoff, Haste};
 use crate::store::{After, EndpointChange, OpenRun, Settle, Store, StoreError, Written};
 use crate::transport::Transport;
 use crate::wire::Turn;
@@ -213,16 +213,18 @@ impl Engine {
         }
         let jitter = self.surroundings.entropy.jitter();
         let key = job.run.key;
+        let is_strict = job.plan.endpoint.settings.ordering == Strictness::Strict;
         let Finished { settle, decision, next } = self.act(|board, now| board.finished(job, started_at, outcome, now, jitter));
         if decision == Decision::Exhausted {
             tracing::info!(delivery.id = %key.delivery(), attempts = settle.attempts, "a delivery is exhausted: its deadline has passed");
         }
-        self.settle(settle);
+        self.settle(settle, if is_strict { Haste::Now } else { Haste::None });
         next
     }
 
-    fn settle(&self, settle: Settle) {
-        self.committer.get().expect("it is set at the start").settle(settle);
+    /// Writes an outcome. A strict lane waits for it before it goes on.
+    fn settle(&self, settle: Settle, haste: Haste) {
+        self.committer.get().expect("it is set at the start").settle(settle, haste);
     }
 
     // --- Loops ---------------------------------------------------------------------------------------------------
@@ -304,7 +306,7 @@ impl Engine {
                 let expired = self.expired(endpoint).await;
                 self.pause_after(&expired).await;
                 let settles = self.act(|board, now| board.expire(endpoint, &expired.unwrap_or_default(), now));
-                settles.into_iter().for_each(|settle| self.settle(settle));
+                settles.into_iter().for_each(|settle| self.settle(settle, Haste::None));
             }
             Chore::Disable(endpoint) => self.disable(endpoint).await,
         }
@@ -369,7 +371,7 @@ impl Engine {
         let Some(engine) = self.myself.get().and_then(std::sync::Weak::upgrade) else { return };
         tokio::spawn(async move {
             engine.surroundings.clock.sleep_until(engine.now().plus(limits::SETTLE_RETRY)).await;
-            refused.into_iter().for_each(|settle| engine.settle(settle));
+            refused.into_iter().for_each(|settle| engine.settle(settle, Haste::None));
         });
     }
 }

@@ -1,8 +1,10 @@
 //! Group commit: concurrent writers hand typed writes to one committer, which takes what is waiting, runs it as one
 //! transaction, and answers each.
 //!
-//! It never waits to fill a batch: while one commits, the next gathers by itself, so that batches grow under load and a
-//! single write on an idle system pays for one sync and nothing else. Reports and outcomes share transactions.
+//! A write that somebody waits for is never held back to fill a batch: while one batch commits, the next gathers by
+//! itself, so that batches grow under load and a single write on an idle system pays for one sync and nothing else.
+//! Reports and outcomes share transactions. Outcomes that nobody waits for gather for a few milliseconds first: a commit
+//! costs the same sync and the same hot pages for one as for hundreds, and most of a delivery's price was that.
 //!
 //! A write that the store refuses must not fail its neighbours: a refused batch is bisected until the culprit stands
 //! alone. Failures that are nobody's fault (disk full, database away) go to all writers of the batch at once; they know
@@ -46,9 +48,17 @@ struct Waiting {
     from: From,
 }
 
+#[derive(Default)]
+struct Pending {
+    waiting: VecDeque<Waiting>,
+    /// Somebody waits for one of them, or there are enough.
+    hurries: bool,
+}
+
 struct Queue {
-    waiting: Mutex<VecDeque<Waiting>>,
+    pending: Mutex<Pending>,
     more: Notify,
+    hurry: Notify,
     room: Semaphore,
 }
 
@@ -61,7 +71,8 @@ pub struct GroupCommit {
 impl GroupCommit {
     /// Starts the committer of `store`. It ends when the returned task is aborted.
     pub fn start(store: Arc<dyn Store>, handoff: Arc<dyn Handoff>) -> (Self, JoinHandle<()>) {
-        let queue = Arc::new(Queue { waiting: Mutex::default(), more: Notify::new(), room: Semaphore::new(limits::COMMIT_QUEUE_MAX) });
+        let room = Semaphore::new(limits::COMMIT_QUEUE_MAX);
+        let queue = Arc::new(Queue { pending: Mutex::default(), more: Notify::new(), hurry: Notify::new(), room });
         let task = tokio::spawn(run(queue.clone(), store, handoff));
         (Self { queue }, task)
     }
@@ -74,26 +85,51 @@ impl GroupCommit {
         let gone = || StoreError::Unknown("the committer has stopped".to_owned());
         let _room = self.queue.room.acquire().await.map_err(|_| gone())?;
         let (answer, answered) = oneshot::channel();
-        self.push([Waiting { write, from: From::Caller(answer) }]);
+        self.push(Waiting { write, from: From::Caller(answer) }, Haste::Now);
         answered.await.map_err(|_| gone())?
     }
 
     /// Writes an outcome; the answer goes to [`Handoff::settled`]. The engine bounds how many it has under way.
-    pub fn settle(&self, settle: Settle) {
-        self.push([Waiting { write: Write::Settle(settle), from: From::Engine }]);
+    pub fn settle(&self, settle: Settle, haste: Haste) {
+        self.push(Waiting { write: Write::Settle(settle), from: From::Engine }, haste);
     }
 
-    fn push(&self, writes: impl IntoIterator<Item = Waiting>) {
-        self.queue.waiting.lock().extend(writes);
-        self.queue.more.notify_one();
+    fn push(&self, write: Waiting, haste: Haste) {
+        let (is_first, hurries) = {
+            let mut pending = self.queue.pending.lock();
+            pending.waiting.push_back(write);
+            let hurries = haste == Haste::Now || pending.waiting.len() >= limits::GATHER_MAX;
+            let begins = hurries && !pending.hurries;
+            pending.hurries |= hurries;
+            (pending.waiting.len() == 1, begins)
+        };
+        if is_first {
+            self.queue.more.notify_one();
+        }
+        if hurries {
+            self.queue.hurry.notify_one();
+        }
     }
+}
+
+/// Whether somebody waits for a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Haste {
+    /// Somebody does.
+    Now,
+    /// Nobody does: it may gather with others for [`limits::GATHER_FOR`].
+    None,
 }
 
 async fn run(queue: Arc<Queue>, store: Arc<dyn Store>, handoff: Arc<dyn Handoff>) {
     loop {
+        if queue.pending.lock().waiting.is_empty() {
+            queue.more.notified().await;
+        }
+        // Whether the wait ends by haste or by time, what is there then is taken.
+        drop(tokio::time::timeout(limits::GATHER_FOR, hurried(&queue)).await);
         let batch = take(&queue);
         if batch.is_empty() {
-            queue.more.notified().await;
             continue;
         }
         let (writes, from): (Vec<_>, Vec<_>) = batch.into_iter().map(|waiting| (waiting.write, waiting.from)).unzip();
@@ -102,17 +138,25 @@ async fn run(queue: Arc<Queue>, store: Arc<dyn Store>, handoff: Arc<dyn Handoff>
     }
 }
 
+async fn hurried(queue: &Queue) {
+    while !queue.pending.lock().hurries {
+        queue.hurry.notified().await;
+    }
+}
+
 fn take(queue: &Queue) -> Vec<Waiting> {
-    let mut waiting = queue.waiting.lock();
+    let mut pending = queue.pending.lock();
     let (mut rows, mut count) = (0, 0);
-    for next in waiting.iter() {
+    for next in &pending.waiting {
         rows += next.write.rows();
         if count > 0 && rows > limits::BATCH_ROWS_MAX {
             break;
         }
         count += 1;
     }
-    waiting.drain(..count).collect()
+    // What did not fit into this batch has waited long enough.
+    pending.hurries = count < pending.waiting.len();
+    pending.waiting.drain(..count).collect()
 }
 
 /// Commits `writes`, bisecting where one of them is refused. Answers in order, each with its write.

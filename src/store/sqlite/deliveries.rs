@@ -5,9 +5,10 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::ledger;
-use super::rows::{word, word_or_null};
+use super::rows::{bad, word, word_or_null};
 use crate::domain::attempt::{Attempt, Outcome, OutcomeKind, Phases};
 use crate::domain::delivery::{DeliveryState, EndReason, RunKey};
+use crate::domain::event::Event;
 use crate::domain::id::{DeliveryId, EndpointId, EventId, StreamId};
 use crate::domain::time::Timestamp;
 use crate::domain::vendor::Mode;
@@ -203,14 +204,18 @@ pub(super) fn open_runs(conn: &Connection, endpoint: EndpointId, query: OpenQuer
     Ok(runs?)
 }
 
+/// Reads by place, not by name: this is the one read on the way of a delivery that did not fit into memory.
 fn read_open(row: &Row, endpoint: EndpointId, stream: StreamId, mode: Mode) -> rusqlite::Result<OpenRun> {
+    let sequence = row.get(0)?;
+    let (event_type, facts) = (row.get_ref(6)?.as_str()?, row.get_ref(8)?.as_str()?);
+    let event = Event::restore(EventId { stream, sequence }, mode, event_type, row.get(7)?, facts).map_err(|error| bad("facts", error))?;
     Ok(OpenRun {
-        key: RunKey { endpoint, sequence: row.get("sequence")?, run: row.get("run")? },
-        event: Arc::new(ledger::read_event(row, stream, mode)?),
-        attempts: row.get("attempts")?,
-        deadline: row.get("deadline")?,
-        next_attempt_at: row.get("next_attempt_at")?,
-        failed_since: row.get("failed_since")?,
+        key: RunKey { endpoint, sequence, run: row.get(1)? },
+        event: Arc::new(event),
+        attempts: row.get(2)?,
+        deadline: row.get(3)?,
+        next_attempt_at: row.get(4)?,
+        failed_since: row.get(5)?,
     })
 }
 
