@@ -157,7 +157,7 @@ fn read_settings(fields: &mut Fields) -> Config {
     let max_in_flight_per_endpoint = count(fields, "max_in_flight_per_endpoint", limits::MAX_IN_FLIGHT_PER_ENDPOINT);
     let delivery_deadline = duration(fields, "delivery_deadline", hours(24));
     Config {
-        listen: fields.parse("listen").unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
+        listen: fields.parse::<Listen>("listen").map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)), |listen| listen.0),
         database: fields.parse::<Database>("database").map_or_else(|| PathBuf::from("ringback.db"), |database| database.0),
         master_key: fields.parse::<Key>("master_key").map(|key| key.0),
         trusted_proxies: networks(fields, "trusted_proxies", limits::ALLOWED_IPS_MAX).unwrap_or_default(),
@@ -249,6 +249,16 @@ impl FromStr for Span {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let span = humantime::parse_duration(text).map_err(|_| "must be a duration such as 30s, 5m or 24h")?;
         if span.is_zero() { Err("must be longer than nothing") } else { Ok(Self(span)) }
+    }
+}
+
+struct Listen(SocketAddr);
+
+impl FromStr for Listen {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self).map_err(|_| "must be an address and a port, such as 127.0.0.1:8080")
     }
 }
 

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 /// What is wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = FieldProblem)]
 pub struct Problem {
     /// The field; `name[2].part` inside lists and objects, empty for the whole.
     pub field: String,

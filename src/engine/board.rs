@@ -108,6 +108,16 @@ impl Board {
         self.unsettled
     }
 
+    #[cfg(test)]
+    pub fn bytes_in_memory(&self) -> usize {
+        self.bytes
+    }
+
+    #[cfg(test)]
+    pub fn runs_in_memory(&self, endpoint: EndpointId) -> usize {
+        self.lanes.get(&endpoint).map_or(0, Lane::runs)
+    }
+
     /// No attempt is begun any more.
     pub fn stop(&mut self) {
         self.stopped = true;
@@ -148,7 +158,7 @@ impl Board {
         if let Some(refill) = lane.start_refill(window, now) {
             self.chores.push_back(Chore::Refill(endpoint, refill));
         }
-        if whole.bytes == 0 && lane.bytes() == 0 && lane.sends() {
+        if lane.starved {
             self.starved.insert(endpoint);
         }
         if !lane.queued && lane.can_send(now) {
@@ -205,6 +215,14 @@ impl Board {
         }
     }
 
+    /// A commit's outcome is not known: what it may have opened is looked for.
+    pub fn unsure(&mut self, now: Timestamp) {
+        let endpoints: Vec<EndpointId> = self.lanes.keys().copied().collect();
+        for endpoint in endpoints {
+            self.with(endpoint, now, |lane, _| lane.look_again());
+        }
+    }
+
     /// The sweep's page of endpoints that have open runs.
     pub fn swept(&mut self, backlogs: &[Backlog], now: Timestamp) {
         for backlog in backlogs {
@@ -216,6 +234,7 @@ impl Board {
                 self.chores.push_back(Chore::Expire(backlog.endpoint));
             }
         }
+        self.feed_starved(now);
     }
 
     /// Runs read for a lane; `None` if the store could not be asked.
@@ -250,18 +269,21 @@ impl Board {
             ended.into_iter().map(settle).collect()
         });
         self.unsettled += settles.len();
-        if settles.len() == limits::STEP_ROWS_MAX {
-            self.chores.push_back(Chore::Expire(endpoint));
-        }
         settles
     }
 
     /// The store has written these outcomes down.
     pub fn settled(&mut self, outcomes: &[Settle], now: Timestamp) {
         self.unsettled = self.unsettled.saturating_sub(outcomes.len());
+        let mut ended_unattempted = HashSet::new();
         for outcome in outcomes {
             self.with(outcome.key.endpoint, now, |lane, _| lane.settled(key_of(outcome.key), now));
+            if outcome.attempt.is_none() {
+                ended_unattempted.insert(outcome.key.endpoint);
+            }
         }
+        // Runs end without an attempt step by step: where one step has been written down, there may be a next.
+        self.chores.extend(ended_unattempted.into_iter().map(Chore::Expire));
         self.feed_starved(now);
     }
 
@@ -270,7 +292,7 @@ impl Board {
             return;
         }
         for endpoint in std::mem::take(&mut self.starved) {
-            self.with(endpoint, now, |_, _| ());
+            self.with(endpoint, now, |lane, _| lane.starved = false);
         }
     }
 

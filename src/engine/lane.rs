@@ -69,6 +69,8 @@ struct Refilling {
 pub(super) struct Lane {
     pub plan: Option<Arc<Plan>>,
     pub pace: Pace,
+    /// It found no room in the node's window; the board calls when there is some.
+    pub starved: bool,
     /// It stands in one of the board's queues.
     pub queued: bool,
     /// When the board looks at it again, if that is arranged.
@@ -105,6 +107,7 @@ impl Lane {
         Self {
             plan: None,
             pace: Pace::new(),
+            starved: false,
             queued: false,
             wakes_at: None,
             loading: false,
@@ -139,6 +142,11 @@ impl Lane {
 
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    #[cfg(test)]
+    pub fn runs(&self) -> usize {
+        self.known.len()
     }
 
     /// Nothing in memory, and nothing asked for.
@@ -208,6 +216,14 @@ impl Lane {
         }
     }
 
+    /// Runs may have come to be in the store that nobody told of.
+    pub fn look_again(&mut self) {
+        (self.cursor, self.stored) = (0, true);
+        if let Some(refilling) = &mut self.refilling {
+            refilling.turned_away = true;
+        }
+    }
+
     // --- Refill --------------------------------------------------------------------------------------------------
 
     /// What to ask the store for now, if anything; it is then under way.
@@ -216,17 +232,16 @@ impl Lane {
         let ordered = self.stored || self.walk.is_some();
         let hungry = self.known.len() <= self.most(window, now) / 2 && self.bytes <= window.bytes / 2;
         let satisfied = self.pace.holds() && !self.known.is_empty();
-        if !(due || ordered) || !hungry || satisfied || !self.sends() || self.refilling.is_some() {
+        if !(due || ordered) || !hungry || satisfied || self.starved || !self.sends() || self.refilling.is_some() {
             return None;
         }
         self.refilling = Some(Refilling::default());
         self.next_stored_due = self.next_stored_due.filter(|at| *at > now);
         let most = if self.pace.is_proven(now) { limits::REFILL_ROWS } else { limits::UNPROVEN_WINDOW };
-        let limit = if self.pace.holds() { limits::HOLDING_WINDOW } else { most };
+        // What is in hand is read once more and skipped, so that a page must be longer than that to bring anything new.
+        let limit = self.known.len() + if self.pace.holds() { limits::HOLDING_WINDOW } else { most };
         if self.is_strict() {
             let stepped_aside = self.stepped_aside(now);
-            // What is in hand stands in front of what is new, so that much more has to be read.
-            let limit = limit + self.known.len();
             return Some(Refill {
                 ordered: OpenQuery::Strict { stepped_aside },
                 due: Some(OpenQuery::Beside { stepped_aside, now }),
@@ -278,8 +293,7 @@ impl Lane {
             let key = key_of(run.key);
             run.next_attempt_at = run.next_attempt_at.filter(|_| !all_due);
             if self.is_new(&run, &ended) {
-                // One is always taken, so that a single large event cannot stop its lane.
-                fits = self.has_room(&run, window, now) || self.known.is_empty();
+                fits = self.has_room(&run, window, now);
                 if !fits {
                     break;
                 }
@@ -291,6 +305,8 @@ impl Lane {
                 None => self.cursor = self.cursor.max(key.0),
             }
         }
+        // The largest event fits into an empty lane, so that it is the node that has no room.
+        self.starved = !fits && self.known.is_empty();
         let more = full || !fits;
         if !more && let Some((sequence, _)) = self.walk.take() {
             self.cursor = self.cursor.max(sequence);
@@ -433,17 +449,11 @@ impl Lane {
         self.shrink(limits::HOLDING_WINDOW);
     }
 
-    /// Everything that waits is due, in order: after a release, and when an endpoint is enabled.
+    /// Everything that waits is due, in order: after a release, and when an endpoint is enabled. What is in memory may
+    /// have gaps, so that all of it comes from the store again.
     pub fn release(&mut self) {
-        if self.is_strict() {
-            self.park();
-            self.all_due = true;
-            return;
-        }
-        let mut all: Vec<OpenRun> = self.fresh.drain(..).chain(std::mem::take(&mut self.waiting).into_values()).collect();
-        all.sort_by_key(|run| key_of(run.key));
-        self.fresh = all.into();
-        self.walk = Some((0, 0));
+        self.park();
+        if self.is_strict() { self.all_due = true } else { self.walk = Some((0, 0)) }
     }
 
     /// Gives the window back to the store: nothing goes out for now, or in another order.

@@ -24,6 +24,8 @@
 //! One node keeps all lanes; nothing here is shared between processes.
 
 mod board;
+#[cfg(test)]
+mod board_tests;
 mod lane;
 mod pace;
 mod plan;
@@ -405,6 +407,10 @@ impl Handoff for Engine {
         if !refused.is_empty() {
             self.settle_again(refused);
         }
+    }
+
+    fn unsure(&self) {
+        self.act(Board::unsure);
     }
 
     fn committed(&self, rows: usize) {

@@ -62,6 +62,10 @@ impl Pace {
         if self.failures < limits::HOLD_AFTER {
             return Shift::None;
         }
+        // What was under way when it began to hold is no probe.
+        if self.hold.is_some_and(|hold| now < hold.next_probe_at) {
+            return Shift::None;
+        }
         let probes = self.hold.map_or(0, |hold| hold.probes) + 1;
         let wait = policy.step(probes).min(limits::PROBE_MAX);
         let begins = self.hold.replace(Hold { probes, next_probe_at: now.plus(wait) }).is_none();

@@ -32,6 +32,8 @@ pub trait Handoff: Send + Sync + 'static {
     fn changed(&self, endpoint: EndpointId);
     /// Outcomes that were written, or could not be.
     fn settled(&self, outcomes: Vec<(Settle, Result<Written, StoreError>)>);
+    /// The outcome of a commit is not known: runs may have been opened that nobody was told of.
+    fn unsure(&self);
     /// Size of a batch that was committed, for the metrics.
     fn committed(&self, rows: usize);
 }
@@ -173,6 +175,10 @@ async fn commit(store: &dyn Store, writes: Vec<Write>, handoff: &dyn Handoff) ->
             Err(StoreError::Rejected(_)) if writes.len() > 1 => {
                 let second = writes.split_off(writes.len() / 2);
                 pending.extend([second, writes]);
+            }
+            Err(error @ StoreError::Unknown(_)) => {
+                handoff.unsure();
+                answers.extend(writes.into_iter().map(|write| (write, Err(error.clone()))));
             }
             Err(error) => answers.extend(writes.into_iter().map(|write| (write, Err(error.clone())))),
         }

@@ -1,0 +1,323 @@
+//! The board as a whole, without a store or a network: who gets a turn, and what is held in memory.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+
+use super::board::{Board, Bounds, Chore, Job, Read};
+use super::plan::Plan;
+use crate::domain::attempt::{Outcome, OutcomeKind, Phases};
+use crate::domain::delivery::{OpenRun, RunKey};
+use crate::domain::endpoint::{CipherText, Endpoint, EndpointStatus, Ordering, Profile, Settings};
+use crate::domain::event::{Event, Facts};
+use crate::domain::filter::Filter;
+use crate::domain::id::{EndpointId, EventId, StreamId, VendorId};
+use crate::domain::retry::Policy;
+use crate::domain::secret::Secret;
+use crate::domain::time::Timestamp;
+use crate::domain::vendor::Mode;
+use crate::limits;
+use crate::store::{After, OpenQuery, Settle};
+
+const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+fn bounds() -> Bounds {
+    Bounds {
+        max_in_flight: 64,
+        max_in_flight_per_endpoint: 8,
+        lane_window: 100,
+        lane_window_bytes: 1 << 20,
+        window_bytes: 4 << 20,
+        unsettled_max: 4096,
+    }
+}
+
+fn outcome(kind: OutcomeKind) -> Outcome {
+    Outcome {
+        kind,
+        status: None,
+        error: None,
+        phases: Phases::default(),
+        address: None,
+        retry_after: None,
+        answer_headers: None,
+        answer_body: None,
+    }
+}
+
+/// A board with a store that is a list of open runs.
+struct Table {
+    board: Board,
+    now: Timestamp,
+    stored: HashMap<EndpointId, Vec<OpenRun>>,
+    ordering: Ordering,
+}
+
+impl Table {
+    fn new(bounds: Bounds) -> Self {
+        let policy = Policy { schedule: vec![Duration::from_secs(5), Duration::from_secs(30)], deadline: Duration::from_secs(86_400) };
+        Self { board: Board::new(bounds, policy), now: START, stored: HashMap::new(), ordering: Ordering::None }
+    }
+
+    fn run(&self, endpoint: i64, sequence: i64, size: usize) -> OpenRun {
+        let data = RawValue::from_string(format!("\"{}\"", "x".repeat(size))).unwrap();
+        let event = Event {
+            id: EventId { stream: StreamId::new(1), sequence },
+            mode: Mode::Live,
+            event_type: "a.b".into(),
+            created_at: START,
+            facts: Facts::Given(data),
+            numbered: true,
+        };
+        OpenRun {
+            key: RunKey { endpoint: EndpointId::new(endpoint), sequence, run: 1 },
+            event: Arc::new(event),
+            attempts: 0,
+            deadline: START.plus(Duration::from_secs(86_400)),
+            next_attempt_at: None,
+            failed_since: None,
+        }
+    }
+
+    fn open(&mut self, endpoint: i64, sequences: std::ops::RangeInclusive<i64>, size: usize) {
+        let runs: Vec<_> = sequences.map(|sequence| self.run(endpoint, sequence, size)).collect();
+        self.stored.entry(EndpointId::new(endpoint)).or_default().extend(runs.iter().cloned());
+        self.board.opened(runs, self.now);
+        self.do_chores();
+    }
+
+    fn plan(&self, id: EndpointId) -> Plan {
+        let settings = Settings {
+            url: "https://example.com/".parse().unwrap(),
+            description: None,
+            event_types: Filter::recharges(),
+            profile: Profile::Standard,
+            cipher_text: CipherText::Raw,
+            alert_email: None,
+            headers: Vec::new(),
+            rate_limit_per_second: None,
+            max_in_flight: None,
+            ordering: self.ordering,
+            strict_hold: None,
+            secret: Secret::new("secret"),
+            signing_key: None,
+        };
+        let endpoint = Endpoint {
+            id,
+            vendor: VendorId::new(1),
+            mode: Mode::Live,
+            stream: StreamId::new(1),
+            settings,
+            status: EndpointStatus::Connected,
+            status_reason: None,
+            created_at: START,
+            connected_at: Some(START),
+            vendor_disabled: false,
+            deleted: false,
+        };
+        Plan::new(endpoint, 8, Duration::from_secs(21_600)).unwrap()
+    }
+
+    fn do_chores(&mut self) {
+        while let Some(chore) = self.board.next_chore() {
+            match chore {
+                Chore::Load(id) => self.board.loaded(id, Some(Arc::new(self.plan(id))), self.now),
+                Chore::Refill(id, refill) => {
+                    let (now, limit) = (self.now, refill.limit);
+                    let stored = &self.stored[&id];
+                    let is_due = |run: &&OpenRun| run.next_attempt_at.is_some_and(|at| at <= now);
+                    let chosen = |run: &&OpenRun| match refill.ordered {
+                        OpenQuery::Fresh { after } => run.key.sequence > after && run.next_attempt_at.is_none(),
+                        OpenQuery::All { after, .. } => (run.key.sequence, run.key.run) > after,
+                        OpenQuery::Strict { .. } => true,
+                        _ => false,
+                    };
+                    let ordered = stored.iter().filter(chosen).take(limit).cloned().collect();
+                    let due = refill.due.map_or(Vec::new(), |_| stored.iter().filter(is_due).take(limit).cloned().collect());
+                    let next_due = stored.iter().filter_map(|run| run.next_attempt_at).filter(|at| *at > now).min();
+                    self.board.refilled(id, refill, Some(Read { ordered, due, next_due }), now);
+                }
+                Chore::Expire(_) | Chore::Disable(_) => {}
+            }
+        }
+    }
+
+    /// Everything that may go out now.
+    fn jobs(&mut self) -> Vec<Job> {
+        std::iter::from_fn(|| self.board.next(self.now)).collect()
+    }
+
+    /// An attempt comes back and is written down.
+    fn finish(&mut self, job: Job, kind: OutcomeKind) -> Option<Job> {
+        let finished = self.board.finished(job, self.now, outcome(kind), self.now, 0.0);
+        self.write_down(&finished.settle);
+        self.board.settled(&[finished.settle], self.now);
+        self.do_chores();
+        finished.next
+    }
+
+    fn write_down(&mut self, settle: &Settle) {
+        let stored = self.stored.get_mut(&settle.key.endpoint).unwrap();
+        let at = stored.iter().position(|run| run.key == settle.key).expect("a run ends once");
+        match settle.after {
+            After::Ended(..) => drop(stored.remove(at)),
+            After::Retry { at: next, failed_since } => {
+                stored[at].attempts = settle.attempts;
+                stored[at].next_attempt_at = Some(next);
+                stored[at].failed_since = Some(failed_since);
+            }
+        }
+    }
+
+    /// Lets everything succeed that comes, and answers with the numbers in the order in which they went out.
+    fn drain(&mut self) -> Vec<i64> {
+        let mut sent = Vec::new();
+        let mut jobs = self.jobs();
+        while !jobs.is_empty() {
+            for job in std::mem::take(&mut jobs) {
+                sent.push(job.run.key.sequence);
+                jobs.extend(self.finish(job, OutcomeKind::Succeeded));
+            }
+            jobs.extend(self.jobs());
+        }
+        sent
+    }
+
+    fn prove(&mut self, endpoint: i64) {
+        self.open(endpoint, 1..=1, 1);
+        assert_eq!(self.drain(), [1]);
+    }
+}
+
+#[test]
+fn what_does_not_fit_comes_back_from_the_store_once_and_in_order() {
+    for runs in [10, 99, 100, 101, 1000] {
+        let mut table = Table::new(bounds());
+        table.open(1, 1..=runs, 10);
+        let sent = table.drain();
+        assert_eq!(sent.len() as i64, runs, "each is sent once");
+        assert_eq!(sent.iter().collect::<HashSet<_>>().len() as i64, runs);
+        assert_eq!(sent[..5], [1, 2, 3, 4, 5]);
+    }
+}
+
+#[test]
+fn memory_is_bounded_in_runs_and_bytes_for_a_lane_and_for_the_node() {
+    let mut table = Table::new(Bounds { window_bytes: 2 << 20, ..bounds() });
+    for endpoint in 1..=4 {
+        table.prove(endpoint);
+    }
+    table.open(1, 2..=1000, 10);
+    assert!(table.board.runs_in_memory(EndpointId::new(1)) <= 100);
+    for endpoint in 2..=4 {
+        table.open(endpoint, 2..=50, 60_000);
+        assert!(table.board.bytes_in_memory() <= 2 << 20, "{} bytes", table.board.bytes_in_memory());
+    }
+    assert_eq!(table.drain().len(), 999 + 3 * 49, "and all of it goes out in the end");
+    assert_eq!(table.board.bytes_in_memory(), 0);
+}
+
+#[test]
+fn lanes_take_turns() {
+    let mut table = Table::new(Bounds { max_in_flight: 4, ..bounds() });
+    for endpoint in 1..=4 {
+        table.prove(endpoint);
+    }
+    for endpoint in 1..=4 {
+        table.open(endpoint, 2..=30, 10);
+    }
+    let endpoints: HashSet<_> = table.jobs().iter().map(|job| job.run.key.endpoint).collect();
+    assert_eq!(endpoints.len(), 4, "each has one under way, none has two");
+}
+
+#[test]
+fn lanes_that_never_answered_have_a_quarter_of_the_budget() {
+    let mut table = Table::new(bounds());
+    table.prove(1);
+    for endpoint in 100..300 {
+        table.open(endpoint, 1..=3, 10);
+    }
+    let silent = table.jobs();
+    assert_eq!(silent.len(), 64 / limits::UNPROVEN_SHARE);
+    table.open(1, 2..=20, 10);
+    let jobs = table.jobs();
+    assert!(!jobs.is_empty() && jobs.iter().all(|job| job.run.key.endpoint == EndpointId::new(1)), "the proven one is not kept waiting");
+}
+
+#[test]
+fn a_lane_that_holds_probes_with_its_oldest_and_then_sends_all_in_order() {
+    let mut table = Table::new(bounds());
+    table.prove(1);
+    table.open(1, 2..=200, 10);
+    let mut failed = 0;
+    let mut jobs = table.jobs();
+    while let Some(job) = jobs.pop() {
+        failed += 1;
+        jobs.extend(table.finish(job, OutcomeKind::Unreachable));
+        jobs.extend(table.jobs());
+    }
+    assert!((limits::HOLD_AFTER..limits::HOLD_AFTER + 8).contains(&failed), "{failed} attempts were spent");
+    assert!(table.board.runs_in_memory(EndpointId::new(1)) < limits::HOLDING_WINDOW + 8, "a few, and those that were under way");
+    table.now = table.now.plus(Duration::from_secs(6));
+    table.board.tick(table.now);
+    table.do_chores();
+    let mut probes = table.jobs();
+    assert_eq!(probes.iter().map(|job| job.run.key.sequence).collect::<Vec<_>>(), [2], "one probe, the oldest");
+    let next = table.finish(probes.remove(0), OutcomeKind::Succeeded);
+    let mut sent: Vec<i64> = next.iter().map(|job| job.run.key.sequence).collect();
+    next.into_iter().for_each(|job| jobs.push(job));
+    while let Some(job) = jobs.pop() {
+        if let Some(next) = table.finish(job, OutcomeKind::Succeeded) {
+            sent.push(next.run.key.sequence);
+            jobs.push(next);
+        }
+        for job in table.jobs() {
+            sent.push(job.run.key.sequence);
+            jobs.push(job);
+        }
+    }
+    assert_eq!(sent.len(), 198, "all the others are due at once");
+    assert!(sent.is_sorted(), "in order: {sent:?}");
+}
+
+#[test]
+fn a_strict_lane_sends_the_next_when_its_predecessor_is_written_down() {
+    let mut table = Table::new(bounds());
+    table.ordering = Ordering::Strict;
+    table.open(1, 1..=5, 10);
+    let mut jobs = table.jobs();
+    assert_eq!(jobs.len(), 1);
+    let finished = table.board.finished(jobs.remove(0), table.now, outcome(OutcomeKind::Succeeded), table.now, 0.0);
+    assert!(finished.next.is_none() && table.jobs().is_empty(), "not before it is durable");
+    table.write_down(&finished.settle);
+    table.board.settled(&[finished.settle], table.now);
+    table.do_chores();
+    let mut jobs = table.jobs();
+    assert_eq!(jobs[0].run.key.sequence, 2);
+    assert!(table.finish(jobs.remove(0), OutcomeKind::Rejected).is_none(), "a failing head holds the others");
+    table.now = table.now.plus(Duration::from_secs(6));
+    table.board.tick(table.now);
+    assert_eq!(table.jobs()[0].run.key.sequence, 2);
+}
+
+#[test]
+fn sending_pauses_when_outcomes_are_not_written_down() {
+    let mut table = Table::new(Bounds { unsettled_max: 10, ..bounds() });
+    table.prove(1);
+    table.open(1, 2..=50, 10);
+    let (mut sent, mut settles) = (0, Vec::new());
+    let mut jobs = table.jobs();
+    while let Some(job) = jobs.pop() {
+        sent += 1;
+        let finished = table.board.finished(job, table.now, outcome(OutcomeKind::Succeeded), table.now, 0.0);
+        settles.push(finished.settle);
+        jobs.extend(finished.next);
+    }
+    assert_eq!(sent, 10);
+    settles.iter().for_each(|settle| table.write_down(settle));
+    table.board.settled(&settles, table.now);
+    table.do_chores();
+    assert_eq!(table.drain().len(), 39);
+}
