@@ -1,1 +1,739 @@
+//! Style as a test: layers, sizes, words, migrations, and documents that name what the code has.
+//!
+//! A check is a function from a path and a text to findings, each of which says where, what, and what to do instead.
+//! The first tests hold the checks against this repository; those in [`checks_can_fail`] hold them against small bad
+//! inputs, so that a check that has gone blind does not go unnoticed.
 
+use std::fs;
+use std::path::Path;
+
+// --- The rules -------------------------------------------------------------------------------------------------------
+
+/// What a part of `src/` may name of the crate beside itself, and what to do where it wants more.
+struct Layer {
+    name: &'static str,
+    may: &'static [&'static str],
+    instead: &'static str,
+}
+
+/// The direction: http and cli → ops → store, wire, transport → domain → limits; engine → store, wire, transport.
+const LAYERS: [Layer; 14] = [
+    Layer { name: "limits", may: &[], instead: "limits are plain numbers; compute what depends on more where it is used" },
+    Layer { name: "fields", may: &[], instead: "fields know of no rules; pass what is read from them on to ops" },
+    Layer { name: "domain", may: &["limits"], instead: "the rules are pure; take what they need as an argument" },
+    Layer { name: "clock", may: &["domain"], instead: "time and chance know only the domain's types" },
+    Layer { name: "meters", may: &["domain"], instead: "meters are told what to count by those who do it" },
+    Layer { name: "wire", may: &["domain", "limits"], instead: "a request is a pure function of what the caller passes in" },
+    Layer {
+        name: "transport",
+        may: &["domain", "limits", "clock"],
+        instead: "take what is to be sent in types of its own, of domain or of http",
+    },
+    Layer {
+        name: "store",
+        may: &["domain", "limits", "clock"],
+        instead: "a store keeps and finds; decide in domain, act in ops or engine",
+    },
+    Layer {
+        name: "ops",
+        may: &["store", "wire", "transport", "domain", "limits", "fields", "clock", "meters"],
+        instead: "hand the engine a hint through group_commit::Handoff, and name a store by its trait",
+    },
+    Layer {
+        name: "engine",
+        may: &["store", "wire", "transport", "domain", "limits", "clock", "meters"],
+        instead: "the engine works for nobody by name: it is told through Handoff, and names a store by its trait",
+    },
+    Layer {
+        name: "http",
+        may: &["ops", "store", "wire::standard", "domain", "limits", "fields", "meters"],
+        instead: "call a verb of ops; of the store only the types of its answers may be named",
+    },
+    Layer {
+        name: "config",
+        may: &["domain", "fields", "limits", "engine::Bounds", "ops::Rules", "ops::networks", "store::seal", "transport::Limits"],
+        instead: "a configuration names only the settings of the parts; app puts the parts together",
+    },
+    Layer { name: "cli", may: EVERYTHING, instead: "" },
+    Layer { name: "app", may: EVERYTHING, instead: "" },
+];
+
+const EVERYTHING: &[&str] =
+    &["app", "cli", "clock", "config", "domain", "engine", "fields", "http", "limits", "meters", "ops", "store", "transport", "wire"];
+
+/// Parts of a layer that only the named ones may name, although the layer itself is open to others.
+const RESERVED: [(&str, &[&str], &str); 4] = [
+    ("store::sqlite", &["app", "cli", "store"], "take an Arc<dyn Store>; app.rs chooses the store"),
+    ("store::seal", &["app", "cli", "store", "config"], "secrets come out of the store opened"),
+    ("store::group_commit", &["app", "cli", "store", "ops", "engine"], "call a verb of ops"),
+    ("store::Store", &["app", "cli", "store", "ops", "engine"], "call a verb of ops"),
+];
+
+/// Names that make a module more than pure, with what stands in their place.
+const IMPURE: [(&str, &str); 10] = [
+    ("async", "domain functions return at once; wait in ops or engine"),
+    ("await", "domain functions return at once; wait in ops or engine"),
+    ("tokio", "domain functions return at once; wait in ops or engine"),
+    ("rusqlite", "the store turns rows into domain types"),
+    ("SystemTime", "take a domain::time::Timestamp as an argument"),
+    ("Instant", "take a Duration as an argument"),
+    ("rand", "take the random bytes or the jitter as an argument"),
+    ("fs", "read files in config or app"),
+    ("hyper", "transport speaks HTTP"),
+    ("axum", "http speaks HTTP"),
+];
+
+const SQL: [&str; 8] = ["SELECT ", "INSERT INTO ", "INSERT OR ", "UPDATE ", "DELETE FROM ", "PRAGMA ", "CREATE ", "DROP "];
+
+/// Most lines of a file in `src/`.
+const LINES_MAX: usize = 600;
+/// A file longer than this stands in [`LONG`].
+const LONG_FROM: usize = 500;
+/// The long files, all of them and no others: each is a candidate for a split, and none gets there unseen.
+const LONG: [&str; 2] = ["src/engine/lane.rs", "src/http/views.rs"];
+
+/// Parts of type names that say nothing, and a name that is the product's.
+const EMPTY_WORDS: [(&str, &str); 5] = [
+    ("manager", "say what it does: Board, Pace, Readers"),
+    ("helper", "say what it does, or make it a function"),
+    ("util", "put it where its one user is, or name what it is about"),
+    ("service", "say what it does: Ops, Transport, Engine"),
+    ("webhook", "the thing is an Event, an Endpoint, a Delivery or an Attempt"),
+];
+/// Other people's words for what has one here.
+const OTHER_WORDS: [(&str, &str); 3] = [("tenant", "vendor"), ("account", "vendor"), ("merchant", "vendor")];
+/// Modules that attract everything.
+const VAGUE_MODULES: [&str; 7] = ["common", "helper", "helpers", "misc", "shared", "util", "utils"];
+
+const UNDONE: [(&str, &str); 3] = [
+    ("todo", "finish it, or leave it out and say so in the documents"),
+    ("unimplemented", "finish it, or leave it out and say so in the documents"),
+    ("dbg", "use tracing, with fields"),
+];
+
+// --- This repository -------------------------------------------------------------------------------------------------
+
+#[test]
+fn layers_name_only_what_is_below_them() {
+    hold(sources("src"), layers);
+}
+
+#[test]
+fn every_part_of_the_crate_stands_in_the_table() {
+    let parts = sources("src").into_iter().filter_map(|(path, _)| module_of(&path).into_iter().next());
+    let unknown: Vec<String> = parts.filter(|part| LAYERS.iter().all(|layer| layer.name != part)).collect();
+    assert!(unknown.is_empty(), "add to LAYERS what these may name: {unknown:?}");
+}
+
+#[test]
+fn sql_stands_in_the_store() {
+    hold(sources("src"), sql);
+}
+
+#[test]
+fn the_domain_is_pure() {
+    hold(sources("src/domain"), purity);
+}
+
+#[test]
+fn test_modules_stand_at_the_end_of_their_file() {
+    hold(sources("src"), test_modules);
+}
+
+#[test]
+fn files_are_short() {
+    report(sizes(&sources("src"), &LONG));
+}
+
+#[test]
+fn names_are_the_projects_own() {
+    hold(sources("src"), words);
+}
+
+#[test]
+fn nothing_is_left_undone() {
+    hold([sources("src"), sources("tests")].concat(), undone);
+}
+
+#[test]
+fn migrations_are_numbered_without_gaps() {
+    let (sqlite, postgres) = (names_in("migrations/sqlite"), names_in("migrations/postgres"));
+    assert!(!sqlite.is_empty(), "there are no migrations");
+    let mut findings = migrations("migrations/sqlite", &sqlite);
+    if !postgres.is_empty() && postgres != sqlite {
+        findings.push("migrations: sqlite and postgres differ; each migration has a twin of the same number and name".to_owned());
+    }
+    report(findings);
+}
+
+#[test]
+fn contributing_says_what_each_dependency_does() {
+    report(dependencies(&read("Cargo.toml"), &read("CONTRIBUTING.md")));
+}
+
+#[test]
+fn the_configuration_page_has_every_setting() {
+    report(table_has("docs/config.md", &read("docs/config.md"), &ringback::config::SETTINGS, "setting"));
+}
+
+#[test]
+fn no_machine_shows() {
+    let mut files = Vec::new();
+    walk(Path::new(ROOT), &mut files);
+    let texts = files.into_iter().filter(|path| path != "Cargo.lock").filter_map(|path| {
+        let text = String::from_utf8(fs::read(Path::new(ROOT).join(&path)).ok()?).ok()?;
+        Some((path, text))
+    });
+    hold(texts.collect(), machines);
+}
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+fn hold(files: Vec<(String, String)>, check: fn(&str, &str) -> Vec<String>) {
+    assert!(!files.is_empty(), "there is nothing to check");
+    report(files.iter().flat_map(|(path, text)| check(path, text)).collect());
+}
+
+fn report(findings: Vec<String>) {
+    assert!(findings.is_empty(), "\n{}\n", findings.join("\n"));
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(ROOT).join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Rust files under a folder, as (path, text).
+fn sources(under: &str) -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    walk(&Path::new(ROOT).join(under), &mut files);
+    files.retain(|path| path.ends_with(".rs"));
+    files.into_iter().map(|path| (path.clone(), read(&path))).collect()
+}
+
+/// Files under a folder, as paths from the root, without what others made.
+fn walk(folder: &Path, files: &mut Vec<String>) {
+    const OTHERS: [&str; 4] = ["target", ".git", "node_modules", ".venv"];
+    let mut entries: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    entries.sort();
+    for path in entries {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() && !OTHERS.contains(&&*name) {
+            walk(&path, files);
+        } else if path.is_file() {
+            files.push(path.strip_prefix(ROOT).expect("it is under the root").to_string_lossy().into_owned());
+        }
+    }
+}
+
+fn names_in(folder: &str) -> Vec<String> {
+    let mut files = Vec::new();
+    walk(&Path::new(ROOT).join(folder), &mut files);
+    files.iter().filter_map(|path| path.rsplit('/').next().map(str::to_owned)).collect()
+}
+
+// --- The checks ------------------------------------------------------------------------------------------------------
+
+fn layers(path: &str, text: &str) -> Vec<String> {
+    let here = module_of(path);
+    let Some(layer) = here.first().and_then(|name| LAYERS.iter().find(|layer| layer.name == name)) else { return Vec::new() };
+    let mut findings = Vec::new();
+    for (line, named) in paths(&without_tests(&Lexed::of(text).code)) {
+        let Some(named) = absolute(&here, &named) else { continue };
+        if !EVERYTHING.contains(&&*named[0]) {
+            continue;
+        }
+        let is = |prefix: &&str| format!("{}::", named.join("::")).starts_with(&format!("{prefix}::"));
+        let (name, shown) = (layer.name, named.iter().take(3).cloned().collect::<Vec<_>>().join("::"));
+        if let Some((_, _, instead)) = RESERVED.iter().find(|(what, who, _)| is(what) && !who.contains(&name)) {
+            findings.push(format!("{path}:{line}: {name} names {shown}; {instead}"));
+        } else if named[0] != name && !layer.may.iter().any(is) {
+            findings.push(format!("{path}:{line}: {name} names {shown}; {}", layer.instead));
+        }
+    }
+    findings
+}
+
+fn sql(path: &str, text: &str) -> Vec<String> {
+    if path.starts_with("src/store/") {
+        return Vec::new();
+    }
+    let lexed = Lexed::of(text);
+    let named = paths(&lexed.code).into_iter().filter(|(_, path)| path.iter().any(|part| part == "rusqlite" || part == "refinery"));
+    let written = lexed.literals.iter().filter(|(_, literal)| SQL.iter().any(|word| literal.trim_start().starts_with(word)));
+    let lines = named.map(|(line, _)| line).chain(written.map(|(line, _)| *line));
+    lines.map(|line| format!("{path}:{line}: SQL outside src/store/; add a method to the Store trait, with its exam")).collect()
+}
+
+fn purity(path: &str, text: &str) -> Vec<String> {
+    let code = without_tests(&Lexed::of(text).code);
+    let found = paths(&code).into_iter().flat_map(|(line, named)| {
+        let impure = IMPURE.iter().filter(move |(word, _)| named.iter().any(|part| part == word));
+        impure.map(move |(word, instead)| format!("{path}:{line}: the domain names {word}; {instead}"))
+    });
+    found.collect()
+}
+
+/// What is left out of the layer check must be tests, so that nothing hides behind them.
+fn test_modules(path: &str, text: &str) -> Vec<String> {
+    let code = Lexed::of(text).code;
+    let (mut begun, mut marked, mut findings) = (false, false, Vec::new());
+    for (number, line) in code.lines().enumerate() {
+        if line.starts_with("#[cfg(test)]") {
+            (begun, marked) = (true, true);
+        } else if line.starts_with(|first: char| first.is_ascii_alphabetic()) {
+            if begun && !marked {
+                findings.push(format!("{path}:{}: stands behind test modules; move those to the end of the file", number + 1));
+            }
+            marked = false;
+        }
+    }
+    findings
+}
+
+fn sizes(files: &[(String, String)], long: &[&str]) -> Vec<String> {
+    let mut findings = Vec::new();
+    for (path, text) in files {
+        let (lines, listed) = (text.lines().count(), long.contains(&&**path));
+        if lines > LINES_MAX {
+            findings.push(format!("{path}: {lines} lines; split it by what it is about, {LINES_MAX} are the most"));
+        } else if lines > LONG_FROM && !listed {
+            findings.push(format!("{path}: {lines} lines; split it, or add it to LONG in tests/tidy.rs"));
+        } else if lines <= LONG_FROM && listed {
+            findings.push(format!("{path}: {lines} lines; it is short again, take it out of LONG in tests/tidy.rs"));
+        }
+    }
+    let gone = long.iter().filter(|path| files.iter().all(|(known, _)| known != *path));
+    findings.extend(gone.map(|path| format!("{path}: is not there; take it out of LONG in tests/tidy.rs")));
+    findings
+}
+
+fn words(path: &str, text: &str) -> Vec<String> {
+    let tokens = tokens(&Lexed::of(text).code);
+    let mut findings = Vec::new();
+    let banned = |name: &str, words: &[(&'static str, &'static str)]| {
+        let parts = parts(name);
+        words.iter().copied().find(|(word, _)| parts.iter().any(|part| part == word || part.strip_suffix('s') == Some(word)))
+    };
+    for pair in tokens.windows(2) {
+        let [(_, before), (line, name)] = pair else { continue };
+        if ["struct", "enum", "trait", "type", "union"].contains(&&**before)
+            && let Some((word, instead)) = banned(name, &EMPTY_WORDS)
+        {
+            findings.push(format!("{path}:{line}: {name} has the word {word}; {instead}"));
+        }
+        if before == "mod" && VAGUE_MODULES.contains(&&**name) {
+            findings.push(format!("{path}:{line}: module {name} could hold anything; name it after what it holds"));
+        }
+    }
+    for (line, name) in &tokens {
+        if let Some((word, instead)) = banned(name, &OTHER_WORDS) {
+            findings.push(format!("{path}:{line}: {name} has the word {word}; the word here is {instead}"));
+        }
+    }
+    findings
+}
+
+fn undone(path: &str, text: &str) -> Vec<String> {
+    let tokens = tokens(&Lexed::of(text).code);
+    let mut findings = Vec::new();
+    for (at, (line, token)) in tokens.iter().enumerate() {
+        let next = tokens.get(at + 1).map_or("", |(_, next)| next);
+        if let Some((word, instead)) = UNDONE.iter().find(|(word, _)| token == word && next == "!") {
+            findings.push(format!("{path}:{line}: {word}!; {instead}"));
+        }
+        if token == "ignore" && at >= 2 && tokens[at - 1].1 == "[" && tokens[at - 2].1 == "#" {
+            findings.push(format!("{path}:{line}: an ignored test; make it pass, or take it out"));
+        }
+    }
+    findings
+}
+
+fn migrations(folder: &str, names: &[String]) -> Vec<String> {
+    let mut findings = Vec::new();
+    for (at, name) in names.iter().enumerate() {
+        let expected = format!("V{:04}__", at + 1);
+        let word = name.strip_prefix(&expected).and_then(|rest| rest.strip_suffix(".sql"));
+        if !word.is_some_and(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')) {
+            findings.push(format!(
+                "{folder}/{name}: should be {expected}what_it_does.sql; numbers are contiguous and a released file never changes"
+            ));
+        }
+    }
+    findings
+}
+
+fn dependencies(manifest: &str, contributing: &str) -> Vec<String> {
+    let manifest: toml::Table = manifest.parse().expect("Cargo.toml is TOML");
+    let tables = ["dependencies", "dev-dependencies", "build-dependencies"];
+    let named: Vec<&str> =
+        tables.iter().filter_map(|table| manifest.get(*table)?.as_table()).flat_map(|table| table.keys().map(String::as_str)).collect();
+    table_has("CONTRIBUTING.md", contributing, &named, "dependency")
+}
+
+/// Tables of a page have a row for each of `names` that says something, and no row for anything else.
+fn table_has(page: &str, text: &str, names: &[&str], kind: &str) -> Vec<String> {
+    let mut rows: Vec<(&str, bool)> = Vec::new();
+    for line in text.lines() {
+        let Some((name, rest)) = line.strip_prefix("| `").and_then(|row| row.split_once('`')) else { continue };
+        rows.push((name, rest.trim_matches([' ', '|']).len() > 10));
+    }
+    let mut findings = Vec::new();
+    for name in names {
+        match rows.iter().filter(|(row, _)| row == name).collect::<Vec<_>>().as_slice() {
+            [(_, true)] => {}
+            [(_, false)] => findings.push(format!("{page}: the row of the {kind} {name} says nothing; say what it does for us")),
+            [] => findings.push(format!("{page}: the {kind} {name} is missing; add a row | `{name}` | … |")),
+            _ => findings.push(format!("{page}: the {kind} {name} has more than one row; keep one")),
+        }
+    }
+    let unknown = rows.iter().filter(|(row, _)| !names.contains(row));
+    findings.extend(unknown.map(|(row, _)| format!("{page}: there is no {kind} {row}; take its row out")));
+    findings
+}
+
+fn machines(path: &str, text: &str) -> Vec<String> {
+    // In pieces, so that this file does not find itself.
+    let folders = [["/wo", "rk/"], ["/ro", "ot/"], ["/fa", "rm/"]].map(|parts| parts.concat());
+    let hosts = [["registry.npm", "js.org"], ["files.python", "hosted.org"], ["index.crates", ".io"], ["static.crates", ".io"]];
+    let index = ["github.com/rust-lang/crates", ".io-index"].concat();
+    let hosts: Vec<String> = hosts.into_iter().map(|parts| parts.concat()).chain([index]).collect();
+    let mut findings = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let mut find = |words: &[String], instead: &str| {
+            if let Some(word) = words.iter().find(|word| line.contains(*word)) {
+                findings.push(format!("{path}:{}: {word} shows somebody's machine; {instead}", number + 1));
+            }
+        };
+        find(&folders, "name paths from the repository's root");
+        find(&hosts, "leave it to the package manager where packages come from");
+    }
+    findings
+}
+
+// --- Reading Rust ----------------------------------------------------------------------------------------------------
+
+/// A source whose comments and literals are blanks (lines stay), and the string literals with their lines.
+struct Lexed {
+    code: String,
+    literals: Vec<(usize, String)>,
+}
+
+impl Lexed {
+    fn of(text: &str) -> Self {
+        let chars: Vec<char> = text.chars().collect();
+        let mut lexed = Self { code: String::with_capacity(text.len()), literals: Vec::new() };
+        let mut at = 0;
+        while at < chars.len() {
+            let rest = &chars[at..];
+            at += match rest {
+                ['/', '/', ..] => lexed.blank(rest, rest.iter().position(|c| *c == '\n').unwrap_or(rest.len())),
+                ['/', '*', ..] => lexed.blank(rest, comment(rest)),
+                ['"', ..] => lexed.literal(rest),
+                ['\'', '\\', ..] => lexed.blank(rest, 3 + rest.iter().skip(3).position(|c| *c == '\'').map_or(0, |end| end + 1)),
+                ['\'', _, '\'', ..] => lexed.blank(rest, 3),
+                [c, ..] => {
+                    lexed.code.push(*c);
+                    1
+                }
+                [] => break,
+            };
+        }
+        lexed
+    }
+
+    fn blank(&mut self, rest: &[char], length: usize) -> usize {
+        let length = length.min(rest.len());
+        self.code.extend(rest[..length].iter().map(|c| if *c == '\n' { '\n' } else { ' ' }));
+        length
+    }
+
+    /// A string literal that begins here; how raw it is, the code before it tells.
+    fn literal(&mut self, rest: &[char]) -> usize {
+        let hashes = self.code.chars().rev().take_while(|c| *c == '#').count();
+        let mut before = self.code.chars().rev().skip(hashes);
+        let is_raw = before.next() == Some('r') && before.next().is_none_or(|c| matches!(c, 'b' | 'c') || !is_word(c));
+        let mut end = 1;
+        while end < rest.len() {
+            match rest[end] {
+                '\\' if !is_raw => end += 1,
+                '"' if !is_raw || rest[end + 1..].iter().take_while(|c| **c == '#').count() >= hashes => break,
+                _ => {}
+            }
+            end += 1;
+        }
+        let line = self.code.matches('\n').count() + 1;
+        self.literals.push((line, rest[1..end.min(rest.len())].iter().collect()));
+        self.blank(rest, end + 1)
+    }
+}
+
+/// Length of a block comment; they nest.
+fn comment(rest: &[char]) -> usize {
+    let (mut depth, mut at) = (0, 0);
+    while at + 1 < rest.len() {
+        match (rest[at], rest[at + 1]) {
+            ('/', '*') => (depth, at) = (depth + 1, at + 2),
+            ('*', '/') => (depth, at) = (depth - 1, at + 2),
+            _ => at += 1,
+        }
+        if depth == 0 {
+            return at;
+        }
+    }
+    rest.len()
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// The code in front of the first test module.
+fn without_tests(code: &str) -> String {
+    code.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).flat_map(|line| [line, "\n"]).collect()
+}
+
+/// Words, `::`, and other characters by themselves, each with its line.
+fn tokens(code: &str) -> Vec<(usize, String)> {
+    let mut tokens = Vec::new();
+    for (number, line) in code.lines().enumerate() {
+        let mut rest = line.trim_start();
+        while let Some(first) = rest.chars().next() {
+            let length = match first {
+                _ if is_word(first) => rest.find(|c| !is_word(c)).unwrap_or(rest.len()),
+                ':' if rest.starts_with("::") => 2,
+                _ => first.len_utf8(),
+            };
+            tokens.push((number + 1, rest[..length].to_owned()));
+            rest = rest[length..].trim_start();
+        }
+    }
+    tokens
+}
+
+/// All paths that the code names, groups of `use` taken apart.
+fn paths(code: &str) -> Vec<(usize, Vec<String>)> {
+    let (tokens, mut found, mut at) = (tokens(code), Vec::new(), 0);
+    while at < tokens.len() {
+        if tokens[at].1.starts_with(is_word) {
+            expand(&tokens, &mut at, Vec::new(), &mut found);
+        } else {
+            at += 1;
+        }
+    }
+    found
+}
+
+fn expand(tokens: &[(usize, String)], at: &mut usize, mut path: Vec<String>, found: &mut Vec<(usize, Vec<String>)>) {
+    while let Some((line, token)) = tokens.get(*at) {
+        if token == "{" {
+            *at += 1;
+            while let Some((_, token)) = tokens.get(*at).filter(|(_, token)| token != "}") {
+                if token.starts_with(is_word) || token == "{" {
+                    expand(tokens, at, path.clone(), found);
+                } else {
+                    *at += 1;
+                }
+            }
+            *at += 1;
+            return;
+        }
+        if !token.starts_with(is_word) {
+            found.push((*line, path));
+            return;
+        }
+        path.push(token.clone());
+        *at += 1;
+        if tokens.get(*at).is_none_or(|(_, next)| next != "::") {
+            found.push((*line, path));
+            return;
+        }
+        *at += 1;
+    }
+}
+
+/// The module that a file is.
+fn module_of(path: &str) -> Vec<String> {
+    let inside = path.strip_prefix("src/").unwrap_or(path).trim_end_matches(".rs").trim_end_matches("/mod");
+    inside.split('/').filter(|part| *part != "lib" && *part != "main").map(str::to_owned).collect()
+}
+
+/// A path of this crate from its root; `None` for one that begins elsewhere.
+fn absolute(here: &[String], path: &[String]) -> Option<Vec<String>> {
+    let ups = path.iter().take_while(|part| *part == "super").count();
+    let from_root = match path.first()?.as_str() {
+        "crate" => path[1..].to_vec(),
+        "super" => [&here[..here.len().saturating_sub(ups)], &path[ups..]].concat(),
+        _ => return None,
+    };
+    (!from_root.is_empty()).then_some(from_root)
+}
+
+/// The words of a name, in lower case.
+fn parts(name: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    for c in name.chars() {
+        if c == '_' || c.is_uppercase() {
+            parts.push(String::new());
+        }
+        parts.last_mut().expect("there is one").extend(c.to_lowercase().filter(|c| *c != '_'));
+    }
+    parts
+}
+
+/// Each check on inputs that it must not let through.
+mod checks_can_fail {
+    use super::*;
+
+    fn lines(findings: &[String]) -> Vec<&str> {
+        findings.iter().map(|finding| finding.split(':').nth(1).unwrap_or_default()).collect()
+    }
+
+    #[test]
+    fn a_layer_that_reaches_up_or_across_is_found() {
+        for (path, text) in [
+            ("src/domain/money.rs", "use crate::store::Store;"),
+            ("src/domain/money.rs", "use super::super::clock::Clock;"),
+            ("src/wire/standard.rs", "use crate::{domain::id, transport::Target};"),
+            ("src/transport/mod.rs", "use crate::wire;"),
+            ("src/ops/mod.rs", "fn f() { crate::engine::start() }"),
+            ("src/ops/mod.rs", "use crate::store::{\n    Page,\n    sqlite::{self, SqliteStore},\n};"),
+            ("src/ops/mod.rs", "use super::engine as e;"),
+            ("src/engine/board.rs", "use crate::ops::Ops;"),
+            ("src/http/views.rs", "use crate::store::{Feed, Store};"),
+            ("src/http/views.rs", "use crate::wire::globaltopup;"),
+            ("src/http/views.rs", "use crate::transport;"),
+            ("src/config.rs", "use crate::engine::Engine;"),
+            ("src/limits.rs", "use crate::domain::id;"),
+        ] {
+            assert!(!layers(path, text).is_empty(), "{path}: {text}");
+        }
+        assert_eq!(
+            layers("src/ops/mod.rs", "\n\nuse crate::http;"),
+            ["src/ops/mod.rs:3: ops names http; hand the engine a hint through group_commit::Handoff, and name a store by its trait"]
+        );
+    }
+
+    #[test]
+    fn what_a_layer_may_name_is_let_through() {
+        for (path, text) in [
+            ("src/domain/money.rs", "use crate::limits;\nuse super::id::EventId;"),
+            ("src/http/routes/ledger.rs", "use super::super::engine_of_its_own::Api;"),
+            ("src/http/views.rs", "use crate::wire::standard;\nuse crate::store::Feed;"),
+            ("src/cli/token.rs", "use crate::store::sqlite::SqliteStore;"),
+            ("src/ops/mod.rs", "// crate::engine\nconst A: &str = \"crate::engine\";\nuse crate::store::{Page, group_commit::Handoff};"),
+            ("src/ops/mod.rs", "#[cfg(test)]\nmod tests {\n    use crate::engine;\n}"),
+        ] {
+            assert_eq!(layers(path, text), Vec::<String>::new(), "{path}: {text}");
+        }
+    }
+
+    #[test]
+    fn code_behind_tests_is_found() {
+        let hidden = "fn a() {}\n#[cfg(test)]\nmod tests {\n    fn b() {}\n}\nuse crate::engine;\n";
+        assert_eq!(lines(&test_modules("src/ops/mod.rs", hidden)), ["6"]);
+        let twice = "#[cfg(test)]\nmod golden {}\n\n/// Doc.\n#[cfg(test)]\n#[allow(unused)]\nmod tests {}\n";
+        assert_eq!(test_modules("src/ops/mod.rs", twice), Vec::<String>::new());
+    }
+
+    #[test]
+    fn sql_elsewhere_is_found() {
+        for text in ["use rusqlite::Row;", "const A: &str = \"SELECT 1\";", "let a = r#\"\n  DELETE FROM event\"#;", "refinery::embed!()"] {
+            assert_eq!(sql("src/ops/mod.rs", text).len(), 1, "{text}");
+            assert!(sql("src/store/sqlite/rows.rs", text).is_empty());
+        }
+        assert!(sql("src/ops/mod.rs", "// SELECT 1 with rusqlite\nlet a = \"an UPDATE \";").is_empty());
+    }
+
+    #[test]
+    fn an_impure_domain_is_found() {
+        for (word, _) in IMPURE {
+            assert!(!purity("src/domain/x.rs", &format!("use std::{word}::x;")).is_empty(), "{word}");
+        }
+        assert_eq!(lines(&purity("src/domain/x.rs", "\nasync fn f() {}\nuse std::time::{Duration, SystemTime};")), ["2", "3"]);
+        assert!(purity("src/domain/x.rs", "// async\nuse std::time::Duration;\nlet instant = \"Instant\";").is_empty());
+    }
+
+    #[test]
+    fn long_files_are_found_and_the_list_stays_exact() {
+        let file = |lines: usize| vec![("src/a.rs".to_owned(), "x\n".repeat(lines))];
+        for (lines, long, count) in
+            [(601, &["src/a.rs"][..], 1), (501, &[][..], 1), (501, &["src/a.rs"][..], 0), (500, &["src/a.rs"][..], 1), (500, &[][..], 0)]
+        {
+            assert_eq!(sizes(&file(lines), long).len(), count, "{lines} {long:?}");
+        }
+        assert_eq!(sizes(&file(1), &["src/gone.rs"]).len(), 1);
+    }
+
+    #[test]
+    fn words_of_others_are_found() {
+        for text in [
+            "struct EventManager;",
+            "pub trait Helper {}",
+            "enum StringUtils {}",
+            "type MailService = u8;",
+            "struct WebhookId(u8);",
+            "mod utils;",
+            "let tenant_id = 1;",
+            "fn f(account: u8) {}",
+            "struct Merchants;",
+        ] {
+            assert_eq!(words("src/a.rs", text).len(), 1, "{text}");
+        }
+        for text in ["let service = 1;", "// the account's manager", "let a = \"tenant\";", "struct Util1;", "fn accountable() {}"] {
+            assert!(words("src/a.rs", text).is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_undone_is_found() {
+        for text in ["fn f() { todo!() }", "unimplemented !(\"x\")", "let a = dbg!(b);", "#[test]\n#[ignore = \"slow\"]\nfn f() {}"] {
+            assert_eq!(undone("src/a.rs", text).len(), 1, "{text}");
+        }
+        assert!(undone("src/a.rs", "// todo!()\nlet todo = \"dbg!(1)\";").is_empty());
+    }
+
+    #[test]
+    fn gaps_between_migrations_are_found() {
+        let check = |names: &[&str]| migrations("m", &names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).len();
+        assert_eq!(check(&["V0001__ledger.sql", "V0002__more_rows.sql"]), 0);
+        for names in [&["V0002__ledger.sql"][..], &["V0001__a.sql", "V0003__b.sql"], &["V0001__a.sql", "V0001__b.sql"], &["0001_a.sql"]] {
+            assert_eq!(check(names), 1, "{names:?}");
+        }
+        assert_eq!(check(&["V0001__A.sql"]), 1);
+        assert_eq!(check(&["V0001__.sql"]), 1);
+    }
+
+    #[test]
+    fn rows_that_are_missing_empty_double_or_unknown_are_found() {
+        let manifest = "[dependencies]\na = \"1\"\n[dev-dependencies]\nb = { version = \"1\" }\n";
+        let good = "| `a` | does a thing for us |\n| `b` | does another thing |\n";
+        assert_eq!(dependencies(manifest, good), Vec::<String>::new());
+        for (bad, count) in [
+            ("", 2),
+            ("| `a` | does a thing for us |\nb is named somewhere\n", 1),
+            ("| `a` | does a thing for us |\n| `b` | |\n", 1),
+            ("| `a` | does a thing for us |\n| `b` | does another thing |\n| `a` | does it once more |\n", 1),
+            ("| `a` | does a thing for us |\n| `b` | does another thing |\n| `c` | is no longer used |\n", 1),
+        ] {
+            assert_eq!(dependencies(manifest, bad).len(), count, "{bad}");
+        }
+    }
+
+    #[test]
+    fn machines_are_found() {
+        for word in [["/wo", "rk/x"], ["/ro", "ot/.cargo"], ["registry.npm", "js.org"], ["index.crates", ".io"]] {
+            assert_eq!(lines(&machines("docs/a.md", &format!("fine\nsee {}", word.concat()))), ["2"], "{word:?}");
+        }
+        assert!(machines("docs/a.md", "https://crates.io/crates/ringback and target/debug").is_empty());
+    }
+
+    #[test]
+    fn literals_and_comments_are_told_from_code() {
+        let lexed =
+            Lexed::of("let a = \"x \\\" // y\"; /* b /* c */ d */ let e = br##\"f \"# g\"##; let h: &'static str = 'i'; '\\''; j // k");
+        let words: Vec<String> =
+            tokens(&lexed.code).into_iter().map(|(_, token)| token).filter(|token| token.starts_with(is_word)).collect();
+        assert_eq!(words, ["let", "a", "let", "e", "br", "let", "h", "static", "str", "j"]);
+        assert_eq!(lexed.literals, [(1, "x \\\" // y".to_owned()), (1, "f \"# g".to_owned())]);
+    }
+}
