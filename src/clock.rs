@@ -168,6 +168,13 @@ impl Ids {
         RawId::new((((millis << Self::NODE_BITS) | i64::from(self.node)) << Self::COUNTER_BITS) | counter)
     }
 
+    /// From now on ids are greater than this one, which is there already.
+    pub fn go_beyond(&self, id: i64) {
+        let millis = id >> (Self::NODE_BITS + Self::COUNTER_BITS);
+        let tick = (millis << Self::COUNTER_BITS) | (id & ((1 << Self::COUNTER_BITS) - 1));
+        self.last.fetch_max(tick, Ordering::SeqCst);
+    }
+
     /// The smallest id that something made at `at` can have: a time range as a range of ids.
     pub fn floor(at: Timestamp) -> RawId {
         RawId::new((Self::tick(at) >> Self::COUNTER_BITS) << (Self::NODE_BITS + Self::COUNTER_BITS))
@@ -220,6 +227,14 @@ mod tests {
             assert!(next > last);
             last = next;
         }
+    }
+
+    #[test]
+    fn a_new_process_goes_beyond_what_is_there() {
+        let (before, after, now) = (Ids::new(0), Ids::new(0), Timestamp::from_millis(1_800_000_000_000));
+        let there = before.next(now);
+        after.go_beyond(there.get());
+        assert!(after.next(Timestamp::from_millis(now.as_millis() - 5000)) > there);
     }
 
     #[test]

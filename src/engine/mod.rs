@@ -200,9 +200,10 @@ impl Engine {
         let started_at = self.now();
         let mut iv = [0; 16];
         self.surroundings.entropy.fill(&mut iv);
-        let message = job.plan.writer.event(&job.run.event, Turn { number: job.run.attempts + 1, at: started_at }, iv);
+        let turn = Turn { number: job.run.attempts + 1, at: started_at };
+        let write = || job.plan.writer.event(&job.run.event, turn, iv);
         self.meters.in_flight.increment(1);
-        let outcome = self.transport.send(&job.plan.target, message).await;
+        let outcome = self.transport.send(&job.plan.target, write).await;
         self.meters.in_flight.decrement(1);
         self.meters.attempts(outcome.kind).increment(1);
         if outcome.kind == OutcomeKind::Succeeded {

@@ -42,9 +42,9 @@ impl Ops {
         }
     }
 
-    async fn send(&self, settings: &Settings, message: Message) -> Result<Outcome, OpsError> {
+    async fn send(&self, settings: &Settings, write: impl Fn() -> Message + Send + Sync) -> Result<Outcome, OpsError> {
         let target = Target::new(&settings.url).map_err(|error| OpsError::IllegalState(format!("the endpoint's url {error}")))?;
-        Ok(self.transport.send(&target, message).await)
+        Ok(self.transport.send(&target, write).await)
     }
 
     fn turn(&self, event: &Event) -> (Turn, [u8; 16]) {
@@ -57,7 +57,7 @@ impl Ops {
     pub(super) async fn shake_hands(&self, endpoint: &Endpoint, settings: &Settings) -> Result<(), OpsError> {
         let (writer, event) = (Writer::new(settings), self.test_event(endpoint));
         let (turn, iv) = self.turn(&event);
-        let outcome = self.send(settings, writer.handshake(&event, turn, iv)).await?;
+        let outcome = self.send(settings, || writer.handshake(&event, turn, iv)).await?;
         if writer.connects(&outcome) {
             return Ok(());
         }
@@ -70,7 +70,7 @@ impl Ops {
     pub(super) async fn try_out(&self, endpoint: &Endpoint) -> Result<(Attempt, Vec<(String, String)>), OpsError> {
         let (writer, event) = (Writer::new(&endpoint.settings), self.test_event(endpoint));
         let (turn, iv) = self.turn(&event);
-        let outcome = self.send(&endpoint.settings, writer.event(&event, turn, iv)).await?;
+        let outcome = self.send(&endpoint.settings, || writer.event(&event, turn, iv)).await?;
         let headers = writer.displayed_headers(&event, turn);
         Ok((Attempt { number: 1, run: 1, started_at: turn.at, outcome }, headers))
     }

@@ -124,8 +124,7 @@ pub trait Store: Send + Sync + 'static {
     async fn endpoints(&self, stream: StreamId, page: Page<EndpointId>) -> Result<Vec<Endpoint>, StoreError>;
 
     /// Changes an endpoint's settings or state under its stream's counter row, and records from which number on it
-    /// listens or no longer does. A change that goes from a connected or disabled state to listening makes pending
-    /// deliveries due. `None`: there is no such endpoint, it is deleted, or it is not in a state that the change
+    /// listens or no longer does. Open runs stay as they are: that enabling makes them due is the engine's doing. `None`: there is no such endpoint, it is deleted, or it is not in a state that the change
     /// starts from.
     async fn change_endpoint(&self, id: EndpointId, change: EndpointChange, now: Timestamp) -> Result<Option<Endpoint>, StoreError>;
 
@@ -157,6 +156,7 @@ pub trait Store: Send + Sync + 'static {
     /// Endpoints that have open runs, in order of id, after `after`; each with the first of them.
     async fn backlogs(&self, after: Option<EndpointId>, limit: usize) -> Result<Vec<Backlog>, StoreError>;
 
-    /// Keys of open runs whose deadline has passed, not more than `limit`.
+    /// Keys of open runs whose deadline has passed, not more than `limit`. First runs are looked at in order, up to the
+    /// first that is still in time: their deadlines grow with their numbers, except behind a setting that was shortened.
     async fn expired(&self, endpoint: EndpointId, now: Timestamp, limit: usize) -> Result<Vec<Expired>, StoreError>;
 }

@@ -342,7 +342,7 @@ pub enum OpenQuery {
         /// Where it ends.
         up_to: i64,
     },
-    /// First runs in order, without those that have been failing since before this time (they have stepped aside).
+    /// First runs in order, without those that have been failing since this time or before (they have stepped aside).
     Strict {
         /// The time.
         stepped_aside: Timestamp,

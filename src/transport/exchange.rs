@@ -34,8 +34,8 @@ impl fmt::Debug for Connection {
 
 /// Why an exchange has no answer.
 pub(super) enum Broken {
-    /// The connection was closed before the answer began; here is the request again.
-    Stale(Box<Request<Full<Bytes>>>),
+    /// The connection was closed before the answer began.
+    Stale,
     /// It failed in its course.
     Failed(Failure),
 }
@@ -57,15 +57,14 @@ impl Connection {
     ) -> Result<(Answer, bool), Broken> {
         let Self { sender, driver } = self;
         if drive(driver, sender.ready()).await.is_err() {
-            return Err(Broken::Stale(Box::new(request)));
+            return Err(Broken::Stale);
         }
-        let again = request.clone();
         let watch = Stopwatch::start();
         let answered = drive(driver, sender.try_send_request(request)).await;
         phases.first_byte = Some(watch.micros());
         let response = match answered {
             Ok(response) => response,
-            Err(error) if error.message().is_some() || closed_without_answer(error.error()) => return Err(Broken::Stale(Box::new(again))),
+            Err(error) if error.message().is_some() || closed_without_answer(error.error()) => return Err(Broken::Stale),
             Err(error) => return Err(Broken::Failed(unreachable(error.error()))),
         };
         let (head, body) = response.into_parts();

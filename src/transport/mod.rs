@@ -147,11 +147,12 @@ impl Transport {
         &self.guard
     }
 
-    /// Sends one request. It comes to an outcome whatever happens, within `attempt_timeout`.
-    pub async fn send(&self, target: &Target, message: Message) -> Outcome {
+    /// Sends the request that `write` writes (again, where a kept-alive connection turned out to be closed). It comes to an
+    /// outcome whatever happens, within `attempt_timeout`.
+    pub async fn send(&self, target: &Target, write: impl Fn() -> Message + Send + Sync) -> Outcome {
         let total = Stopwatch::start();
         let mut trace = Trace::default();
-        let exchanged = tokio::time::timeout(self.limits.attempt_timeout, self.exchange(target, message, &mut trace)).await;
+        let exchanged = tokio::time::timeout(self.limits.attempt_timeout, self.exchange(target, &write, &mut trace)).await;
         trace.phases.total = total.micros();
         let phases = trace.phases;
         match exchanged {
@@ -169,13 +170,12 @@ impl Transport {
         }
     }
 
-    async fn exchange(&self, target: &Target, message: Message, trace: &mut Trace) -> Result<Answer, Failure> {
-        let mut request = message.into_request(target);
+    async fn exchange(&self, target: &Target, write: &(impl Fn() -> Message + Send + Sync), trace: &mut Trace) -> Result<Answer, Failure> {
         if let Some(mut connection) = target.take_idle() {
-            match connection.exchange(request, &self.limits, &mut trace.phases).await {
+            match connection.exchange(write().into_request(target), &self.limits, &mut trace.phases).await {
                 Ok(answer) => return Ok(finish(target, connection, answer)),
                 // The other side closed it while it was idle, before it answered anything: a new one, once.
-                Err(exchange::Broken::Stale(again)) => request = *again,
+                Err(exchange::Broken::Stale) => {}
                 Err(exchange::Broken::Failed(failure)) => return Err(failure),
             }
             trace.phases.first_byte = None;
@@ -185,9 +185,9 @@ impl Transport {
         let stream =
             connecting.map_err(|_| Failure::new(OutcomeKind::TimedOut, format!("no connection within {} s", limit.as_secs_f64())))??;
         let mut connection = Connection::open(stream).await?;
-        match connection.exchange(request, &self.limits, &mut trace.phases).await {
+        match connection.exchange(write().into_request(target), &self.limits, &mut trace.phases).await {
             Ok(answer) => Ok(finish(target, connection, answer)),
-            Err(exchange::Broken::Stale(_)) => Err(Failure::new(OutcomeKind::Unreachable, "the connection was closed before an answer")),
+            Err(exchange::Broken::Stale) => Err(Failure::new(OutcomeKind::Unreachable, "the connection was closed before an answer")),
             Err(exchange::Broken::Failed(failure)) => Err(failure),
         }
     }

@@ -28,7 +28,7 @@ macro_rules! examine {
                 an_empty_batch_is_nothing, a_queued_report_makes_no_event, an_outcome_makes_its_event,
                 the_same_reference_elsewhere_is_another_recharge, eight_of_the_same_report_create_once,
                 eight_who_disagree_leave_one_outcome, transaction_ids_count_up, a_refused_batch_leaves_nothing, no_recharge,
-                recharges_are_listed_newest_first, recharges_are_chosen_by_what_they_are, recharges_are_chosen_by_their_time;
+                recharges_are_listed_newest_first, recharges_are_chosen_by_what_they_are, recharges_are_chosen_by_their_time, a_recharge_behind_very_many_is_found;
             history:
                 two_reports_in_one_batch, a_whole_history_in_one_batch, the_history_keeps_every_report_in_order,
                 the_first_report_stands_as_it_was, null_fields_are_filled_once, a_conflict_fills_nothing,
@@ -44,7 +44,7 @@ macro_rules! examine {
                 an_endpoint_knows_that_its_vendor_is_disabled;
             fanout:
                 those_who_listen_get_a_delivery, filters_choose_what_is_delivered, a_change_counts_from_the_next_event,
-                nothing_is_missed_by_who_listens, what_was_sent_while_away_is_missed, another_filter_misses_other_events,
+                nothing_is_missed_by_who_listens, what_was_sent_while_away_is_missed, another_filter_misses_other_events, very_many_are_missed,
                 who_was_made_listening_misses_nothing, delivered_and_missed_are_all_there_is;
             deliveries:
                 a_fresh_delivery_is_pending, no_delivery, success_at_once, a_retry_waits, a_run_ends_without_an_attempt,
@@ -52,12 +52,12 @@ macro_rules! examine {
                 late_failure_after_cancel, late_success_of_an_exhausted_run, late_success_beside_a_new_run, an_outcome_given_twice_is_kept_once,
                 a_cancelled_runs_attempt_outlives_its_success, a_resend_opens_a_run, a_resend_that_cannot_be, eight_resends_open_one_run,
                 deliveries_are_listed_latest_first, deliveries_are_chosen_by_state, deliveries_are_chosen_by_what_they_are,
-                deliveries_are_chosen_by_their_time, a_deleted_endpoints_deliveries_are_listed;
+                deliveries_are_chosen_by_their_time, a_delivery_behind_very_many_is_found, a_deleted_endpoints_deliveries_are_listed;
             engine:
                 what_a_commit_opens_is_what_can_be_read, nothing_is_open, fresh_runs_come_in_order, due_runs_come_longest_due_first,
                 all_runs_come_in_order, strict_and_beside_share_the_runs, the_next_due_lies_ahead, open_runs_are_counted,
-                backlogs_come_in_order, deadlines_pass, deadlines_of_later_runs_pass, a_shorter_deadline_behind_a_longer_one_passes,
-                a_deleted_endpoints_runs_stay_open, enabling_makes_pending_runs_due;
+                backlogs_come_in_order, deadlines_pass, deadlines_of_later_runs_pass,
+                a_deleted_endpoints_runs_stay_open;
             group:
                 a_poisoned_write_does_not_fail_its_neighbours, writes_are_answered_each_with_its_own,
                 outcomes_are_handed_back_in_order;

@@ -20,7 +20,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::vendor::Mode;
 use crate::store::{Accept, Addressed, Judged, OpenRun, Publish, Published, StoreError, Write, Written};
 
-/// Duplicates of one recharge that are kept in its history; more are answered but not kept.
+/// Reports of one recharge that are kept in its history; of more, only the one that settles it is.
 const REPORTS_KEPT: u32 = 1000;
 const TRANSACTION_IDS: &str = "next transaction_id";
 const FIRST_TRANSACTION_ID: i64 = 100_001;
@@ -151,7 +151,7 @@ impl Batch<'_> {
             };
             self.keep_report(before, 1, first_source, &first, Verdict::Created, before.created_at)?;
         }
-        if after.reports <= REPORTS_KEPT || judgement.verdict != Verdict::Duplicate {
+        if after.reports <= REPORTS_KEPT || judgement.verdict == Verdict::Accepted {
             self.keep_report(before, after.reports, accept.source, &addressed.report, judgement.verdict, accept.now)?;
         }
         for found in &judgement.contradictions {

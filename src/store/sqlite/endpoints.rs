@@ -92,14 +92,18 @@ pub(super) fn create(tx: &Transaction, sealer: &Sealer, endpoint: &Endpoint, mos
     if count >= most {
         return Ok(Created::LimitReached);
     }
-    const INSERT: &str = "INSERT INTO endpoint (id, stream, url, event_types, profile, cipher_text, headers, ordering, secret, status, created_at) \
-        VALUES (?1, ?2, '', '', 0, 0, x'', 0, x'', ?3, ?4)";
-    tx.execute(INSERT, params![endpoint.id.get(), endpoint.stream.get(), endpoint.status as i64, endpoint.created_at.as_millis()])?;
+    const INSERT: &str = "INSERT INTO endpoint (id, stream, url, event_types, profile, cipher_text, headers, ordering, secret, status, created_at, \
+        connected_at, status_reason) VALUES (?1, ?2, '', '', 0, 0, x'', 0, x'', ?3, ?4, ?5, ?6)";
+    let (created_at, connected_at) = (endpoint.created_at.as_millis(), endpoint.connected_at.map(Timestamp::as_millis));
+    let (id, stream, status) = (endpoint.id.get(), endpoint.stream.get(), endpoint.status as i64);
+    tx.execute(INSERT, params![id, stream, status, created_at, connected_at, endpoint.status_reason])?;
     write_settings(tx, sealer, endpoint.id, &endpoint.settings)?;
     // An empty range marks from which number on this endpoint can have missed something.
     let next = raise(tx, endpoint.stream)?;
     start_listening(tx, endpoint, next)?;
-    stop_listening(tx, endpoint.id, next)?;
+    if !endpoint.status.listens() {
+        stop_listening(tx, endpoint.id, next)?;
+    }
     Ok(Created::Yes)
 }
 
@@ -165,7 +169,8 @@ pub(super) fn change(
             if !from.contains(&before.status) {
                 return Ok(None);
             }
-            let connected_at = (*to == EndpointStatus::Connected).then_some(now.as_millis());
+            let is_handshake = *to == EndpointStatus::Connected && before.status != EndpointStatus::Paused;
+            let connected_at = is_handshake.then_some(now.as_millis());
             const MOVE: &str =
                 "UPDATE endpoint SET status = ?2, status_reason = ?3, connected_at = coalesce(?4, connected_at) WHERE id = ?1";
             tx.execute(MOVE, params![id.get(), *to as i64, reason, connected_at])?;

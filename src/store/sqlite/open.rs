@@ -39,10 +39,12 @@ impl SqliteStore {
     pub fn open(options: OpenOptions) -> Result<Self, StoreError> {
         let OpenOptions { path, master_key, surroundings } = options;
         let sealer = Sealer::new(&master_key, surroundings.entropy.clone());
+        // Nothing is written to a file before it is known to be ours.
+        check_file(&path, &sealer).map_err(|error| unusable(&path, error))?;
         let mut conn = connect(&path).map_err(|error| unusable(&path, error))?;
-        check_key(&conn, &sealer).map_err(|error| unusable(&path, error))?;
         migrate(&mut conn).map_err(|error| unusable(&path, error))?;
         store_key_check(&conn, &sealer)?;
+        surroundings.ids.go_beyond(highest_id(&conn)?);
         let failed = |error: std::io::Error| StoreError::Unavailable(error.to_string());
         Ok(Self {
             writer: Writer::start(conn).map_err(failed)?,
@@ -76,7 +78,9 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     let conn = Connection::open(path)?;
     conn.busy_timeout(BUSY_TIMEOUT)?;
     // Has an effect only on an empty file, and only before anything else is written to it.
-    conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    if conn.pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0))? == 0 {
+        conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    }
     conn.pragma_update(None, "journal_mode", "WAL")?;
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
@@ -104,10 +108,16 @@ fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
         .map_err(|error| StoreError::Unusable(format!("the database's tables are not those of this version of Ringback: {error}")))
 }
 
-/// Refuses a master key that is not the one this database was made with, before anything is written.
-fn check_key(conn: &Connection, sealer: &Sealer) -> Result<(), StoreError> {
-    if !conn.table_exists(None, "meta")? {
+/// Refuses another program's database, and a master key that is not the one this one was made with.
+fn check_file(path: &Path, sealer: &Sealer) -> Result<(), StoreError> {
+    let conn = Connection::open(path)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if tables == 0 {
         return Ok(());
+    }
+    if !conn.table_exists(None, "meta")? || !conn.table_exists(None, "refinery_schema_history")? {
+        return Err(StoreError::Unusable("the file is another program's SQLite database; name another file with --database".to_owned()));
     }
     let check: Option<Vec<u8>> = conn.query_row("SELECT value FROM meta WHERE name = ?1", [KEY_CHECK], |row| row.get(0)).optional()?;
     let Some(check) = check else { return Ok(()) };
@@ -117,6 +127,14 @@ fn check_key(conn: &Connection, sealer: &Sealer) -> Result<(), StoreError> {
                 .to_owned(),
         )
     })
+}
+
+/// The greatest id in use: the clock may have been set back since.
+fn highest_id(conn: &Connection) -> Result<i64, StoreError> {
+    const HIGHEST: &str = "SELECT max((SELECT coalesce(max(id), 0) FROM recharge), (SELECT coalesce(max(id), 0) FROM conflict), \
+        (SELECT coalesce(max(id), 0) FROM vendor), (SELECT coalesce(max(id), 0) FROM stream), \
+        (SELECT coalesce(max(id), 0) FROM token), (SELECT coalesce(max(id), 0) FROM endpoint))";
+    Ok(conn.query_row(HIGHEST, [], |row| row.get(0))?)
 }
 
 fn store_key_check(conn: &Connection, sealer: &Sealer) -> Result<(), StoreError> {

@@ -39,10 +39,21 @@ pub(super) fn settle(conn: &Connection, settle: &Settle) -> Result<Settled, Stor
 /// The run had ended before (it was cancelled while the request was under way): what happened is kept all the same.
 fn late(conn: &Connection, settle: &Settle) -> Result<Settled, StoreError> {
     let Some(attempt) = &settle.attempt else { return Ok(Settled::Late) };
+    // An outcome whose first commit was of unknown outcome may come twice.
+    const SAME: &str =
+        "SELECT 1 FROM ended_delivery WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3 AND attempts = ?4 AND started_at = ?5";
+    let (endpoint, sequence, run) = key(settle.key);
+    let same = params![endpoint, sequence, run, attempt.number, attempt.started_at.as_millis()];
+    if conn.prepare_cached(SAME)?.exists(same)? {
+        return Ok(Settled::Late);
+    }
     if attempt.outcome.kind == OutcomeKind::Succeeded {
+        const KEEP: &str = "INSERT INTO attempt SELECT endpoint, sequence, run, attempts, started_at, outcome, status, error, resolve_us, \
+            connect_us, tls_us, first_byte_us, total_us, answer_headers, answer_body FROM ended_delivery \
+            WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3 AND state = ?4 AND started_at IS NOT NULL ON CONFLICT DO NOTHING";
         const UNEND: &str = "DELETE FROM ended_delivery WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3 AND state = ?4";
-        let (endpoint, sequence, run) = key(settle.key);
         let cancelled = DeliveryState::Cancelled as i64;
+        conn.prepare_cached(KEEP)?.execute(params![endpoint, sequence, run, cancelled])?;
         if conn.prepare_cached(UNEND)?.execute(params![endpoint, sequence, run, cancelled])? == 1 {
             append_ended(conn, settle, DeliveryState::Succeeded, None)?;
             return Ok(Settled::Late);

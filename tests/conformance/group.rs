@@ -1,0 +1,131 @@
+//! The group commit in front of a store: one transaction for many, and no writer suffers for another.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use ringback::domain::id::{EndpointId, StreamId};
+use ringback::domain::recharge::{Status, Verdict};
+use ringback::store::group_commit::{GroupCommit, Handoff, Haste};
+use ringback::store::{OpenRun, Settle, Settled, StoreError, Write, Written};
+use tokio::sync::Notify;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::subject::{START, Side, Subject, accept, at, failed, publish, report};
+
+/// Remembers what it was handed.
+#[derive(Default)]
+struct Heard {
+    opened: Mutex<Vec<(EndpointId, i64)>>,
+    settled: Mutex<Vec<(Settle, Result<Written, StoreError>)>>,
+    commits: Mutex<Vec<usize>>,
+    more: Notify,
+}
+
+impl Handoff for Heard {
+    fn opened(&self, runs: Vec<OpenRun>) {
+        self.opened.lock().extend(runs.iter().map(|run| (run.key.endpoint, run.key.sequence)));
+    }
+
+    fn changed(&self, _: EndpointId) {}
+
+    fn settled(&self, outcomes: Vec<(Settle, Result<Written, StoreError>)>) {
+        self.settled.lock().extend(outcomes);
+        self.more.notify_one();
+    }
+
+    fn unsure(&self) {
+        panic!("every commit's outcome is known");
+    }
+
+    fn committed(&self, rows: usize) {
+        self.commits.lock().push(rows);
+    }
+}
+
+fn start(on: &Subject) -> (GroupCommit, Arc<Heard>, JoinHandle<()>) {
+    let heard = Arc::new(Heard::default());
+    let (group, task) = GroupCommit::start(on.store.clone(), heard.clone());
+    (group, heard, task)
+}
+
+/// Report number `number`; one that belongs nowhere if it is poisoned.
+fn numbered(side: Side, number: usize, poisoned: bool) -> Write {
+    let side = if poisoned { Side { stream: StreamId::new(1), ..side } } else { side };
+    accept(START, vec![report(side, &format!("INV-{number}"), Status::Success)])
+}
+
+pub async fn a_poisoned_write_does_not_fail_its_neighbours(on: Subject) {
+    let side = on.side().await;
+    let endpoint = on.connected(side).await;
+    let (group, heard, task) = start(&on);
+    let poisoned = |number: usize| [3, 4, 17, 39].contains(&number);
+    let mut writers = JoinSet::new();
+    for number in 0..40 {
+        let (group, write) = (group.clone(), numbered(side, number, poisoned(number)));
+        writers.spawn(async move { (number, group.write(write).await) });
+    }
+    for (number, answer) in writers.join_all().await {
+        match answer {
+            Ok(Written::Accepted(judged, opened)) => {
+                assert!(!poisoned(number) && opened.is_empty(), "runs go to the hand-off");
+                assert_eq!((judged.len(), judged[0].verdict), (1, Verdict::Created));
+            }
+            Err(StoreError::Rejected(_)) => assert!(poisoned(number), "{number} suffered for another"),
+            other => panic!("{number}: {other:?}"),
+        }
+    }
+    assert_eq!(on.store.events_after(side.stream, None, 0).await.unwrap().latest, 36);
+    let commits = heard.commits.lock().clone();
+    assert_eq!(commits.iter().sum::<usize>(), 36);
+    assert!(commits.len() < 36, "neighbours of a poisoned write stay together: {commits:?}");
+    let in_order: Vec<_> = (1..=36).map(|sequence| (endpoint, sequence)).collect();
+    assert_eq!(*heard.opened.lock(), in_order, "handed over in commit order");
+    task.abort();
+}
+
+pub async fn writes_are_answered_each_with_its_own(on: Subject) {
+    let side = on.side().await;
+    let (group, _, task) = start(&on);
+    let mut writers = JoinSet::new();
+    for number in 0..40 {
+        let group = group.clone();
+        let write = if number % 2 == 0 { numbered(side, number, false) } else { Write::Publish(publish(side, "invoice.paid", START)) };
+        writers.spawn(async move { (number, group.write(write).await.unwrap()) });
+    }
+    let mut numbers = Vec::new();
+    for (number, written) in writers.join_all().await {
+        match written {
+            Written::Accepted(judged, _) => {
+                let (recharge, _) = on.store.recharge(judged[0].recharge).await.unwrap().unwrap();
+                assert_eq!((number % 2, recharge.reference_no), (0, format!("INV-{number}")));
+                numbers.extend(judged[0].event);
+            }
+            Written::Published(published, _) => {
+                assert_eq!(number % 2, 1);
+                numbers.push(published.sequence);
+            }
+            Written::Settled(settled) => panic!("{settled:?}"),
+        }
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=40).collect::<Vec<i64>>());
+    task.abort();
+}
+
+pub async fn outcomes_are_handed_back_in_order(on: Subject) {
+    let side = on.side().await;
+    on.connected(side).await;
+    let runs = on.runs(side, 20).await;
+    let (group, heard, task) = start(&on);
+    for (number, run) in runs.iter().enumerate() {
+        group.settle(failed(run, 1, at(60), at(65)), if number % 7 == 6 { Haste::Now } else { Haste::None });
+    }
+    while heard.settled.lock().len() < runs.len() {
+        heard.more.notified().await;
+    }
+    for ((settle, answer), run) in heard.settled.lock().iter().zip(&runs) {
+        assert_eq!(settle.key, run.key);
+        assert!(matches!(answer, Ok(Written::Settled(Settled::Recorded))), "{answer:?}");
+    }
+    task.abort();
+}
