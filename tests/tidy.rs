@@ -115,7 +115,7 @@ const UNDONE: [(&str, &str); 3] = [
 
 #[test]
 fn layers_name_only_what_is_below_them() {
-    hold(sources("src"), layers);
+    hold(program(), layers);
 }
 
 #[test]
@@ -132,12 +132,7 @@ fn sql_stands_in_the_store() {
 
 #[test]
 fn the_domain_is_pure() {
-    hold(sources("src/domain"), purity);
-}
-
-#[test]
-fn test_modules_stand_at_the_end_of_their_file() {
-    hold(sources("src"), test_modules);
+    hold(program(), purity);
 }
 
 #[test]
@@ -210,6 +205,14 @@ fn sources(under: &str) -> Vec<(String, String)> {
     files.into_iter().map(|path| (path.clone(), read(&path))).collect()
 }
 
+/// What the program is made of: `src/` without the files that are compiled for tests only.
+fn program() -> Vec<(String, String)> {
+    let mut files = sources("src");
+    let tests: Vec<String> = files.iter().flat_map(|(path, text)| test_files(path, text)).collect();
+    files.retain(|(path, _)| !tests.contains(path));
+    files
+}
+
 /// Files under a folder, as paths from the root, without what others made.
 fn walk(folder: &Path, files: &mut Vec<String>) {
     const OTHERS: [&str; 4] = ["target", ".git", "node_modules", ".venv"];
@@ -265,29 +268,15 @@ fn sql(path: &str, text: &str) -> Vec<String> {
 }
 
 fn purity(path: &str, text: &str) -> Vec<String> {
+    if !path.starts_with("src/domain/") {
+        return Vec::new();
+    }
     let code = without_tests(&Lexed::of(text).code);
     let found = paths(&code).into_iter().flat_map(|(line, named)| {
         let impure = IMPURE.iter().filter(move |(word, _)| named.iter().any(|part| part == word));
         impure.map(move |(word, instead)| format!("{path}:{line}: the domain names {word}; {instead}"))
     });
     found.collect()
-}
-
-/// What is left out of the layer check must be tests, so that nothing hides behind them.
-fn test_modules(path: &str, text: &str) -> Vec<String> {
-    let code = Lexed::of(text).code;
-    let (mut begun, mut marked, mut findings) = (false, false, Vec::new());
-    for (number, line) in code.lines().enumerate() {
-        if line.starts_with("#[cfg(test)]") {
-            (begun, marked) = (true, true);
-        } else if line.starts_with(|first: char| first.is_ascii_alphabetic()) {
-            if begun && !marked {
-                findings.push(format!("{path}:{}: stands behind test modules; move those to the end of the file", number + 1));
-            }
-            marked = false;
-        }
-    }
-    findings
 }
 
 fn sizes(files: &[(String, String)], long: &[&str]) -> Vec<String> {
@@ -374,7 +363,7 @@ fn dependencies(manifest: &str, contributing: &str) -> Vec<String> {
 fn table_has(page: &str, text: &str, names: &[&str], kind: &str) -> Vec<String> {
     let mut rows: Vec<(&str, bool)> = Vec::new();
     for line in text.lines() {
-        let Some((name, rest)) = line.strip_prefix("| `").and_then(|row| row.split_once('`')) else { continue };
+        let Some((name, rest)) = line.strip_prefix("| `").and_then(|row| row.split_once("` |")) else { continue };
         rows.push((name, rest.trim_matches([' ', '|']).len() > 10));
     }
     let mut findings = Vec::new();
@@ -487,9 +476,30 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// The code in front of the first test module.
+/// Code without what is compiled for tests only; lines stay. Such an item ends with its line, or at the next `}` in the
+/// first column.
 fn without_tests(code: &str) -> String {
-    code.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).flat_map(|line| [line, "\n"]).collect()
+    let (mut kept, mut skipping) = (String::with_capacity(code.len()), false);
+    for line in code.lines() {
+        skipping |= line.starts_with("#[cfg(test)]");
+        if !skipping {
+            kept.push_str(line);
+        }
+        kept.push('\n');
+        let item = !line.starts_with(['#', ' ']) && !line.trim().is_empty();
+        skipping &= !(item && (line.starts_with('}') || line.trim_end().ends_with([';', '}'])));
+    }
+    kept
+}
+
+/// Files that hold a module compiled for tests only: `#[cfg(test)]` and `mod name;` in the file above.
+fn test_files(path: &str, text: &str) -> Vec<String> {
+    let code = Lexed::of(text).code;
+    let lines: Vec<&str> = code.lines().collect();
+    let named = lines.windows(2).filter(|pair| pair[0].starts_with("#[cfg(test)]"));
+    let named = named.filter_map(|pair| pair[1].trim_start_matches("pub(crate) ").strip_prefix("mod ")?.trim_end().strip_suffix(';'));
+    let folder = [&["src".to_owned()], &*module_of(path)].concat().join("/");
+    named.map(|name| format!("{folder}/{name}.rs")).collect()
 }
 
 /// Words, `::`, and other characters by themselves, each with its line.
@@ -628,11 +638,12 @@ mod checks_can_fail {
     }
 
     #[test]
-    fn code_behind_tests_is_found() {
-        let hidden = "fn a() {}\n#[cfg(test)]\nmod tests {\n    fn b() {}\n}\nuse crate::engine;\n";
-        assert_eq!(lines(&test_modules("src/ops/mod.rs", hidden)), ["6"]);
-        let twice = "#[cfg(test)]\nmod golden {}\n\n/// Doc.\n#[cfg(test)]\n#[allow(unused)]\nmod tests {}\n";
-        assert_eq!(test_modules("src/ops/mod.rs", twice), Vec::<String>::new());
+    fn nothing_hides_behind_tests() {
+        let around = "use crate::engine;\n#[cfg(test)]\n#[allow(unused)]\nmod tests {\n    use crate::http;\n}\nuse crate::engine;\n\
+                      #[cfg(test)]\nmod more;\nuse crate::engine;\n#[cfg(test)]\nmod empty {}\nuse crate::engine;\n#[cfg(test)]\nuse crate::http;\n";
+        assert_eq!(lines(&layers("src/ops/mod.rs", around)), ["1", "7", "10", "13"]);
+        assert_eq!(test_files("src/ops/mod.rs", around), ["src/ops/more.rs"]);
+        assert_eq!(test_files("src/ops.rs", "mod a;\n#[cfg(test)]\nmod b;\nmod c;"), ["src/ops/b.rs"]);
     }
 
     #[test]

@@ -1,16 +1,13 @@
 //! What the engine asks: open runs, when they are due, and which are past their deadline.
 
-use std::time::Duration;
-
 use ringback::domain::delivery::{DeliveryState, EndReason};
-use ringback::domain::endpoint::EndpointStatus;
 use ringback::domain::id::EndpointId;
 use ringback::domain::recharge::Status;
 use ringback::domain::time::Timestamp;
-use ringback::store::{Backlog, EndpointChange, Expired, OpenQuery, OpenRun, Publish};
+use ringback::store::{Backlog, EndpointChange, Expired, OpenQuery, OpenRun};
 
 use crate::ledger::details;
-use crate::subject::{DAY, START, Side, Subject, at, ended, failed, just_before, keys, publish, report, succeeded};
+use crate::subject::{DAY, START, Subject, at, ended, failed, just_before, keys, report, succeeded};
 
 const ALL: OpenQuery = OpenQuery::All { after: (0, 0), up_to: i64::MAX };
 

@@ -1,7 +1,12 @@
 //! The whole server, from its API to its receivers (see `harness`).
 
+mod access;
 mod client;
 mod delivery;
+mod guard;
 mod harness;
+mod isolation;
 mod lanes;
 mod receiver;
+mod reports;
+mod transport;
