@@ -7,7 +7,7 @@ use std::time::Duration;
 
 // --- HTTP API -----------------------------------------------------------------------------------------------------
 
-/// Largest request body the API reads, in bytes (CONTRACT: 413 above it).
+/// Largest request body the API reads, in bytes; above it a request is answered 413.
 pub const BODY_MAX: usize = 1 << 20;
 /// Most reports in one `POST /v1/reports`.
 pub const REPORTS_MAX: usize = 1000;
@@ -78,7 +78,7 @@ pub const STEP_ROWS_MAX: usize = 1000;
 
 // --- Engine ------------------------------------------------------------------------------------------------------
 
-/// Failures in a row after which a lane holds (DESIGN section 5).
+/// Failures in a row after which a lane holds.
 pub const HOLD_AFTER: u32 = 10;
 /// Longest time between two probes of a lane that holds.
 pub const PROBE_MAX: Duration = Duration::from_secs(60);
@@ -122,7 +122,7 @@ pub const ANSWER_HEADERS_KEPT: usize = 4 << 10;
 /// Longest error text that is kept with an attempt, in bytes.
 pub const ERROR_TEXT_MAX: usize = 300;
 
-// --- Defaults of settings (CONTRACT section 7) -----------------------------------------------------------------------
+// --- Defaults of settings (docs/config.md) -----------------------------------------------------------------------
 
 /// `max_in_flight`: attempts under way at once on one node.
 pub const MAX_IN_FLIGHT: u32 = 2048;

@@ -1,4 +1,4 @@
-//! What is measured, by name. The names are part of the contract; docs/operating.md says what to read from each.
+//! What is measured, by name. The names are part of the contract; docs/api.md lists them.
 
 use metrics::{Counter, Gauge, Histogram, Key, Level, Metadata, Recorder, SharedString, Unit};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};

@@ -11,7 +11,7 @@ use super::secret::Secret;
 use super::time::Timestamp;
 use super::vendor::Mode;
 
-/// How a request is written and signed (WIRE.md names both to the byte).
+/// How a request is written and signed (docs/receiving.md).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {

@@ -52,7 +52,7 @@ impl Filter {
     }
 
     /// Whether an event of this type makes a delivery for an endpoint of this profile. Receivers of the older profile
-    /// do not know reversals, so one must name `recharge.reversed` itself to get them (WIRE.md).
+    /// do not know reversals, so one must name `recharge.reversed` itself to get them.
     pub fn wants(&self, profile: Profile, event_type: &str) -> bool {
         if profile == Profile::GlobalTopup && event_type == REVERSED {
             self.0.iter().any(|pattern| pattern == REVERSED)

@@ -1,4 +1,4 @@
-//! The ledger's judgement: what a report does to a recharge (CONTRACT section 3a, guarantee G2).
+//! The ledger's judgement: what a report does to a recharge (docs/api.md has the table; guarantee G2).
 //!
 //! [`apply`] is the whole state machine. It is pure: a store locks the recharges of a batch, folds the reports of each
 //! in order of arrival through it, and writes what came out. Status only moves forward: `queued` to `success` or

@@ -113,7 +113,7 @@ pub(super) struct EndpointInput {
     strict_hold: Option<String>,
 }
 
-/// What is left out stays; null goes back to the default.
+/// What is left out stays; null takes back what need not be there (description, alert_email, headers, limits, strict_hold).
 #[derive(ToSchema)]
 pub(super) struct EndpointPatch {
     url: Option<String>,

@@ -10,7 +10,6 @@ mod endpoints;
 mod handshake;
 mod input;
 mod ledger;
-
 mod reports;
 mod vendors;
 

@@ -163,7 +163,7 @@ mod tests {
         Guard::new(Vec::new()).judge(text.parse().unwrap_or_else(|_| panic!("{text}"))).is_err()
     }
 
-    /// First and last address of every range of PEERS.md.
+    /// First and last address of every forbidden range.
     const EDGES: [&str; 64] = [
         "0.0.0.0",
         "0.255.255.255",

@@ -32,7 +32,6 @@ pub use resolve::{Resolve, SystemResolver};
 use crate::clock::{Clock, Stopwatch};
 use crate::domain::attempt::{Outcome, OutcomeKind, Phases};
 use crate::limits;
-use crate::wire::Message;
 
 /// How requests are made (settings of the same names).
 #[derive(Debug, Clone)]
@@ -149,7 +148,7 @@ impl Transport {
 
     /// Sends the request that `write` writes (again, where a kept-alive connection turned out to be closed). It comes to an
     /// outcome whatever happens, within `attempt_timeout`.
-    pub async fn send(&self, target: &Target, write: impl Fn() -> Message + Send + Sync) -> Outcome {
+    pub async fn send(&self, target: &Target, write: impl Fn() -> http::Request<Bytes> + Send + Sync) -> Outcome {
         let total = Stopwatch::start();
         let mut trace = Trace::default();
         let exchanged = tokio::time::timeout(self.limits.attempt_timeout, self.exchange(target, &write, &mut trace)).await;
@@ -170,9 +169,14 @@ impl Transport {
         }
     }
 
-    async fn exchange(&self, target: &Target, write: &(impl Fn() -> Message + Send + Sync), trace: &mut Trace) -> Result<Answer, Failure> {
+    async fn exchange(
+        &self,
+        target: &Target,
+        write: &(impl Fn() -> http::Request<Bytes> + Send + Sync),
+        trace: &mut Trace,
+    ) -> Result<Answer, Failure> {
         if let Some(mut connection) = target.take_idle() {
-            match connection.exchange(write().into_request(target), &self.limits, &mut trace.phases).await {
+            match connection.exchange(addressed(write(), target), &self.limits, &mut trace.phases).await {
                 Ok(answer) => return Ok(finish(target, connection, answer)),
                 // The other side closed it while it was idle, before it answered anything: a new one, once.
                 Err(exchange::Broken::Stale) => {}
@@ -185,7 +189,7 @@ impl Transport {
         let stream =
             connecting.map_err(|_| Failure::new(OutcomeKind::TimedOut, format!("no connection within {} s", limit.as_secs_f64())))??;
         let mut connection = Connection::open(stream).await?;
-        match connection.exchange(write().into_request(target), &self.limits, &mut trace.phases).await {
+        match connection.exchange(addressed(write(), target), &self.limits, &mut trace.phases).await {
             Ok(answer) => Ok(finish(target, connection, answer)),
             Err(exchange::Broken::Stale) => Err(Failure::new(OutcomeKind::Unreachable, "the connection was closed before an answer")),
             Err(exchange::Broken::Failed(failure)) => Err(failure),
@@ -244,13 +248,9 @@ fn header_lines(headers: &http::HeaderMap) -> String {
     lines
 }
 
-impl Message {
-    fn into_request(self, target: &Target) -> http::Request<http_body_util::Full<Bytes>> {
-        let mut request = http::Request::new(http_body_util::Full::new(self.body));
-        *request.method_mut() = self.method;
-        *request.uri_mut() = target.path.clone();
-        *request.headers_mut() = self.headers;
-        request.headers_mut().insert(http::header::HOST, target.host_header.clone());
-        request
-    }
+fn addressed(message: http::Request<Bytes>, target: &Target) -> http::Request<http_body_util::Full<Bytes>> {
+    let mut request = message.map(http_body_util::Full::new);
+    *request.uri_mut() = target.path.clone();
+    request.headers_mut().insert(http::header::HOST, target.host_header.clone());
+    request
 }

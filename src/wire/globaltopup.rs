@@ -183,7 +183,7 @@ mod tests {
     const PLAIN: &str = r#"{"status":"Success","transaction_id":100045,"order_id":"INV-7781","amount":"50.00","timestamp":"2026-11-23T09:15:02.114Z","details":{"connection_no":"9801234567","operator":"Ncell"},"package_name":null}"#;
     const IV: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
-    /// Secret, `X-Signature`, raw data, SHA-256 of the base64 data: computed with PHP 8.2 (WIRE.md).
+    /// Secret, `X-Signature`, raw data, SHA-256 of the base64 data: computed with PHP 8.2.
     const VECTORS: [[&str; 4]; 3] = [
         [
             "0123456789abcdef0123456789abcdef",

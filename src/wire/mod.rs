@@ -10,23 +10,15 @@ pub mod standard;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 
 use crate::domain::attempt::Outcome;
 use crate::domain::endpoint::{Profile, Settings};
 use crate::domain::event::Event;
 use crate::domain::time::Timestamp;
 
-/// A request, but for where it goes.
-#[derive(Debug, Clone)]
-pub struct Message {
-    /// `POST`, or `GET` for the older profile's handshake.
-    pub method: Method,
-    /// All headers but `host` and `content-length`.
-    pub headers: HeaderMap,
-    /// The body.
-    pub body: Bytes,
-}
+/// A request, but for where it goes: it has neither a path nor the headers `host` and `content-length`.
+pub type Message = Request<Bytes>;
 
 /// Which attempt a request is for.
 #[derive(Debug, Clone, Copy)]
@@ -77,7 +69,7 @@ impl Writer {
         match self.profile {
             Profile::Standard => {
                 let mut message = self.signed(Method::POST, event, standard::body(event), turn);
-                standard::add_own_headers(&mut message.headers, event, turn);
+                standard::add_own_headers(message.headers_mut(), event, turn);
                 message
             }
             Profile::GlobalTopup => self.signed(Method::POST, event, self.sealer.body(event, iv), turn),
@@ -92,7 +84,7 @@ impl Writer {
         }
     }
 
-    /// Whether this answer to a handshake connects (WIRE.md).
+    /// Whether this answer to a handshake connects.
     pub fn connects(&self, answer: &Outcome) -> bool {
         match self.profile {
             Profile::Standard => answer.status.is_some_and(|status| (200..300).contains(&status)),
@@ -122,7 +114,10 @@ impl Writer {
         headers.insert(CONTENT_TYPE, APPLICATION_JSON);
         let id = self.signer.add_identity(&mut headers, event, turn);
         headers.insert(standard::SIGNATURE, secret_value(&self.signer.sign(&id, turn.at.as_secs(), &body)));
-        Message { method, headers, body }
+        let mut message = Request::new(body);
+        *message.method_mut() = method;
+        *message.headers_mut() = headers;
+        message
     }
 }
 
@@ -248,7 +243,7 @@ mod tests {
             let (writer, event) = (Writer::new(&settings), golden::recharge());
             let turn = Turn { number: 2, at: event.created_at };
             let shown = writer.displayed_headers(&event, turn);
-            let sent = writer.event(&event, turn, [0; 16]).headers;
+            let sent = writer.event(&event, turn, [0; 16]).headers().clone();
             let names: Vec<&str> = sent.keys().map(HeaderName::as_str).collect();
             assert_eq!(shown.len(), names.len());
             for (name, value) in &shown {

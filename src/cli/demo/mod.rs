@@ -238,10 +238,10 @@ impl Stage {
     /// Waits until every delivery has ended, and compares what the feed says with what the receivers have.
     async fn finish(mut self, quietly: bool) -> anyhow::Result<Summary> {
         let watch = Stopwatch::start();
-        let mut accounts = Vec::new();
+        let mut readers = Vec::new();
         for vendor in &self.vendors {
             let its_own = Client::connect(self.address, &vendor.token).await?;
-            accounts.push(its_own);
+            readers.push(its_own);
         }
         loop {
             while let Ok(received) = self.received.try_recv() {
@@ -249,9 +249,9 @@ impl Stage {
             }
             let mut summary = Summary { recharges: self.recharges, ..Summary::default() };
             let mut pending = 0;
-            for account in &accounts {
-                let events = all(account, "/v1/events?limit=200", "after", "next_after").await?;
-                let deliveries = all(account, "/v1/deliveries?limit=200", "cursor", "next_cursor").await?;
+            for reader in &readers {
+                let events = all(reader, "/v1/events?limit=200", "after", "next_after").await?;
+                let deliveries = all(reader, "/v1/deliveries?limit=200", "cursor", "next_cursor").await?;
                 let is = |state: &'static str| move |delivery: &&Value| delivery["state"] == state;
                 pending += deliveries.iter().filter(is("pending")).count();
                 summary.events += events.len();
