@@ -27,8 +27,10 @@ impl Serve {
             let listener = TcpListener::bind(config.listen).await;
             let listener =
                 listener.with_context(|| format!("{} cannot be listened on; choose another address with --listen", config.listen))?;
+            // Whoever is told the address may ask for the stop at once.
+            let stop = asked_to_stop()?;
             anstream::println!("listening on http://{}", listener.local_addr()?);
-            app.run(listener, asked_to_stop()?).await
+            app.run(listener, stop).await
         })
     }
 }

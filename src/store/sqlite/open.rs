@@ -39,12 +39,7 @@ impl SqliteStore {
     pub fn open(options: OpenOptions) -> Result<Self, StoreError> {
         let OpenOptions { path, master_key, surroundings } = options;
         let sealer = Sealer::new(&master_key, surroundings.entropy.clone());
-        // Nothing is written to a file before it is known to be ours.
-        check_file(&path, &sealer).map_err(|error| unusable(&path, error))?;
-        let mut conn = connect(&path).map_err(|error| unusable(&path, error))?;
-        migrate(&mut conn).map_err(|error| unusable(&path, error))?;
-        store_key_check(&conn, &sealer)?;
-        surroundings.ids.go_beyond(highest_id(&conn)?);
+        let conn = prepare(&path, &sealer, &surroundings).map_err(|error| unusable(&path, error))?;
         let failed = |error: std::io::Error| StoreError::Unavailable(error.to_string());
         Ok(Self {
             writer: Writer::start(conn).map_err(failed)?,
@@ -54,6 +49,17 @@ impl SqliteStore {
             _checkpointer: Checkpointer::start(&path)?,
         })
     }
+}
+
+/// A file that is known to be ours, with the tables of this version.
+fn prepare(path: &Path, sealer: &Sealer, surroundings: &Surroundings) -> Result<Connection, StoreError> {
+    // Nothing is written before it is known to be ours.
+    check_file(path, sealer)?;
+    let mut conn = connect(path)?;
+    migrate(&mut conn)?;
+    store_key_check(&conn, sealer)?;
+    surroundings.ids.go_beyond(highest_id(&conn)?);
+    Ok(conn)
 }
 
 fn unusable(path: &Path, error: StoreError) -> StoreError {
