@@ -1,8 +1,10 @@
 //! The whole server, from its API to its receivers (see `harness`).
 
 mod access;
+mod bad_days;
 mod client;
 mod delivery;
+mod endpoints;
 mod guard;
 mod harness;
 mod isolation;
@@ -10,3 +12,4 @@ mod lanes;
 mod receiver;
 mod reports;
 mod transport;
+mod windows;

@@ -1,0 +1,176 @@
+//! What was promised, what the server says is there, and what the receivers got: the three must agree.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use serde_json::Value;
+
+use super::api::{Client, text};
+use super::load::{Load, Promise};
+use super::receiver::{Mailbox, Receiver};
+
+/// An endpoint of the test.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    pub vendor: String,
+    pub id: String,
+    /// Of its mailbox.
+    pub name: &'static str,
+    pub is_strict: bool,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Findings {
+    recharges: usize,
+    events: usize,
+    deliveries: usize,
+    /// Requests beyond the first for an event and endpoint.
+    repeated: u64,
+    /// Of those, that came after the event had been answered with 204: the outcome was lost in a crash.
+    duplicates: u64,
+    /// Attempts that were written down.
+    attempts: usize,
+}
+
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { recharges, events, deliveries, repeated, duplicates, attempts } = self;
+        write!(f, "{recharges} recharges, {events} events, {deliveries} deliveries in {attempts} attempts; ")?;
+        write!(f, "{repeated} requests repeated, {duplicates} of them accepted twice")
+    }
+}
+
+/// What it is all compared with.
+pub struct Audit<'a> {
+    load: &'a Load,
+    receiver: &'a Receiver,
+    endpoints: &'a [Watched],
+    findings: Findings,
+}
+
+impl<'a> Audit<'a> {
+    pub fn new(load: &'a Load, receiver: &'a Receiver, endpoints: &'a [Watched]) -> Self {
+        Self { load, receiver, endpoints, findings: Findings::default() }
+    }
+
+    /// Compares everything; panics at the first thing that is wrong.
+    pub async fn run(mut self, client: &mut Client) -> Findings {
+        let vendors: HashSet<&str> = self.endpoints.iter().map(|endpoint| &*endpoint.vendor).collect();
+        for vendor in vendors {
+            let events = client.feed(vendor).await;
+            let recharges = client.list(&format!("/v1/recharges?vendor_id={vendor}")).await;
+            every_outcome_has_its_event(&recharges, &events);
+            self.promises_are_kept(vendor, &recharges, &events);
+            for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.vendor == *vendor) {
+                let deliveries = client.list(&format!("/v1/deliveries?vendor_id={vendor}&endpoint_id={}", endpoint.id)).await;
+                self.every_event_was_delivered(endpoint, &events, &deliveries);
+                self.receiver.look(endpoint.name, |mailbox| self.findings.add(endpoint, mailbox, &events, &deliveries));
+            }
+            self.findings.recharges += recharges.len();
+            self.findings.events += events.len();
+        }
+        self.findings
+    }
+
+    /// Every 2xx told the truth: the recharge and the event that it named are there, as they were told.
+    fn promises_are_kept(&self, vendor: &str, recharges: &[Value], events: &[Value]) {
+        let events: HashMap<&str, &Value> = events.iter().map(|event| (text(event, "id"), event)).collect();
+        let recharges: HashMap<&str, &Value> = recharges.iter().map(|recharge| (text(recharge, "reference_no"), recharge)).collect();
+        let promises = self.load.promises.lock();
+        let mine: Vec<(&str, &Promise)> =
+            promises.iter().filter(|((of, _), _)| of == vendor).map(|((_, reference), promise)| (&**reference, promise)).collect();
+        assert_eq!(mine.len(), recharges.len(), "every recharge of {vendor} was answered for, and no other is there");
+        for (reference, promise) in mine {
+            let recharge = recharges.get(reference).unwrap_or_else(|| panic!("{reference} is lost: {promise:?}"));
+            assert_eq!((&recharge["id"], &recharge["status"]), (&Value::from(&*promise.recharge), &Value::from(&*promise.status)));
+            let Some(event) = &promise.event else { continue };
+            let event = events.get(&**event).unwrap_or_else(|| panic!("the event of {reference} is lost: {promise:?}"));
+            assert_eq!(event["recharge_id"], promise.recharge, "{event}");
+        }
+    }
+
+    /// One delivery for each event and endpoint, and it succeeded.
+    fn every_event_was_delivered(&self, endpoint: &Watched, events: &[Value], deliveries: &[Value]) {
+        let name = endpoint.name;
+        let mut by_event: HashMap<&str, &Value> = HashMap::new();
+        for delivery in deliveries {
+            assert!(by_event.insert(text(delivery, "event_id"), delivery).is_none(), "{name} has it twice: {delivery}");
+        }
+        assert_eq!(by_event.len(), events.len(), "{name}: a delivery for each event");
+        for event in events {
+            let delivery = by_event.get(text(event, "id")).unwrap_or_else(|| panic!("{name} has no delivery of {event}"));
+            assert_eq!(delivery["state"], "succeeded", "{name}: {delivery}");
+            assert!(delivery["first_succeeded_at"].is_string(), "{name}: {delivery}");
+            let attempts = delivery["attempts"].as_array().expect("attempts");
+            let last = attempts.last().unwrap_or_else(|| panic!("{name}: a success without an attempt: {delivery}"));
+            assert_eq!((&last["outcome"], &last["status"]), (&Value::from("succeeded"), &Value::from(204)), "{name}: {delivery}");
+            for (before, attempt) in attempts.iter().enumerate() {
+                assert_eq!(attempt["number"], before + 1, "{name}: attempts are numbered: {delivery}");
+            }
+        }
+    }
+}
+
+/// Terminal recharges and events belong together, one to one; a queued recharge has none.
+fn every_outcome_has_its_event(recharges: &[Value], events: &[Value]) {
+    let mut by_recharge: HashMap<&str, &Value> = HashMap::new();
+    for event in events {
+        let other = by_recharge.insert(text(event, "recharge_id"), event);
+        assert!(other.is_none(), "a recharge has two events: {event} and {other:?}");
+    }
+    let mut references = HashSet::new();
+    for recharge in recharges {
+        assert!(references.insert(text(recharge, "reference_no")), "two recharges of one reference: {recharge}");
+        let event = by_recharge.remove(text(recharge, "id"));
+        if recharge["status"] == "queued" {
+            assert!(event.is_none(), "{recharge} is queued and has an event: {event:?}");
+            continue;
+        }
+        let event = event.unwrap_or_else(|| panic!("{recharge} has no event"));
+        assert_eq!(event["type"], format!("recharge.{}", text(recharge, "status")), "{event}");
+        assert_eq!(event["data"]["reference_no"], recharge["reference_no"], "{event}");
+        assert_eq!(event["data"]["status"], recharge["status"], "{event}");
+    }
+    assert!(by_recharge.is_empty(), "events without a recharge: {by_recharge:?}");
+}
+
+impl Findings {
+    /// What an endpoint's mailbox has is what the feed says, byte by byte the same each time.
+    fn add(&mut self, endpoint: &Watched, mailbox: &Mailbox, events: &[Value], deliveries: &[Value]) {
+        let name = endpoint.name;
+        assert!(mailbox.wrong.is_empty(), "{name}: not verified: {:#?}", mailbox.wrong);
+        let attempts: HashMap<&str, usize> =
+            deliveries.iter().map(|delivery| (text(delivery, "event_id"), delivery["attempts"].as_array().map_or(0, Vec::len))).collect();
+        let mut known = HashSet::new();
+        for event in events {
+            let id = text(event, "id");
+            let got = mailbox.got.get(id).unwrap_or_else(|| panic!("{name} never got {event}"));
+            assert!(got.accepted >= 1, "{name} never accepted {event}, and the server says it succeeded");
+            assert_eq!(got.differing, 0, "{name}: the bodies of {id} differ");
+            let body: Value = serde_json::from_slice(&got.body).expect("it was read before");
+            for field in ["type", "timestamp", "data"] {
+                assert_eq!(body[field], event[field], "{name}: {field} of {id} is not the feed's");
+            }
+            assert!(attempts[id] as u64 <= got.requests, "{name}: more attempts of {id} were written down than made");
+            self.repeated += got.requests - 1;
+            self.duplicates += got.accepted - 1;
+            self.attempts += attempts[id];
+            known.insert(id);
+        }
+        let stranger = mailbox.got.iter().find(|(id, got)| !known.contains(id.as_str()) && !got.is_test());
+        assert!(stranger.is_none(), "{name} got an event that the feed does not have: {stranger:?}");
+        if endpoint.is_strict {
+            in_order(mailbox, events);
+        }
+        self.deliveries += deliveries.len();
+    }
+}
+
+/// A strict endpoint accepts no event before the one that goes before it.
+fn in_order(mailbox: &Mailbox, events: &[Value]) {
+    let in_feed: Vec<&str> = events.iter().map(|event| text(event, "id")).collect();
+    let accepted: Vec<&str> = mailbox.accepted.iter().map(String::as_str).filter(|id| !mailbox.got[*id].is_test()).collect();
+    let wrong = accepted.iter().zip(&in_feed).position(|(accepted, expected)| accepted != expected);
+    assert_eq!(wrong, None, "the strict endpoint was served out of order");
+}

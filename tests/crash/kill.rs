@@ -1,0 +1,177 @@
+//! Kills at any moment: nothing that was accepted is lost, nothing is invented, and all that is repeated is the same.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use ringback::clock::{Entropy, Stopwatch, SystemEntropy};
+use ringback::domain::secret::Secret;
+use ringback::wire::standard;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::api::{Client, text};
+use super::audit::{Audit, Watched};
+use super::load::{Load, Reporter};
+use super::receiver::{Moods, Receiver};
+use super::server::{self, Server};
+use super::wait;
+
+const KILLS: u32 = 60;
+const REPORTERS: usize = 4;
+/// One stop in this many is a SIGTERM, on top of the kills.
+const TERM_EVERY: u32 = 10;
+/// Events that may wait for the slowest endpoint before the reporters pause.
+const BACKLOG_MAX: usize = 1500;
+const MOVES_WITHIN: Duration = Duration::from_secs(20);
+const DRAINED_WITHIN: Duration = Duration::from_secs(60);
+
+/// What all parts of the test look at.
+struct Scene {
+    load: Arc<Load>,
+    receiver: Arc<Receiver>,
+    endpoints: Vec<Watched>,
+}
+
+/// What the kills fell into.
+#[derive(Debug, Default)]
+struct Hit {
+    accepting: u32,
+    sending: u32,
+    idle: u32,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_accepted_survives_kills() {
+    let total = Stopwatch::start();
+    let seed = seed();
+    println!("kill: RINGBACK_CRASH_SEED={seed}");
+    let mut server = Server::start(&[("RETRY_SCHEDULE", "200ms,500ms,1s")]);
+    let mut client = server.operator();
+    let (scene, reporters) = set_the_scene(&mut client, seed).await;
+
+    let hit = kill_again_and_again(&mut server, &scene, seed).await;
+    scene.load.stop.store(true, Ordering::SeqCst);
+    reporters.join_all().await;
+    server.kill();
+    server.restart();
+    let drain = Stopwatch::start();
+    for Watched { vendor, id, name, .. } in &scene.endpoints {
+        let what = format!("nothing of {name} is pending");
+        wait::until(&what, DRAINED_WITHIN, async || !client.has_pending(vendor, id).await).await;
+    }
+    let (killed, drained) = (total.elapsed() - drain.elapsed(), drain.elapsed());
+    let report = Audit::new(&scene.load, &scene.receiver, &scene.endpoints).run(&mut client).await;
+    let log = server.log();
+    assert!(!log.contains("panicked") && !log.contains("ERROR"), "the server logged an error:\n{log}");
+
+    let Load { answered, posted_again, .. } = &*scene.load;
+    println!("kill: {} kills, {} of them among posts, {} among deliveries, {} else", KILLS + 1, hit.accepting, hit.sending, hit.idle);
+    println!("kill: {} reports answered, {} requests posted again", answered.load(Ordering::SeqCst), posted_again.load(Ordering::SeqCst));
+    println!("kill: {report}");
+    println!("kill: {killed:.1?} of kills, {drained:.1?} until nothing was pending, {:.1?} in all", total.elapsed());
+    assert!(hit.accepting > 0 && hit.sending > 0, "the kills hit nothing: {hit:?}");
+}
+
+/// Seeds all choices, but for those that time makes.
+#[allow(clippy::disallowed_methods, reason = "a test has no configuration to read it from")]
+fn seed() -> u64 {
+    let given = std::env::var("RINGBACK_CRASH_SEED").ok();
+    given.map_or_else(
+        || {
+            let mut bytes = [0; 4];
+            SystemEntropy.fill(&mut bytes);
+            u32::from_le_bytes(bytes).into()
+        },
+        |text| text.parse().expect("RINGBACK_CRASH_SEED is a number"),
+    )
+}
+
+/// Two vendors with an endpoint each that fails and dawdles, a strict one that seldom does, and reporters at work.
+async fn set_the_scene(client: &mut Client, seed: u64) -> (Scene, JoinSet<()>) {
+    let receiver = Arc::new(Receiver::start().await);
+    let vendors = [server::new_vendor(client, "one").await, server::new_vendor(client, "two").await];
+    let often = Moods { failing: 60, slow: 40 };
+    let seldom = Moods { failing: 3, slow: 3 };
+    let mut endpoints = Vec::new();
+    for (at, (vendor, name, ordering, moods)) in
+        [(0, "first", "none", often), (1, "second", "none", often), (1, "strict", "strict", seldom)].into_iter().enumerate()
+    {
+        let secret = Secret::new(vec![at as u8 + 1; 32]);
+        let (told, seed) = (standard::secret_text(&secret), seed + 100 + at as u64);
+        let url = receiver.open(name, secret, moods, seed);
+        // The handshake meets the moods, too.
+        let endpoint = json!({"vendor_id": vendors[vendor], "url": url, "secret": told, "ordering": ordering});
+        let endpoint = client.post("/v1/endpoints", &endpoint).await;
+        connect(client, text(&endpoint, "id")).await;
+        endpoints.push(Watched {
+            vendor: vendors[vendor].clone(),
+            id: text(&endpoint, "id").to_owned(),
+            name,
+            is_strict: ordering == "strict",
+        });
+    }
+    let load = Arc::new(Load::default());
+    let mut reporters = JoinSet::new();
+    for name in 0..REPORTERS {
+        let reporter = Reporter::new(client.clone(), Arc::clone(&load), vendors.to_vec(), name, seed);
+        let (load, receiver) = (Arc::clone(&load), Arc::clone(&receiver));
+        reporters.spawn(reporter.run(move || has_room(&load, &receiver)));
+    }
+    (Scene { load, receiver, endpoints }, reporters)
+}
+
+async fn connect(client: &mut Client, endpoint: &str) {
+    let path = format!("/v1/endpoints/{endpoint}/connect");
+    wait::until("the endpoint connects", MOVES_WITHIN, async || {
+        client.call(http::Method::POST, &path, None).await.expect("an answer").0.is_success()
+    })
+    .await;
+}
+
+fn has_room(load: &Load, receiver: &Receiver) -> bool {
+    let slowest = (receiver.accepted("second")).min(receiver.accepted("strict"));
+    let accepted = receiver.accepted("first") + slowest;
+    load.events.load(Ordering::SeqCst) as usize <= accepted + BACKLOG_MAX
+}
+
+async fn kill_again_and_again(server: &mut Server, scene: &Scene, seed: u64) -> Hit {
+    let mut chance = StdRng::seed_from_u64(seed);
+    let mut hit = Hit::default();
+    for kill in 1..=KILLS {
+        a_moment(scene, &mut chance).await;
+        let (posts, deliveries) = (scene.load.under_way.load(Ordering::SeqCst), scene.receiver.under_way());
+        server.kill();
+        hit.accepting += u32::from(posts > 0);
+        hit.sending += u32::from(deliveries > 0);
+        hit.idle += u32::from(posts == 0 && deliveries == 0);
+        server.restart();
+        if kill % TERM_EVERY == 0 {
+            a_moment(scene, &mut chance).await;
+            let status = server.terminate().await;
+            assert!(status.success(), "SIGTERM under load: {status}");
+            server.restart();
+        }
+    }
+    hit
+}
+
+/// Lets something happen: the start, so many answers, so many deliveries, or some time.
+async fn a_moment(scene: &Scene, chance: &mut StdRng) {
+    let Scene { load, receiver, .. } = scene;
+    let more = chance.random_range(1..300);
+    match chance.random_range(0..4) {
+        0 => tokio::time::sleep(Duration::from_millis(chance.random_range(0..50))).await,
+        1 => {
+            let goal = load.answered.load(Ordering::SeqCst) + more;
+            wait::until("more reports are answered", MOVES_WITHIN, async || load.answered.load(Ordering::SeqCst) >= goal).await;
+        }
+        2 => {
+            let goal = receiver.requests() + more;
+            wait::until("more is delivered", MOVES_WITHIN, async || receiver.requests() >= goal).await;
+        }
+        _ => tokio::time::sleep(Duration::from_millis(chance.random_range(50..800))).await,
+    }
+}

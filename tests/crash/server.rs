@@ -1,0 +1,161 @@
+//! The real binary on one SQLite file, killed and started again.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+use super::api::{Client, text};
+use super::wait;
+
+const STARTED_WITHIN: Duration = Duration::from_secs(30);
+const STOPPED_WITHIN: Duration = Duration::from_secs(30);
+
+/// A server that is running. It is killed when this is dropped.
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    /// Held open, so that nothing the server prints fails.
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // One that has ended already cannot be killed, and there is nobody to tell about anything else.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// A folder with a database, and the server on it. It is running but for the time inside [`Server::kill`] and
+/// [`Server::terminate`].
+#[derive(Debug)]
+pub struct Server {
+    folder: TempDir,
+    settings: Vec<(&'static str, &'static str)>,
+    running: Option<Running>,
+    address: watch::Sender<SocketAddr>,
+}
+
+impl Server {
+    /// Starts on a fresh database, with settings beside those that every test needs.
+    pub fn start(settings: &[(&'static str, &'static str)]) -> Self {
+        let mut all = vec![("ALLOW_NETWORKS", "127.0.0.0/8"), ("REQUIRE_HTTPS", "false"), ("LOG", "warn")];
+        all.extend_from_slice(settings);
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut server = Self { folder, settings: all, running: None, address: watch::Sender::new(nowhere) };
+        server.run();
+        server
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringback"));
+        command.args(arguments).args(["--database", &format!("sqlite:{}", self.folder.path().join("ringback.db").display())]);
+        command.env_clear().envs(self.settings.iter().map(|(name, value)| (format!("RINGBACK_{name}"), value)));
+        command
+    }
+
+    fn run(&mut self) {
+        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(self.log_file()).spawn().expect("the server starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+        let (said, heard) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let read = stdout.read_line(&mut line);
+            // Nobody hears it if the test has given up.
+            drop(said.send(read.map(|_| (line, stdout))));
+        });
+        let heard = heard.recv_timeout(STARTED_WITHIN).ok().and_then(Result::ok);
+        let address = heard.as_ref().and_then(|(line, _)| line.trim().strip_prefix("listening on http://")?.parse().ok());
+        let (Some((_, stdout)), Some(address)) = (heard, address) else {
+            drop((child.kill(), child.wait()));
+            panic!("the server did not say where it listens; its log:\n{}", self.log());
+        };
+        self.running = Some(Running { child, _stdout: stdout });
+        self.address.send_replace(address);
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("server.log")
+    }
+
+    fn log_file(&self) -> File {
+        OpenOptions::new().create(true).append(true).open(self.log_path()).expect("the log file opens")
+    }
+
+    /// What all its processes have logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// Kills it as a power cut would: it gets to do nothing more.
+    pub fn kill(&mut self) {
+        let mut running = self.running.take().expect("it is running");
+        assert_eq!(running.child.try_wait().expect("its state is known"), None, "it ended by itself:\n{}", self.log());
+        running.child.kill().expect("it is killed");
+        running.child.wait().expect("it ends");
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        let mut running = self.running.take().expect("it is running");
+        let sent = Command::new("kill").args(["-TERM", &running.child.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success(), "the signal is sent");
+        let mut ended = None;
+        wait::until("the server stops after SIGTERM", STOPPED_WITHIN, async || {
+            ended = running.child.try_wait().expect("its state is known");
+            ended.is_some()
+        })
+        .await;
+        ended.expect("it was waited for")
+    }
+
+    /// Starts it again on the same file, on another port.
+    pub fn restart(&mut self) {
+        assert!(self.running.is_none(), "it was stopped");
+        self.run();
+    }
+
+    /// A client with a new operator's token, made beside the running server.
+    pub fn operator(&self) -> Client {
+        let output = self.command(&["token", "create", "--operator", "--json"]).output().expect("the command runs");
+        assert!(output.status.success(), "token create: {}", String::from_utf8_lossy(&output.stderr));
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
+        Client::new(self.address.subscribe(), text(&answer, "token").to_owned())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let end = log.char_indices().rev().nth(4000).map_or(0, |(at, _)| at);
+            eprintln!("the end of the server's log:\n{}", &log[end..]);
+        }
+    }
+}
+
+/// Makes a vendor; answers its id.
+pub async fn new_vendor(client: &mut Client, name: &str) -> String {
+    let vendor = client.post("/v1/vendors", &json!({"name": name, "email": format!("{name}@example.com")})).await;
+    text(&vendor, "id").to_owned()
+}
+
+/// Makes an endpoint of a vendor and connects it; answers its id.
+pub async fn new_endpoint(client: &mut Client, vendor: &str, mut settings: Value) -> Value {
+    settings["vendor_id"] = vendor.into();
+    let endpoint = client.post("/v1/endpoints", &settings).await;
+    assert_eq!(endpoint["status"], "not_connected");
+    let connected = client.post(&format!("/v1/endpoints/{}/connect", text(&endpoint, "id")), &json!({})).await;
+    assert_eq!(connected["status"], "connected", "{connected}");
+    endpoint
+}
