@@ -7,7 +7,7 @@ test:
 	cargo clippy --all-targets --locked -- -D warnings
 	if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --locked; else cargo test --locked; fi
 
-# Ringback with a simulated provider and a receiver, to look at.
+# A server, two vendors and their receivers, to look at.
 demo:
 	cargo run --release --locked -- demo
 
