@@ -11,6 +11,11 @@ use std::time::Duration;
 pub const BODY_MAX: usize = 1 << 20;
 /// Most reports in one `POST /v1/reports`.
 pub const REPORTS_MAX: usize = 1000;
+/// Attempts shown with one delivery, and with each of a list: the latest ones. A lone delivery to a dead endpoint makes
+/// one a minute.
+pub const ATTEMPTS_SHOWN: usize = 100;
+/// Attempts shown with each delivery of a list.
+pub const ATTEMPTS_LISTED: usize = 10;
 /// Page size of a list when none is asked for, and the largest that may be asked for.
 pub const PAGE_DEFAULT: usize = 50;
 /// Largest page of a list.

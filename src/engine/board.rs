@@ -2,15 +2,16 @@
 //! shell around it is in the parent module.
 //!
 //! Lanes take turns: each stands in a queue at most once, gives one run away when it is its turn, and goes to the end.
-//! Lanes without a recent success stand in a queue of their own that may use only its share of the node's in-flight
-//! budget, so that endpoints that answer never wait for endpoints that do not.
+//! Lanes without a recent success stand in queues of their own that may use only their share of the node's in-flight
+//! budget, so that endpoints that answer never wait for endpoints that do not. Half of that share is for lanes that
+//! fail, the other half for those that were merely quiet, so that these do not wait for the failing ones either.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::lane::{Lane, Refill, Window, key_of};
-use super::pace::Shift;
+use super::pace::{Shift, Standing};
 use super::plan::Plan;
 use crate::domain::attempt::{Attempt, Outcome, OutcomeKind};
 use crate::domain::delivery::{DeliveryState, EndReason, OpenRun};
@@ -41,7 +42,7 @@ pub struct Bounds {
 pub(super) struct Job {
     pub run: OpenRun,
     pub plan: Arc<Plan>,
-    proven: bool,
+    standing: Standing,
 }
 
 /// Something to do that needs the store.
@@ -68,14 +69,14 @@ pub(super) struct Board {
     bounds: Bounds,
     policy: Arc<Policy>,
     lanes: HashMap<EndpointId, Lane>,
-    proven: VecDeque<EndpointId>,
-    unproven: VecDeque<EndpointId>,
+    /// Lanes that wait for their turn, by their [`Standing`].
+    turns: [VecDeque<EndpointId>; 3],
     timers: BinaryHeap<Reverse<(Timestamp, EndpointId)>>,
     chores: VecDeque<Chore>,
     /// Lanes that wait for room in the node's window.
     starved: HashSet<EndpointId>,
-    in_flight: usize,
-    in_flight_unproven: usize,
+    /// Attempts under way, by the standing that their lane had.
+    under_way: [usize; 3],
     unsettled: usize,
     bytes: usize,
     stopped: bool,
@@ -87,13 +88,11 @@ impl Board {
             bounds,
             policy: Arc::new(policy),
             lanes: HashMap::new(),
-            proven: VecDeque::new(),
-            unproven: VecDeque::new(),
+            turns: Default::default(),
             timers: BinaryHeap::new(),
             chores: VecDeque::new(),
             starved: HashSet::new(),
-            in_flight: 0,
-            in_flight_unproven: 0,
+            under_way: [0; 3],
             unsettled: 0,
             bytes: 0,
             stopped: false,
@@ -101,7 +100,7 @@ impl Board {
     }
 
     pub fn in_flight(&self) -> usize {
-        self.in_flight
+        self.under_way.iter().sum()
     }
 
     pub fn unsettled(&self) -> usize {
@@ -163,7 +162,7 @@ impl Board {
         }
         if !lane.queued && lane.can_send(now) {
             lane.queued = true;
-            if lane.pace.is_proven(now) { &mut self.proven } else { &mut self.unproven }.push_back(endpoint);
+            self.turns[lane.pace.standing(now) as usize].push_back(endpoint);
         }
         let wake = lane.next_wake(now);
         if let Some(at) = wake.filter(|at| lane.wakes_at.is_none_or(|arranged| arranged > *at || arranged <= now)) {
@@ -202,6 +201,7 @@ impl Board {
             lane.loading = false;
             let sent = lane.sends();
             let reordered = lane.plan.as_ref().is_some_and(|old| old.endpoint.settings.ordering != plan.endpoint.settings.ordering);
+            lane.pace.connected(plan.endpoint.connected_at);
             let is_first = lane.plan.replace(plan).is_none();
             if (sent && !lane.sends()) || reordered {
                 lane.park();
@@ -316,41 +316,37 @@ impl Board {
 
     /// The next attempt to make, if one may be made now.
     pub fn next(&mut self, now: Timestamp) -> Option<Job> {
-        if self.stopped || self.in_flight >= self.bounds.max_in_flight || self.in_flight + self.unsettled >= self.bounds.unsettled_max {
+        let in_flight = self.in_flight();
+        if self.stopped || in_flight >= self.bounds.max_in_flight || in_flight + self.unsettled >= self.bounds.unsettled_max {
             return None;
         }
-        while let Some(endpoint) = self.proven.pop_front() {
-            if let Some(job) = self.take(endpoint, now) {
-                return Some(job);
-            }
-        }
-        let share = (self.bounds.max_in_flight / limits::UNPROVEN_SHARE).max(1);
-        while self.in_flight_unproven < share {
-            let endpoint = self.unproven.pop_front()?;
-            if let Some(job) = self.take(endpoint, now) {
-                return Some(job);
+        let share = (self.bounds.max_in_flight / limits::UNPROVEN_SHARE / 2).max(1);
+        for (standing, most) in [(Standing::Proven, usize::MAX), (Standing::Quiet, share), (Standing::Failing, share)] {
+            while self.under_way[standing as usize] < most
+                && let Some(endpoint) = self.turns[standing as usize].pop_front()
+            {
+                if let Some(job) = self.take(endpoint, standing, now) {
+                    return Some(job);
+                }
             }
         }
         None
     }
 
-    fn take(&mut self, endpoint: EndpointId, now: Timestamp) -> Option<Job> {
+    fn take(&mut self, endpoint: EndpointId, standing: Standing, now: Timestamp) -> Option<Job> {
         let job = self.with(endpoint, now, |lane, _| {
             lane.queued = false;
             let plan = lane.plan.clone()?;
-            let proven = lane.pace.is_proven(now);
-            lane.take(now).map(|run| Job { run, plan, proven })
+            lane.take(now).map(|run| Job { run, plan, standing })
         })?;
-        self.in_flight += 1;
-        self.in_flight_unproven += usize::from(!job.proven);
+        self.under_way[standing as usize] += 1;
         Some(job)
     }
 
     /// An attempt came back: what follows for the run, for its lane, and which attempt is next.
     pub fn finished(&mut self, job: Job, started_at: Timestamp, outcome: Outcome, now: Timestamp, jitter: f64) -> Finished {
-        let Job { run, plan, proven } = job;
-        self.in_flight -= 1;
-        self.in_flight_unproven -= usize::from(!proven);
+        let Job { run, plan, standing } = job;
+        self.under_way[standing as usize] -= 1;
         self.unsettled += 1;
         let (endpoint, key, attempts) = (run.key.endpoint, run.key, run.attempts + 1);
         let state = retry::Run { attempts, deadline: run.deadline };

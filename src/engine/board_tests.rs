@@ -113,7 +113,7 @@ impl Table {
             status: EndpointStatus::Connected,
             status_reason: None,
             created_at: START,
-            connected_at: Some(START),
+            connected_at: None,
             vendor_disabled: false,
             deleted: false,
         };
@@ -240,7 +240,12 @@ fn lanes_that_never_answered_have_a_quarter_of_the_budget() {
         table.open(endpoint, 1..=3, 10);
     }
     let silent = table.jobs();
-    assert_eq!(silent.len(), 64 / limits::UNPROVEN_SHARE);
+    assert_eq!(silent.len(), 64 / limits::UNPROVEN_SHARE / 2);
+    silent.into_iter().for_each(|job| drop(table.board.finished(job, START, outcome(OutcomeKind::TimedOut), START, 0.0).next));
+    while !table.jobs().is_empty() {}
+    table.open(99, 1..=1, 10);
+    let quiet: Vec<_> = table.jobs();
+    assert!(quiet.iter().all(|job| job.run.key.endpoint.get() >= 99), "a quiet one waits for quiet ones only");
     table.open(1, 2..=20, 10);
     let jobs = table.jobs();
     assert!(!jobs.is_empty() && jobs.iter().all(|job| job.run.key.endpoint == EndpointId::new(1)), "the proven one is not kept waiting");

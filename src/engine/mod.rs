@@ -235,8 +235,13 @@ impl Engine {
     async fn run_timer(self: Arc<Self>) {
         loop {
             let changed = self.timer.notified();
-            let wake = self.board.lock().next_wake();
-            self.armed.store(wake.map_or(i64::MAX, Timestamp::as_millis), Ordering::SeqCst);
+            let wake = {
+                // Under the lock, so that whoever changes the board after this sees for when the timer is armed.
+                let board = self.board.lock();
+                let wake = board.next_wake();
+                self.armed.store(wake.map_or(i64::MAX, Timestamp::as_millis), Ordering::SeqCst);
+                wake
+            };
             match wake {
                 None => changed.await,
                 Some(at) => tokio::select! {

@@ -25,6 +25,17 @@ struct Hold {
     next_probe_at: Timestamp,
 }
 
+/// How likely a lane is to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It had a success lately.
+    Proven,
+    /// Nothing speaks for it, and nothing against it.
+    Quiet,
+    /// It has failed since its last success.
+    Failing,
+}
+
 /// What an outcome did to the lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shift {
@@ -85,6 +96,22 @@ impl Pace {
     /// Whether it had a success lately, and does not hold.
     pub fn is_proven(&self, now: Timestamp) -> bool {
         !self.holds() && self.last_success.is_some_and(|at| now.since(at) < limits::PROVEN_FOR)
+    }
+
+    /// What the board goes by when it gives turns.
+    pub fn standing(&self, now: Timestamp) -> Standing {
+        if self.is_proven(now) {
+            Standing::Proven
+        } else if self.failures == 0 {
+            Standing::Quiet
+        } else {
+            Standing::Failing
+        }
+    }
+
+    /// The handshake was a success too.
+    pub fn connected(&mut self, at: Option<Timestamp>) {
+        self.last_success = self.last_success.max(at);
     }
 
     /// Attempts that may be under way at once.

@@ -133,7 +133,7 @@ pub trait Store: Send + Sync + 'static {
 
     // --- Deliveries ----------------------------------------------------------------------------------------------
 
-    /// One delivery with all its attempts.
+    /// One delivery with its attempts, the latest [`ATTEMPTS_SHOWN`](crate::limits::ATTEMPTS_SHOWN) of them.
     async fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>, StoreError>;
 
     /// A stream's deliveries, latest sequence number first, with the same bound as [`Store::recharges`].

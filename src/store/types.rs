@@ -284,7 +284,7 @@ pub struct Delivery {
     pub deadline: Timestamp,
     /// When the endpoint first took it, in whichever run.
     pub first_succeeded_at: Option<Timestamp>,
-    /// All attempts of all runs, in order.
+    /// Attempts of all runs in order, the latest ones if there are many.
     pub attempts: Vec<Attempt>,
 }
 

@@ -72,6 +72,7 @@ async fn what_was_accepted_survives_kills() {
     println!("kill: {} reports answered, {} requests posted again", answered.load(Ordering::SeqCst), posted_again.load(Ordering::SeqCst));
     println!("kill: {report}");
     println!("kill: {killed:.1?} of kills, {drained:.1?} until nothing was pending, {:.1?} in all", total.elapsed());
+    assert!(report.sent_twice.is_empty(), "attempts were made twice although nothing crashed between: {:#?}", report.sent_twice);
     assert!(hit.accepting > 0 && hit.sending > 0, "the kills hit nothing: {hit:?}");
 }
 

@@ -26,7 +26,7 @@ pub(in super::super) async fn list(
     Ok(Json(List::new(listed.items.into_iter().map(DeliveryView::of).collect(), listed.next)))
 }
 
-/// One delivery with all its attempts.
+/// One delivery with its attempts, the latest 100 of them (a list shows the latest 10 of each).
 #[utoipa::path(get, path = "/v1/deliveries/{id}", tag = "vendor", params(("id" = String, Path)), responses(
     (status = 200, body = DeliveryView),
     (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),

@@ -70,7 +70,8 @@ fn stream_of(conn: &Connection, endpoint: EndpointId) -> Result<Option<(StreamId
     Ok(Some((stream, ledger::mode_of(conn, stream)?)))
 }
 
-pub(super) fn one(conn: &Connection, id: DeliveryId) -> Result<Option<Delivery>, StoreError> {
+/// A delivery with the latest `most` of its attempts.
+pub(super) fn one(conn: &Connection, id: DeliveryId, most: usize) -> Result<Option<Delivery>, StoreError> {
     let key = params![id.endpoint.get(), id.sequence];
     const OPEN: &str =
         "SELECT run, deadline, next_attempt_at FROM open_delivery WHERE endpoint = ?1 AND sequence = ?2 ORDER BY run DESC LIMIT 1";
@@ -87,14 +88,17 @@ pub(super) fn one(conn: &Connection, id: DeliveryId) -> Result<Option<Delivery>,
     };
     let Some(event) = ledger::event(conn, EventId { stream, sequence: id.sequence })? else { return Ok(None) };
     const ATTEMPTS: &str = "SELECT run, number, started_at, outcome, status, error, resolve_us, connect_us, tls_us, first_byte_us, total_us, \
-        answer_headers, answer_body FROM attempt WHERE endpoint = ?1 AND sequence = ?2 ORDER BY run, number";
+        answer_headers, answer_body FROM attempt WHERE endpoint = ?1 AND sequence = ?2 ORDER BY run DESC, number DESC LIMIT ?3";
     let mut statement = conn.prepare_cached(ATTEMPTS)?;
-    let mut attempts = statement.query_map(key, |row| read_attempt(row, row.get("number")?))?.collect::<Result<Vec<_>, _>>()?;
+    let mut attempts = statement
+        .query_map(params![id.endpoint.get(), id.sequence, most], |row| read_attempt(row, row.get("number")?))?
+        .collect::<Result<Vec<_>, _>>()?;
     let succeeded = ended.iter().filter(|ended| ended.state == DeliveryState::Succeeded).map(|ended| ended.ended_at);
     let late = attempts.iter().filter(|attempt| attempt.outcome.kind == OutcomeKind::Succeeded).map(|attempt| attempt.started_at);
     let first_succeeded_at = succeeded.chain(late).min();
     attempts.extend(ended.into_iter().filter_map(|ended| ended.attempt));
     attempts.sort_by_key(|attempt| (attempt.run, attempt.number));
+    attempts.drain(..attempts.len().saturating_sub(most));
     Ok(Some(Delivery { id, event: Arc::new(event), state, run, end_reason, next_attempt_at, deadline, first_succeeded_at, attempts }))
 }
 
@@ -127,7 +131,7 @@ pub(super) fn list(conn: &Connection, query: &DeliveryQuery) -> Result<Listed<De
             None => drop(heads.swap_remove(at)),
         }
         looked_at += 1;
-        if let Some(delivery) = one(conn, id)?.filter(|delivery| matches(query, delivery)) {
+        if let Some(delivery) = one(conn, id, limits::ATTEMPTS_LISTED)?.filter(|delivery| matches(query, delivery)) {
             items.push(delivery);
         }
         if items.len() == query.page.limit || looked_at == limits::SCAN_MAX / 10 {

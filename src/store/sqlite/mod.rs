@@ -170,7 +170,7 @@ impl Store for SqliteStore {
     }
 
     async fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>, StoreError> {
-        self.readers.run(move |conn| deliveries::one(conn, id)).await
+        self.readers.run(move |conn| deliveries::one(conn, id, limits::ATTEMPTS_SHOWN)).await
     }
 
     async fn deliveries(&self, query: DeliveryQuery) -> Result<Listed<Delivery, DeliveryId>, StoreError> {

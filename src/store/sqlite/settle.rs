@@ -8,6 +8,7 @@ use crate::domain::delivery::{DeliveryState, RunKey};
 use crate::domain::endpoint::EndpointStatus;
 use crate::domain::id::DeliveryId;
 use crate::domain::time::Timestamp;
+use crate::limits;
 use crate::store::{After, Resent, Settle, Settled, StoreError};
 
 /// Records an outcome: the attempt appended, the run moved or ended.
@@ -128,7 +129,7 @@ fn append_attempt(conn: &Connection, run: RunKey, attempt: &Attempt) -> Result<(
 pub(super) fn resend(tx: &Transaction, id: DeliveryId, now: Timestamp, deadline: Timestamp) -> Result<Resent, StoreError> {
     const STATUS: &str = "SELECT status FROM endpoint WHERE id = ?1 AND deleted_at IS NULL";
     let status = tx.query_row(STATUS, [id.endpoint.get()], |row| rows::word(row, "status", &EndpointStatus::ALL)).optional()?;
-    let (Some(status), Some(delivery)) = (status, deliveries::one(tx, id)?) else { return Ok(Resent::Unknown) };
+    let (Some(status), Some(delivery)) = (status, deliveries::one(tx, id, limits::ATTEMPTS_LISTED)?) else { return Ok(Resent::Unknown) };
     if delivery.state == DeliveryState::Pending {
         return Ok(Resent::StillPending);
     }
