@@ -85,6 +85,9 @@ pub const STEP_ROWS_MAX: usize = 1000;
 
 /// Failures in a row after which a lane holds.
 pub const HOLD_AFTER: u32 = 10;
+/// Failures in a row after which a lane has only the share of those that fail. One attempt that timed out is enough: it
+/// is hanging, not failing, that takes the budget away from others.
+pub const FAILING_AFTER: u32 = 3;
 /// Longest time between two probes of a lane that holds.
 pub const PROBE_MAX: Duration = Duration::from_secs(60);
 /// A lane with a success in this time is proven: it does not count against the share of the unproven.
@@ -159,5 +162,6 @@ const _: () = assert!(REFILL_ROWS <= LANE_WINDOW as usize, "a refill fits into a
 const _: () = assert!(LANE_WINDOW_BYTES <= WINDOW_BYTES);
 const _: () = assert!(EVENT_PAYLOAD_MAX + DELIVERY_OVERHEAD as u64 <= LANE_WINDOW_BYTES, "one largest event fits into a lane");
 const _: () = assert!((EVENT_PAYLOAD_MAX as usize) < BODY_MAX, "the largest event fits into a request");
+const _: () = assert!(FAILING_AFTER < HOLD_AFTER);
 const _: () = assert!(MAX_IN_FLIGHT_PER_ENDPOINT <= MAX_IN_FLIGHT);
 const _: () = assert!(*STANDARD_SECRET.start() <= STANDARD_SECRET_NEW && STANDARD_SECRET_NEW <= *STANDARD_SECRET.end());

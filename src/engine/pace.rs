@@ -13,6 +13,8 @@ pub(super) struct Pace {
     /// Attempts that may be under way at once at the moment.
     cap: u32,
     failures: u32,
+    /// Its last attempt took a slot for the whole timeout.
+    hangs: bool,
     hold: Option<Hold>,
     last_success: Option<Timestamp>,
     /// When the rate limit lets the next request go, in microseconds since 1970.
@@ -32,7 +34,7 @@ pub(super) enum Standing {
     Proven,
     /// Nothing speaks for it, and nothing against it.
     Quiet,
-    /// It has failed since its last success.
+    /// It let its last attempt time out, or failed several times in a row.
     Failing,
 }
 
@@ -49,11 +51,12 @@ pub(super) enum Shift {
 
 impl Pace {
     pub fn new() -> Self {
-        Self { cap: 1, failures: 0, hold: None, last_success: None, free_at: i64::MIN }
+        Self { cap: 1, failures: 0, hangs: false, hold: None, last_success: None, free_at: i64::MIN }
     }
 
     /// Learns from an attempt that came back.
     pub fn learn(&mut self, kind: OutcomeKind, ceiling: u32, policy: &Policy, now: Timestamp) -> Shift {
+        self.hangs = kind == OutcomeKind::TimedOut;
         if kind == OutcomeKind::Succeeded {
             self.failures = 0;
             self.last_success = Some(now);
@@ -67,7 +70,7 @@ impl Pace {
             };
         }
         self.failures = self.failures.saturating_add(1);
-        if kind == OutcomeKind::TimedOut {
+        if self.hangs {
             self.cap = 1;
         }
         if self.failures < limits::HOLD_AFTER {
@@ -93,19 +96,23 @@ impl Pace {
         self.hold.map(|hold| hold.next_probe_at)
     }
 
-    /// Whether it had a success lately, and does not hold.
+    /// Whether it had a success lately, and nothing has spoken against it since: a failure now and then does not.
     pub fn is_proven(&self, now: Timestamp) -> bool {
-        !self.holds() && self.last_success.is_some_and(|at| now.since(at) < limits::PROVEN_FOR)
+        !self.is_failing() && self.last_success.is_some_and(|at| now.since(at) < limits::PROVEN_FOR)
+    }
+
+    fn is_failing(&self) -> bool {
+        self.hangs || self.failures >= limits::FAILING_AFTER
     }
 
     /// What the board goes by when it gives turns.
     pub fn standing(&self, now: Timestamp) -> Standing {
         if self.is_proven(now) {
             Standing::Proven
-        } else if self.failures == 0 {
-            Standing::Quiet
-        } else {
+        } else if self.is_failing() {
             Standing::Failing
+        } else {
+            Standing::Quiet
         }
     }
 
