@@ -204,6 +204,21 @@ fn what_does_not_fit_comes_back_from_the_store_once_and_in_order() {
 }
 
 #[test]
+fn a_run_that_was_read_before_its_hand_off_came_is_not_sent_twice() {
+    let mut table = Table::new(bounds());
+    table.prove(1);
+    let run = table.run(1, 2, 10);
+    table.stored.get_mut(&run.key.endpoint).unwrap().push(run.clone());
+    table.board.unsure(table.now);
+    table.do_chores();
+    let jobs = table.jobs();
+    assert_eq!(jobs.len(), 1);
+    table.board.opened(vec![run], table.now);
+    table.do_chores();
+    assert!(table.jobs().is_empty());
+}
+
+#[test]
 fn memory_is_bounded_in_runs_and_bytes_for_a_lane_and_for_the_node() {
     let mut table = Table::new(Bounds { window_bytes: 2 << 20, ..bounds() });
     for endpoint in 1..=4 {

@@ -160,11 +160,14 @@ impl Lane {
     pub fn offer(&mut self, run: OpenRun, window: Window, now: Timestamp) {
         self.used_at = now;
         let key = key_of(run.key);
+        if self.known.contains_key(&key) {
+            // A refill under way found it in the store before the hand-off came.
+            return;
+        }
         let in_turn = !self.stored && self.walk.is_none() && !self.is_strict();
         let fits = self.has_room(&run, window, now);
-        if run.key.run > 1 && !self.is_strict() && fits && self.sends() {
-            self.enqueue_waiting(run, now);
-        } else if run.key.run > 1 {
+        if run.key.run > 1 {
+            // Whoever asked for it did so beside the committer, so that it may even have ended by now: the store knows.
             self.next_stored_due = Some(now);
         } else if in_turn && fits && self.sends() {
             self.cursor = self.cursor.max(key.0);

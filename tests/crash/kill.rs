@@ -19,7 +19,7 @@ use super::receiver::{Moods, Receiver};
 use super::server::{self, Server};
 use super::wait;
 
-const KILLS: u32 = 60;
+const KILLS: u32 = 45;
 const REPORTERS: usize = 4;
 /// One stop in this many is a SIGTERM, on top of the kills.
 const TERM_EVERY: u32 = 10;
