@@ -1,8 +1,9 @@
 //! The composition root: from a configuration to running parts, and to their orderly end.
 
+pub(crate) mod keys;
+
 use std::fs::{File, OpenOptions, TryLockError};
 use std::future::Future;
-use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -14,17 +15,17 @@ use rustls::pki_types::CertificateDer;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::clock::{Entropy, Surroundings};
-use crate::config::Config;
+use crate::clock::Surroundings;
+use crate::config::{Config, ConfigError};
 use crate::engine::{self, Engine};
 use crate::http::{Api, router};
 use crate::meters::Meters;
 use crate::ops::{self, Ops};
 use crate::store::Store;
 use crate::store::group_commit::GroupCommit;
-use crate::store::seal::MasterKey;
 use crate::store::sqlite::{self, SqliteStore};
 use crate::transport::guard::Guard;
+use crate::transport::mail::Mailer;
 use crate::transport::{Resolve, SystemResolver, Transport, tls_config};
 
 /// What tests replace; the program uses the real ones.
@@ -80,6 +81,10 @@ impl App {
             policy: config.policy.clone(),
             bounds: config.bounds.clone(),
             strict_hold: config.strict_hold,
+            watch: config.watch.clone(),
+            retention: config.retention.clone(),
+            mailer: mailer(config)?,
+            public_url: config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen)),
         });
         let (committer, committing) = GroupCommit::start(Arc::clone(&store), engine.clone());
         let loops = engine.start(committer.clone());
@@ -114,6 +119,8 @@ impl App {
             axum::serve(listener, service).with_graceful_shutdown(stopped).await
         });
         shutdown.await;
+        // Whoever waits for events is answered now.
+        self.api.ops.stop();
         tracing::info!("stopping: no new work is taken; attempts under way are finished");
         drop(stop);
         // Requests under way may still be writing, so that they are waited for first; but a client that keeps its
@@ -129,52 +136,27 @@ impl App {
     }
 }
 
+fn mailer(config: &Config) -> anyhow::Result<Option<Mailer>> {
+    let Some((url, from)) = &config.mail else { return Ok(None) };
+    let told = |(setting, problem): (&str, String)| format!("{setting} {problem}");
+    let mailer = Mailer::new(url, from).map_err(|problems| ConfigError(problems.into_iter().map(told).collect()))?;
+    Ok(Some(mailer))
+}
+
 /// Opens the configured store, with its master key.
 ///
 /// # Errors
 /// It cannot be used; what to do is told.
 pub fn open_store(config: &Config, surroundings: Surroundings) -> anyhow::Result<SqliteStore> {
-    let master_key = match &config.master_key {
-        Some(key) => key.clone(),
-        None => key_file(&config.database, &*surroundings.entropy)?,
+    let (master_key, previous_key) = match &config.master_key {
+        Some(key) => (key.clone(), config.master_key_previous.clone()),
+        None => (keys::read_or_make(&config.database, &*surroundings.entropy)?, keys::read_previous(&config.database)?),
     };
-    Ok(SqliteStore::open(sqlite::OpenOptions { path: config.database.clone(), master_key, surroundings })?)
-}
-
-/// The key beside the database, made at the first start. A database that is there without its key is not given a new
-/// one: what is sealed in it would be lost.
-fn key_file(database: &Path, entropy: &dyn Entropy) -> anyhow::Result<MasterKey> {
-    let path = database.with_file_name("ringback.key");
-    let shown = path.display();
-    match File::open(&path) {
-        Ok(mut file) => {
-            let mut text = String::new();
-            file.read_to_string(&mut text).with_context(|| format!("{shown} cannot be read"))?;
-            MasterKey::parse(&text).with_context(|| format!("{shown} is not base64 of 32 bytes; put the right master key there"))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            if std::fs::metadata(database).is_ok_and(|file| file.len() > 0) {
-                bail!(
-                    "{shown} is missing, and {} needs it; put the master key back, or give it as RINGBACK_MASTER_KEY",
-                    database.display()
-                );
-            }
-            let key = MasterKey::generate(entropy);
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path)
-                .with_context(|| format!("{shown} cannot be made; check the folder and its permissions"))?;
-            writeln!(file, "{}", key.to_base64()).and_then(|()| file.sync_all()).with_context(|| format!("{shown} cannot be written"))?;
-            Ok(key)
-        }
-        Err(error) => Err(error).with_context(|| format!("{shown} cannot be read")),
-    }
+    Ok(SqliteStore::open(sqlite::OpenOptions { path: config.database.clone(), master_key, previous_key, surroundings })?)
 }
 
 /// One server to a database.
-fn lock(database: &Path) -> anyhow::Result<File> {
+pub(crate) fn lock(database: &Path) -> anyhow::Result<File> {
     let path = PathBuf::from(format!("{}.lock", database.display()));
     let shown = path.display();
     let mut options = OpenOptions::new();

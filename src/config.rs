@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,12 +12,13 @@ use ipnet::IpNet;
 use serde_json::{Map, Value};
 
 use crate::domain::retry::Policy;
-use crate::engine::Bounds;
+use crate::engine::{Bounds, Retention, Watch};
 use crate::fields::{Fields, Problem};
 use crate::limits;
 use crate::ops::{Rules, networks};
 use crate::store::seal::MasterKey;
 use crate::transport::Limits;
+use crate::transport::mail::Mailer;
 
 /// All settings (docs/config.md), each with its value in force.
 #[derive(Debug, Clone)]
@@ -41,6 +43,16 @@ pub struct Config {
     pub transport: Limits,
     /// How long a failing head holds a strict endpoint.
     pub strict_hold: Duration,
+    /// When failing endpoints are warned of and disabled.
+    pub watch: Watch,
+    /// How long things are kept.
+    pub retention: Retention,
+    /// The mail server's URL and the sender's address; without them mails wait.
+    pub mail: Option<(String, String)>,
+    /// Where people reach the server; the listen address if not said.
+    pub public_url: Option<String>,
+    /// The master key before the present one, while secrets are sealed again.
+    pub master_key_previous: Option<MasterKey>,
     /// How long a stop waits for attempts under way.
     pub drain_timeout: Duration,
     /// Which log lines are written.
@@ -48,15 +60,20 @@ pub struct Config {
 }
 
 /// Every setting by name, with what it is for; the order is that of docs/config.md.
-pub const SETTINGS: [&str; 23] = [
+pub const SETTINGS: [&str; 34] = [
     "listen",
     "database",
     "master_key",
+    "master_key_previous",
+    "public_url",
     "trusted_proxies",
     "allow_networks",
     "require_https",
     "retry_schedule",
     "delivery_deadline",
+    "disable_after",
+    "warn_after",
+    "probe_disabled",
     "attempt_timeout",
     "connect_timeout",
     "max_in_flight",
@@ -70,8 +87,14 @@ pub const SETTINGS: [&str; 23] = [
     "answer_kept",
     "event_payload_max",
     "drain_timeout",
+    "retention",
+    "recharge_retention",
+    "audit_retention",
+    "smtp_url",
+    "mail_from",
     "log",
     "endpoints_per_vendor",
+    "token_rate_limit",
 ];
 
 /// What is wrong with a configuration: all of it.
@@ -103,6 +126,12 @@ impl Sources {
         let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Self { file, flags, environment: environment.collect() }
     }
+}
+
+/// The password of a new login, where the environment has it (`RINGBACK_PASSWORD`).
+#[allow(clippy::disallowed_methods, reason = "this is the one place that reads it")]
+pub fn password_in_environment() -> Option<String> {
+    std::env::var("RINGBACK_PASSWORD").ok().filter(|password| !password.is_empty())
 }
 
 impl Config {
@@ -156,6 +185,11 @@ fn read_settings(fields: &mut Fields) -> Config {
     let count = |fields: &mut Fields, name: &str, default: u32| fields.integer(name, 1..=1_000_000).map_or(default, |count| count as u32);
     let max_in_flight_per_endpoint = count(fields, "max_in_flight_per_endpoint", limits::MAX_IN_FLIGHT_PER_ENDPOINT);
     let delivery_deadline = duration(fields, "delivery_deadline", hours(24));
+    let watch = Watch {
+        disable_after: duration(fields, "disable_after", hours(24)),
+        warn_after: duration(fields, "warn_after", hours(1)),
+        probe_disabled: fields.parse::<Span>("probe_disabled").map(|span| span.0),
+    };
     Config {
         listen: fields.parse::<Listen>("listen").map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)), |listen| listen.0),
         database: fields.parse::<Database>("database").map_or_else(|| PathBuf::from("ringback.db"), |database| database.0),
@@ -183,7 +217,18 @@ fn read_settings(fields: &mut Fields) -> Config {
             max_in_flight_per_endpoint,
             require_https: fields.boolean("require_https").unwrap_or(true),
             event_payload_max: bytes(fields, "event_payload_max", limits::EVENT_PAYLOAD_MAX),
+            disable_after: watch.disable_after,
+            token_rate_limit: fields.integer("token_rate_limit", 1..=1_000_000).and_then(|rate| NonZeroU32::new(rate as u32)),
         },
+        watch,
+        retention: Retention {
+            retention: duration(fields, "retention", hours(90 * 24)),
+            recharges: fields.parse::<Span>("recharge_retention").map(|span| span.0),
+            audit: duration(fields, "audit_retention", hours(365 * 24)),
+        },
+        mail: mail(fields),
+        public_url: public_url(fields),
+        master_key_previous: fields.parse::<Key>("master_key_previous").map(|key| key.0),
         strict_hold: duration(fields, "strict_hold", hours(6)),
         drain_timeout: duration(fields, "drain_timeout", Duration::from_secs(20)),
         log: log_filter(fields),
@@ -196,6 +241,37 @@ fn schedule(fields: &mut Fields) -> Vec<Duration> {
         fields.invalid("retry_schedule", "must have at least one duration, such as 5s,30s,2m");
     }
     given.filter(|given| !given.is_empty()).unwrap_or_else(|| [5, 30, 120, 600, 1800, 3600, 7200, 14_400].map(Duration::from_secs).to_vec())
+}
+
+fn mail(fields: &mut Fields) -> Option<(String, String)> {
+    let (url, from) = (fields.text("smtp_url", limits::URL_MAX), fields.text("mail_from", limits::NAME_MAX));
+    let (url, from) = match (url, from) {
+        (Some(url), Some(from)) => (url, from),
+        (None, None) => return None,
+        (Some(_), None) => {
+            fields.invalid("mail_from", "is required with smtp_url");
+            return None;
+        }
+        (None, Some(_)) => {
+            fields.invalid("smtp_url", "is required with mail_from");
+            return None;
+        }
+    };
+    if let Err(problems) = Mailer::new(&url, &from) {
+        problems.into_iter().for_each(|(setting, problem)| fields.invalid(setting, problem));
+    }
+    Some((url, from))
+}
+
+fn public_url(fields: &mut Fields) -> Option<String> {
+    let text = fields.text("public_url", limits::URL_MAX)?;
+    match url::Url::parse(&text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Some(text.trim_end_matches('/').to_owned()),
+        _ => {
+            fields.invalid("public_url", "must be a URL such as https://ringback.example.com");
+            None
+        }
+    }
 }
 
 fn log_filter(fields: &mut Fields) -> String {
@@ -235,6 +311,15 @@ fn check_relations(config: &Config, fields: &mut Fields) {
     at_most("lane_window_bytes", bounds.lane_window_bytes, "window_bytes", bounds.window_bytes);
     at_most("event_payload_max", rules.event_payload_max + limits::DELIVERY_OVERHEAD, "lane_window_bytes", bounds.lane_window_bytes);
     at_most("event_payload_max", rules.event_payload_max, "the largest request", limits::BODY_MAX);
+    if config.watch.warn_after > config.watch.disable_after {
+        fields.invalid("warn_after", "must not be longer than disable_after");
+    }
+    if config.retention.retention < config.policy.deadline {
+        fields.invalid("retention", "must not be shorter than delivery_deadline");
+    }
+    if config.retention.recharges.is_some_and(|kept| kept < config.retention.retention) {
+        fields.invalid("recharge_retention", "must not be shorter than retention");
+    }
     if transport.connect_timeout > transport.attempt_timeout {
         fields.invalid("connect_timeout", "must not be longer than attempt_timeout");
     }

@@ -51,6 +51,11 @@ impl Fields {
         self.problems.push(Problem::invalid(field, message));
     }
 
+    /// The object as one text, whatever the order of its fields: two requests that say the same have the same.
+    pub fn canonical(&self) -> String {
+        canonical(&Value::Object(self.left.clone()))
+    }
+
     /// Whether the field is there at all, `null` included.
     pub fn has(&self, name: &str) -> bool {
         self.left.contains_key(name)
@@ -158,11 +163,33 @@ impl Fields {
     }
 }
 
+fn canonical(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => {
+            let mut parts: Vec<(&String, &Value)> = fields.iter().collect();
+            parts.sort_by_key(|(name, _)| *name);
+            let parts: Vec<String> =
+                parts.into_iter().map(|(name, value)| format!("{}:{}", Value::from(name.as_str()), canonical(value))).collect();
+            format!("{{{}}}", parts.join(","))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
+        other => other.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_same_fields_in_another_order_are_the_same_text() {
+        let text = |json: &str| Fields::new(serde_json::from_str(json).unwrap()).canonical();
+        assert_eq!(text(r#"{"a": [1, {"c": 2, "b": "x"}], "d": null}"#), text(r#"{"d":null,"a":[1,{"b":"x","c":2}]}"#));
+        assert_ne!(text(r#"{"a": [1, 2]}"#), text(r#"{"a": [2, 1]}"#));
+        assert_ne!(text(r#"{"a": 1}"#), text(r#"{"a": "1"}"#));
+    }
 
     #[test]
     fn all_problems_come_at_once() {

@@ -61,6 +61,24 @@ pub const STANDARD_SECRET_NEW: usize = 32;
 pub const GLOBALTOPUP_SECRET: usize = 32;
 /// Longest `globaltopup` secret that may be imported with `legacy_secret`.
 pub const LEGACY_SECRET_MAX: usize = 256;
+/// Longest `Idempotency-Key`.
+pub const IDEMPOTENCY_KEY_MAX: usize = 255;
+/// Longest pause of an endpoint (contract, section 4).
+pub const PAUSE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long a former secret goes on signing, if the request does not say.
+pub const OVERLAP: Duration = Duration::from_secs(24 * 3600);
+/// The longest such overlap.
+pub const OVERLAP_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Former secrets that may be in their overlap at once. Each costs a signature in every request.
+pub const FORMER_SECRETS_MAX: usize = 3;
+/// Characters of a password: at least, and at most.
+pub const PASSWORD: std::ops::RangeInclusive<usize> = 10..=200;
+/// Longest `wait` of a feed, in seconds.
+pub const WAIT_MAX: i64 = 30;
+/// How often a waiting feed looks by itself, whatever the wake-ups said.
+pub const FEED_POLL: Duration = Duration::from_secs(1);
+/// A comment goes out on an idle stream this often, so that proxies keep it open.
+pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Largest `rate_limit_per_second` of an endpoint.
 pub const RATE_LIMIT_MAX: u32 = 10_000;
 
@@ -78,8 +96,18 @@ pub const GATHER_MAX: usize = 512;
 pub const READERS: usize = 4;
 /// Pages in the write-ahead log from which on it is moved into the file (4 KiB each: 16 MiB).
 pub const WAL_CHECKPOINT_PAGES: u32 = 4096;
-/// Deliveries that one bounded step of cancelling or expiring ends.
+/// Deliveries that one bounded step of cancelling, expiring or replaying touches.
 pub const STEP_ROWS_MAX: usize = 1000;
+/// Rows that one step of the janitor removes. It bounds how long a commit waits behind one.
+pub const SWEEP_STEP_ROWS: usize = 500;
+/// Pages that one step gives back to the file system (4 KiB each).
+pub const SWEEP_STEP_PAGES: i64 = 256;
+/// Free pages that stay in the file for what comes next (4 KiB each: 16 MiB).
+pub const FREE_PAGES_KEPT: i64 = 4096;
+/// Rows that one step of erasing a person's data looks at.
+pub const ERASE_SCAN: usize = 5000;
+/// How long the answer to a request with an `Idempotency-Key` is kept (contract, section 2).
+pub const ANSWER_KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 
 // --- Engine ------------------------------------------------------------------------------------------------------
 
@@ -116,6 +144,46 @@ pub const STORE_RETRY: Duration = Duration::from_secs(5);
 pub const LANE_IDLE: Duration = Duration::from_secs(600);
 /// Memory that a delivery in the window is charged for beside its event's facts, in bytes.
 pub const DELIVERY_OVERHEAD: usize = 256;
+
+/// Runs of one replay that are open at once; the others wait in their range.
+pub const REPLAY_OPEN_MAX: usize = 1000;
+/// Runs of replays that a lane holds in memory, at most.
+pub const REPLAY_WINDOW: usize = 128;
+/// A replay's attempts under way are at most this part of the endpoint's cap, and one at least.
+pub const REPLAY_SHARE: u32 = 2;
+/// Attempts under way to an endpoint that came back by itself, until its backlog is gone.
+pub const HALF_OPEN_IN_FLIGHT: u32 = 2;
+/// How often endpoints are looked at by the rules: warnings, disabling, probes, pauses that end.
+pub const WATCH_EVERY: Duration = Duration::from_secs(10);
+/// Endpoints that one look of a rule takes.
+pub const WATCH_ROWS: usize = 200;
+/// Probes of disabled endpoints that are under way at once.
+pub const PROBES_AT_ONCE: usize = 16;
+/// How often running replays are looked at, if nothing wakes them.
+pub const REPLAY_EVERY: Duration = Duration::from_secs(1);
+/// How often the janitor begins anew, once nothing old is left.
+pub const SWEEP_PAUSE: Duration = Duration::from_secs(60);
+/// The janitor rests this much longer than its last step took: it has a third of the writer's time at most.
+pub const SWEEP_REST: u32 = 2;
+/// How long minutes of traffic are kept.
+pub const TRAFFIC_KEPT_FOR: Duration = Duration::from_secs(31 * 24 * 3600);
+
+// --- Mails -------------------------------------------------------------------------------------------------------
+
+/// How often the outbox is looked at.
+pub const MAIL_EVERY: Duration = Duration::from_secs(5);
+/// Time between two mails to one address: the first goes at once, what comes later is gathered.
+pub const MAIL_PAUSE: Duration = Duration::from_secs(15 * 60);
+/// Waits after a mail that could not be sent, in seconds; the last one again and again.
+pub const MAIL_RETRIES: [u64; 5] = [60, 300, 900, 1800, 3600];
+/// Addresses that one look at the outbox takes.
+pub const MAIL_ADDRESSES: usize = 50;
+/// Alerts that one mail spells out.
+pub const MAIL_ALERTS_MAX: usize = 50;
+/// Longest subject, in bytes.
+pub const MAIL_SUBJECT_MAX: usize = 150;
+/// How long a mail server may take for one mail.
+pub const MAIL_TIMEOUT: Duration = Duration::from_secs(30);
 
 // --- Transport ---------------------------------------------------------------------------------------------------
 

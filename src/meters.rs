@@ -21,6 +21,12 @@ pub struct Meters {
     pub in_flight: Gauge,
     /// Rows of a committed batch.
     pub commit_batch_size: Histogram,
+    /// Mails that the mail server took.
+    pub mails_sent: Counter,
+    /// Mails that it did not take.
+    pub mails_failed: Counter,
+    /// Rows that the janitor removed.
+    pub swept: Counter,
 }
 
 const SECONDS: [f64; 16] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0, 3600.0, 86_400.0];
@@ -54,6 +60,9 @@ impl Meters {
             backlog: recorder.register_gauge(&Key::from_static_name("ringback_backlog"), &METADATA),
             in_flight: recorder.register_gauge(&Key::from_static_name("ringback_in_flight"), &METADATA),
             commit_batch_size: recorder.register_histogram(&Key::from_static_name("ringback_commit_batch_size"), &METADATA),
+            mails_sent: counter(MAILS, "outcome", "sent"),
+            mails_failed: counter(MAILS, "outcome", "failed"),
+            swept: recorder.register_counter(&Key::from_static_name(SWEPT), &METADATA),
         }
     }
 
@@ -80,11 +89,15 @@ impl Meters {
 
 const REPORTS: &str = "ringback_reports_total";
 const ATTEMPTS: &str = "ringback_attempts_total";
+const MAILS: &str = "ringback_mails_total";
+const SWEPT: &str = "ringback_swept_rows_total";
 
 fn describe(recorder: &impl Recorder) {
     let text = |text: &'static str| SharedString::const_str(text);
     recorder.describe_counter(REPORTS.into(), None, text("Reports received, by verdict"));
     recorder.describe_counter(ATTEMPTS.into(), None, text("Delivery attempts, by outcome"));
+    recorder.describe_counter(MAILS.into(), None, text("Alert mails, by whether the mail server took them"));
+    recorder.describe_counter(SWEPT.into(), None, text("Old rows removed"));
     recorder.describe_histogram("ringback_delivery_seconds".into(), Some(Unit::Seconds), text("From acceptance to delivery"));
     recorder.describe_gauge("ringback_backlog".into(), None, text("Deliveries that have not ended"));
     recorder.describe_gauge("ringback_in_flight".into(), None, text("Delivery attempts under way"));

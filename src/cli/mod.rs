@@ -1,8 +1,10 @@
 //! The commands. Logs and errors go to stderr; exit codes are 0 done, 1 failed, 64 wrong use or configuration.
 
 mod demo;
+mod master_key;
 mod serve;
 mod token;
+mod user;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,7 +12,11 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
+use crate::clock::Surroundings;
 use crate::config::{Config, ConfigError, Sources};
+use crate::domain::audit::{Actor, Note};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{Change, Deed, Done, Store, Write, Written};
 
 /// Makes sure a vendor learns what became of every recharge.
 #[derive(Debug, Parser)]
@@ -29,6 +35,12 @@ enum Command {
     /// Tokens, straight into the database
     #[command(subcommand)]
     Token(token::Token),
+    /// Logins for the panel, straight into the database
+    #[command(subcommand)]
+    User(user::User),
+    /// The key that encrypts secrets in the database
+    #[command(subcommand)]
+    MasterKey(master_key::MasterKey),
     /// The configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -89,6 +101,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Demo(demo) => demo.run(),
         Command::Serve(serve) => serve.run(),
         Command::Token(token) => token.run(),
+        Command::User(user) => user.run(),
+        Command::MasterKey(command) => command.run(),
         Command::Config(ConfigCommand::Check(settings)) => {
             settings.read(None)?;
             anstream::println!("the configuration is good");
@@ -111,6 +125,21 @@ fn log_to_stderr(filter: &str) {
         .with_target(false);
     // Only a second subscriber in one process is refused, and then the first one logs.
     drop(subscriber.try_init());
+}
+
+/// Does something that was asked for on the command line, straight in the database.
+async fn change(store: &SqliteStore, surroundings: &Surroundings, deed: Deed, note: Note) -> anyhow::Result<Done> {
+    let change = Change { deed, now: surroundings.clock.now(), note: Some(note), keep: None };
+    match store.commit(vec![Write::Change(Box::new(change))]).await.1?.pop() {
+        Some(Written::Done(done, _)) => Ok(done),
+        other => anyhow::bail!("the store answered something else: {other:?}"),
+    }
+}
+
+/// What the audit log notes of a command.
+fn note(action: &'static str, object: impl ToString) -> Note {
+    let (actor, object, details) = (Actor::CommandLine, object.to_string(), serde_json::json!({}));
+    Note { actor, address: None, vendor: None, mode: None, action, object, details }
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

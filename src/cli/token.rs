@@ -1,4 +1,4 @@
-//! `ringback token`: the first token, straight into the database.
+//! `ringback token`: the operator's tokens, straight in the database.
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -7,16 +7,23 @@ use serde_json::json;
 use super::Settings;
 use crate::app::open_store;
 use crate::clock::Surroundings;
+use crate::config::ConfigError;
+use crate::domain::audit::Note;
 use crate::domain::id::TokenId;
 use crate::domain::token::{Scope, Token as Stored, TokenText};
-use crate::store::Store;
+use crate::limits;
 use crate::store::sqlite::SqliteStore;
+use crate::store::{Deed, Page, Store};
 
 /// What can be done with tokens.
 #[derive(Debug, Subcommand)]
 pub(super) enum Token {
     /// Make an operator's token and print it once; a running server knows it within a second
     Create(Create),
+    /// List the operator's tokens, without the tokens themselves
+    List(List),
+    /// Revoke an operator's token; a running server refuses it within a second
+    Revoke(Revoke),
 }
 
 #[derive(Debug, Args)]
@@ -34,25 +41,84 @@ pub(super) struct Create {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    settings: Settings,
+    /// Print [{"id": "…", "name": "…", "created_at": "…"}, …]
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Revoke {
+    #[command(flatten)]
+    settings: Settings,
+    /// The token's id, tok_…
+    id: String,
+}
+
 impl Token {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let Self::Create(create) = self;
-        if !create.operator {
-            bail!(crate::config::ConfigError(vec![
-                "say --operator; vendors' tokens are made with POST /v1/vendors/{id}/tokens".to_owned()
-            ]));
+        match self {
+            Self::Create(create) => create.run(),
+            Self::List(list) => list.run(),
+            Self::Revoke(revoke) => revoke.run(),
         }
-        let config = create.settings.read(None)?;
+    }
+}
+
+impl Create {
+    fn run(self) -> anyhow::Result<()> {
+        if !self.operator {
+            bail!(ConfigError(vec!["say --operator; vendors' tokens are made with POST /v1/vendors/{id}/tokens".to_owned()]));
+        }
+        let config = self.settings.read(None)?;
         let surroundings = Surroundings::system(0);
         let text = super::runtime()?.block_on(async {
             let store = open_store(&config, surroundings.clone())?;
-            make(&store, &surroundings, &create.name).await
+            make(&store, &surroundings, &self.name).await
         })?;
-        if create.json {
+        if self.json {
             anstream::println!("{}", json!({"token": text.expose()}))
         } else {
             anstream::println!("{}", text.expose())
         }
+        Ok(())
+    }
+}
+
+impl List {
+    fn run(self) -> anyhow::Result<()> {
+        let config = self.settings.read(None)?;
+        let mut tokens = super::runtime()?.block_on(async {
+            let store = open_store(&config, Surroundings::system(0))?;
+            anyhow::Ok(store.tokens(None, Page { before: None, limit: limits::SCAN_MAX }).await?)
+        })?;
+        tokens.reverse();
+        if self.json {
+            let listed = tokens.iter().map(|token| json!({"id": token.id, "name": token.name, "created_at": token.created_at}));
+            anstream::println!("{}", serde_json::Value::from_iter(listed));
+        } else {
+            tokens.iter().for_each(|token| anstream::println!("{}  {}  {}", token.id, token.created_at, token.name));
+        }
+        Ok(())
+    }
+}
+
+impl Revoke {
+    fn run(self) -> anyhow::Result<()> {
+        let id: TokenId = self.id.parse().map_err(|_| ConfigError(vec![format!("{} is not the id of a token (tok_…)", self.id)]))?;
+        let config = self.settings.read(None)?;
+        let surroundings = Surroundings::system(0);
+        let done = super::runtime()?.block_on(async {
+            let store = open_store(&config, surroundings.clone())?;
+            super::change(&store, &surroundings, Deed::RevokeToken { id, vendor: None }, super::note("token.revoked", id)).await
+        })?;
+        if !done.came_to_pass() {
+            bail!("there is no operator's token {id} that is not revoked; see ringback token list");
+        }
+        anstream::println!("{id} is revoked");
         Ok(())
     }
 }
@@ -65,6 +131,7 @@ pub(super) async fn make(store: &SqliteStore, surroundings: &Surroundings, name:
     let now = surroundings.clock.now();
     let id = TokenId::from(surroundings.ids.next(now));
     let token = Stored { id, scope: Scope::Operator, name: name.to_owned(), allowed_ips: Vec::new(), created_at: now };
-    store.create_token(token, text.hash()).await?;
+    let note = Note { details: json!({"name": name}), ..super::note("token.created", id) };
+    super::change(store, surroundings, Deed::CreateToken(token, text.hash()), note).await?;
     Ok(text)
 }

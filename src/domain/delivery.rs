@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::event::Event;
-use super::id::{DeliveryId, EndpointId};
+use super::id::{DeliveryId, EndpointId, ReplayId};
 use super::time::Timestamp;
 
 /// One run of a delivery. The first is made with its event, every further one by a resend or replay.
@@ -42,6 +42,8 @@ pub struct OpenRun {
     pub next_attempt_at: Option<Timestamp>,
     /// When its first attempt failed.
     pub failed_since: Option<Timestamp>,
+    /// The replay that opened it, if one did. Such a run never goes before others.
+    pub replay: Option<ReplayId>,
 }
 
 /// Where a delivery stands: the state of its last run.
@@ -81,15 +83,17 @@ pub enum EndReason {
     Held,
     /// Its lane was blocked: by a failing head in strict order, or by its own rate or in-flight limit.
     Blocked,
-    /// Its endpoint was paused, or its vendor disabled.
+    /// Its vendor was disabled. (A paused endpoint's deadlines stand still.)
     Paused,
     /// Its endpoint was disabled.
     Disabled,
     /// Its endpoint was deleted.
     Deleted,
+    /// A person cancelled it.
+    Requested,
 }
 
 impl EndReason {
     /// All of them; a store keeps the place in this list.
-    pub const ALL: [Self; 5] = [Self::Held, Self::Blocked, Self::Paused, Self::Disabled, Self::Deleted];
+    pub const ALL: [Self; 6] = [Self::Held, Self::Blocked, Self::Paused, Self::Disabled, Self::Deleted, Self::Requested];
 }

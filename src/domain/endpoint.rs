@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
 use utoipa::ToSchema;
 
 use super::filter::Filter;
@@ -141,8 +143,49 @@ pub struct Settings {
     pub strict_hold: Option<Duration>,
     /// What signs, and what encrypts for `globaltopup`.
     pub secret: Secret,
+    /// Secrets before that one whose overlap has not ended, the oldest first.
+    pub former: Vec<FormerSecret>,
     /// Seed of the ed25519 key pair, if it has one.
     pub signing_key: Option<Secret>,
+}
+
+/// A secret that was rotated away and still signs beside the new one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FormerSecret {
+    /// The secret.
+    pub secret: Secret,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+impl Settings {
+    /// Settings of an endpoint about which nothing else was said.
+    pub fn new(url: url::Url, secret: Secret) -> Self {
+        Self {
+            url,
+            description: None,
+            event_types: Filter::recharges(),
+            profile: Profile::Standard,
+            cipher_text: CipherText::Raw,
+            alert_email: None,
+            headers: Vec::new(),
+            rate_limit_per_second: None,
+            max_in_flight: None,
+            ordering: Ordering::None,
+            strict_hold: None,
+            secret,
+            former: Vec::new(),
+            signing_key: None,
+        }
+    }
+
+    /// Puts a new secret in the place of the present one, which goes on signing until `until`. Those whose time has
+    /// passed are forgotten.
+    pub fn rotate(&mut self, new: Secret, until: Timestamp, now: Timestamp) {
+        let old = std::mem::replace(&mut self.secret, new);
+        self.former.push(FormerSecret { secret: old, until });
+        self.former.retain(|former| former.until > now);
+    }
 }
 
 /// A vendor's receiving URL with everything that belongs to it.
@@ -166,6 +209,14 @@ pub struct Endpoint {
     pub created_at: Timestamp,
     /// When its handshake last succeeded.
     pub connected_at: Option<Timestamp>,
+    /// When its first attempt after the last success failed; none while it answers.
+    pub failing_since: Option<Timestamp>,
+    /// When a pause ends by itself.
+    pub paused_until: Option<Timestamp>,
+    /// A rule disabled it, not a person: it may come back by itself.
+    pub by_rule: bool,
+    /// When it was last tried whether it is back.
+    pub probed_at: Option<Timestamp>,
     /// Its vendor is disabled: what is pending waits.
     pub vendor_disabled: bool,
     /// It was deleted: what is pending is cancelled, what was delivered can still be read.
@@ -173,6 +224,39 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// An endpoint that was just made.
+    pub fn new(id: EndpointId, vendor: VendorId, mode: Mode, stream: StreamId, settings: Settings, now: Timestamp) -> Self {
+        Self {
+            id,
+            vendor,
+            mode,
+            stream,
+            settings,
+            status: EndpointStatus::NotConnected,
+            status_reason: None,
+            created_at: now,
+            connected_at: None,
+            failing_since: None,
+            paused_until: None,
+            by_rule: false,
+            probed_at: None,
+            vendor_disabled: false,
+            deleted: false,
+        }
+    }
+
+    /// What an `endpoint.disabled` event says about it.
+    pub fn disabled_facts(&self, now: Timestamp) -> Box<RawValue> {
+        let facts = json!({
+            "endpoint_id": self.id,
+            "url": self.settings.url.as_str(),
+            "reason": self.status_reason,
+            "failing_since": self.failing_since,
+            "disabled_at": now,
+        });
+        to_raw_value(&facts).expect("a JSON value always serializes")
+    }
+
     /// Whether attempts may be made.
     pub fn sends(&self) -> bool {
         self.status == EndpointStatus::Connected && !self.vendor_disabled && !self.deleted

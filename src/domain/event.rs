@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
 
-use super::id::{EventId, RechargeId};
+use super::endpoint::Endpoint;
+use super::filter::TEST_TYPE;
+use super::id::{EventId, RawId, RechargeId};
 use super::recharge::Status;
 use super::time::Timestamp;
 use super::vendor::Mode;
@@ -38,6 +41,9 @@ pub struct RechargeFacts {
     /// A success after `failed`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub late: bool,
+    /// The person's data was erased; the event stays, so that numbers have no gap.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub erased: bool,
 }
 
 /// What an event tells.
@@ -75,6 +81,33 @@ pub struct BadFacts {
 }
 
 impl Event {
+    /// The test event of an endpoint: it connects it, or tries it out. It takes no number; `number` makes its id its own.
+    pub fn test(endpoint: &Endpoint, number: RawId, now: Timestamp) -> Self {
+        let data = json!({"endpoint_id": endpoint.id, "message": "A test event from Ringback: nothing has happened."});
+        Self {
+            id: EventId { stream: endpoint.stream, sequence: number.get() },
+            mode: endpoint.mode,
+            event_type: TEST_TYPE.into(),
+            created_at: now,
+            facts: Facts::Given(to_raw_value(&data).expect("a JSON value always serializes")),
+            numbered: false,
+        }
+    }
+
+    /// The same event without what belongs to the person of this connection number; `None` if it does not name it.
+    pub fn erased(&self, connection_no: &str) -> Option<Self> {
+        let facts = match &self.facts {
+            Facts::Recharge(facts) if facts.connection_no.as_deref() == Some(connection_no) => {
+                Facts::Recharge(Box::new(RechargeFacts { connection_no: None, reason: None, erased: true, ..(**facts).clone() }))
+            }
+            Facts::Given(data) if names(data, connection_no) => {
+                Facts::Given(to_raw_value(&json!({"erased": true})).expect("a JSON value always serializes"))
+            }
+            _ => return None,
+        };
+        Some(Self { facts, ..self.clone() })
+    }
+
     /// The facts as the store keeps them.
     pub fn stored_facts(&self) -> String {
         match &self.facts {
@@ -117,4 +150,18 @@ impl Event {
             Facts::Given(data) => data.get().len(),
         }
     }
+}
+
+/// Whether a value of this JSON, at whatever depth, is this text (or the number that it is written as).
+fn names(data: &RawValue, text: &str) -> bool {
+    fn within(value: &Value, text: &str) -> bool {
+        match value {
+            Value::String(found) => found == text,
+            Value::Number(found) => found.to_string() == text,
+            Value::Array(items) => items.iter().any(|item| within(item, text)),
+            Value::Object(fields) => fields.values().any(|field| within(field, text)),
+            Value::Null | Value::Bool(_) => false,
+        }
+    }
+    data.get().contains(text) && serde_json::from_str(data.get()).is_ok_and(|value| within(&value, text))
 }

@@ -148,6 +148,12 @@ single! {
     EndpointId = "ep_";
     /// A contradiction that waits for the operator.
     ConflictId = "cfl_";
+    /// A person's login.
+    UserId = "usr_";
+    /// A range of events that is sent again.
+    ReplayId = "rpl_";
+    /// An entry of the audit log.
+    AuditId = "aud_";
 }
 
 macro_rules! pair {

@@ -1,7 +1,10 @@
 //! The rules, pure: no async, no I/O, no SQL, no clock. Whatever is decided about a recharge, an event or an
 //! attempt is decided here, by functions of their arguments, and tested as such.
 
+pub mod alert;
 pub mod attempt;
+pub mod audit;
+pub mod conflict;
 pub mod delivery;
 pub mod endpoint;
 pub mod event;
@@ -9,8 +12,11 @@ pub mod filter;
 pub mod id;
 pub mod money;
 pub mod recharge;
+pub mod replay;
 pub mod retry;
 pub mod secret;
 pub mod time;
 pub mod token;
+pub mod traffic;
+pub mod user;
 pub mod vendor;

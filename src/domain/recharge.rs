@@ -151,6 +151,7 @@ impl Recharge {
             reason: self.details.reason.clone(),
             settled_at: self.settled_at.unwrap_or(self.created_at),
             late: self.late,
+            erased: false,
         }
     }
 

@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::lane::{Lane, Refill, Window, key_of};
+use super::lane::{Lane, Read, Refill, Window, key_of};
 use super::pace::{Shift, Standing};
 use super::plan::Plan;
 use crate::domain::attempt::{Attempt, Outcome, OutcomeKind};
@@ -202,17 +202,39 @@ impl Board {
             let sent = lane.sends();
             let reordered = lane.plan.as_ref().is_some_and(|old| old.endpoint.settings.ordering != plan.endpoint.settings.ordering);
             lane.pace.connected(plan.endpoint.connected_at);
-            let is_first = lane.plan.replace(plan).is_none();
+            let connected_at = plan.endpoint.connected_at;
+            let before = lane.plan.replace(plan);
             if (sent && !lane.sends()) || reordered {
                 lane.park();
             }
-            if !sent && lane.sends() && !is_first {
+            // It sends again, or its handshake was done anew.
+            if lane.sends() && before.is_some_and(|before| !sent || before.endpoint.connected_at != connected_at) {
                 lane.release();
             }
         });
         if deleted {
             self.chores.push_back(Chore::Expire(endpoint));
         }
+    }
+
+    /// Runs of an endpoint were asked for beside its events.
+    pub fn due(&mut self, endpoint: EndpointId, now: Timestamp) {
+        self.with(endpoint, now, |lane, _| lane.due(now));
+    }
+
+    /// What is in memory of an endpoint's runs may be wrong: it comes from the store again.
+    pub fn dropped(&mut self, endpoint: EndpointId, now: Timestamp) {
+        self.with(endpoint, now, |lane, _| lane.park());
+    }
+
+    /// An endpoint came back by itself.
+    pub fn came_back(&mut self, endpoint: EndpointId, now: Timestamp) {
+        self.with(endpoint, now, |lane, _| lane.pace.go_gently());
+    }
+
+    /// Deliveries a second that an endpoint takes at present, where that is known.
+    pub fn pace(&self, endpoint: EndpointId, now: Timestamp) -> Option<f64> {
+        self.lanes.get(&endpoint)?.pace.per_second(now)
     }
 
     /// A commit's outcome is not known: what it may have opened is looked for.
@@ -240,7 +262,7 @@ impl Board {
     /// Runs read for a lane; `None` if the store could not be asked.
     pub fn refilled(&mut self, endpoint: EndpointId, refill: Refill, read: Option<Read>, now: Timestamp) {
         self.with(endpoint, now, |lane, window| match read {
-            Some(Read { ordered, due, next_due }) => lane.refilled(refill, ordered, due, next_due, window, now),
+            Some(read) => lane.refilled(refill, read, window, now),
             None => lane.refill_failed(),
         });
     }
@@ -265,6 +287,8 @@ impl Board {
                 deadline: run.deadline,
                 now,
                 after: After::Ended(state, Some(reason)),
+                replay: run.replay,
+                latency: None,
             };
             ended.into_iter().map(settle).collect()
         });
@@ -353,7 +377,9 @@ impl Board {
         let decision = retry::decide(state, &outcome, &self.policy, now, jitter);
         let (kind, gone) = (outcome.kind, outcome.status == Some(retry::GONE));
         let policy = Arc::clone(&self.policy);
-        let deadline = run.deadline;
+        let (deadline, replay) = (run.deadline, run.replay);
+        let is_first = key.run == 1 && replay.is_none() && kind == OutcomeKind::Succeeded;
+        let latency = is_first.then(|| now.since(run.event.created_at));
         let after = self.with(endpoint, now, |lane, _| {
             let shift = lane.pace.learn(kind, plan.cap, &policy, now);
             let deleted = lane.plan.as_ref().is_some_and(|plan| plan.endpoint.deleted);
@@ -370,16 +396,9 @@ impl Board {
             self.chores.push_back(Chore::Disable(endpoint));
         }
         let attempt = Attempt { number: attempts, run: key.run, started_at, outcome };
-        let settle = Settle { key, attempt: Some(attempt), attempts, deadline, now, after };
+        let settle = Settle { key, attempt: Some(attempt), attempts, deadline, now, after, replay, latency };
         Finished { settle, decision, next: self.next(now) }
     }
-}
-
-/// What the store had for a lane.
-pub(super) struct Read {
-    pub ordered: Vec<OpenRun>,
-    pub due: Vec<OpenRun>,
-    pub next_due: Option<Timestamp>,
 }
 
 fn follow(decision: Decision, run: &OpenRun, deleted: bool, next_probe_at: Option<Timestamp>, now: Timestamp) -> After {

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::board::{Board, Bounds, Chore, Job, Read};
+use super::board::{Board, Bounds, Chore, Job};
+use super::lane::Read;
 use super::plan::Plan;
 use crate::domain::attempt::{Outcome, OutcomeKind, Phases};
 use crate::domain::delivery::{OpenRun, RunKey};
-use crate::domain::endpoint::{CipherText, Endpoint, EndpointStatus, Ordering, Profile, Settings};
+use crate::domain::endpoint::{Endpoint, EndpointStatus, Ordering, Settings};
 use crate::domain::event::{Event, Facts};
-use crate::domain::filter::Filter;
 use crate::domain::id::{EndpointId, EventId, StreamId, VendorId};
 use crate::domain::retry::Policy;
 use crate::domain::secret::Secret;
@@ -78,6 +78,7 @@ impl Table {
             deadline: START.plus(Duration::from_secs(86_400)),
             next_attempt_at: None,
             failed_since: None,
+            replay: None,
         }
     }
 
@@ -89,34 +90,10 @@ impl Table {
     }
 
     fn plan(&self, id: EndpointId) -> Plan {
-        let settings = Settings {
-            url: "https://example.com/".parse().unwrap(),
-            description: None,
-            event_types: Filter::recharges(),
-            profile: Profile::Standard,
-            cipher_text: CipherText::Raw,
-            alert_email: None,
-            headers: Vec::new(),
-            rate_limit_per_second: None,
-            max_in_flight: None,
-            ordering: self.ordering,
-            strict_hold: None,
-            secret: Secret::new("secret"),
-            signing_key: None,
-        };
-        let endpoint = Endpoint {
-            id,
-            vendor: VendorId::new(1),
-            mode: Mode::Live,
-            stream: StreamId::new(1),
-            settings,
-            status: EndpointStatus::Connected,
-            status_reason: None,
-            created_at: START,
-            connected_at: None,
-            vendor_disabled: false,
-            deleted: false,
-        };
+        let url = "https://example.com/".parse().unwrap();
+        let settings = Settings { ordering: self.ordering, ..Settings::new(url, Secret::new("secret")) };
+        let status = EndpointStatus::Connected;
+        let endpoint = Endpoint { status, ..Endpoint::new(id, VendorId::new(1), Mode::Live, StreamId::new(1), settings, START) };
         Plan::new(endpoint, 8, Duration::from_secs(21_600)).unwrap()
     }
 
@@ -128,16 +105,21 @@ impl Table {
                     let (now, limit) = (self.now, refill.limit);
                     let stored = &self.stored[&id];
                     let is_due = |run: &&OpenRun| run.next_attempt_at.is_some_and(|at| at <= now);
-                    let chosen = |run: &&OpenRun| match refill.ordered {
+                    let chosen = |run: &&OpenRun| match refill.ordered.expect("asked for") {
+                        _ if run.replay.is_some() => false,
                         OpenQuery::Fresh { after } => run.key.sequence > after && run.next_attempt_at.is_none(),
                         OpenQuery::All { after, .. } => (run.key.sequence, run.key.run) > after,
                         OpenQuery::Strict { .. } => true,
                         _ => false,
                     };
-                    let ordered = stored.iter().filter(chosen).take(limit).cloned().collect();
-                    let due = refill.due.map_or(Vec::new(), |_| stored.iter().filter(is_due).take(limit).cloned().collect());
+                    let take = |of: Vec<&OpenRun>| of.into_iter().take(limit).cloned().collect::<Vec<_>>();
+                    let ordered = refill.ordered.map_or(Vec::new(), |_| take(stored.iter().filter(chosen).collect()));
+                    let waits =
+                        |replayed: bool| take(stored.iter().filter(is_due).filter(|run| run.replay.is_some() == replayed).collect());
+                    let due = refill.due.map_or(Vec::new(), |_| waits(false));
+                    let replayed = refill.replayed.map_or(Vec::new(), |_| waits(true));
                     let next_due = stored.iter().filter_map(|run| run.next_attempt_at).filter(|at| *at > now).min();
-                    self.board.refilled(id, refill, Some(Read { ordered, due, next_due }), now);
+                    self.board.refilled(id, refill, Some(Read { ordered, due, replayed, next_due }), now);
                 }
                 Chore::Expire(_) | Chore::Disable(_) => {}
             }

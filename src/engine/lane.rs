@@ -5,11 +5,19 @@
 //! of each, so that a run read from the store again is never sent twice.
 //!
 //! What did not fit, or is due much later, waits in the store and comes back by a refill: fresh runs after `cursor`, due
-//! ones by their time; or, after the lane was released or its endpoint enabled, all of them in order (`walk`). A refill
-//! races with outcomes that are being written: runs that ended meanwhile are noted and not taken again.
+//! ones by their time; or, after the lane was released or its endpoint enabled, all of them in order (`walk`): see
+//! [`refill`].
+//!
+//! Runs of replays stand apart (`replays`). They go out only when nothing else can, take a part of the in-flight cap and
+//! a window of their own, so that an event that comes meanwhile finds room and a slot.
+
+mod refill;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+
+use refill::Refilling;
+pub(super) use refill::{Read, Refill};
 
 use super::pace::Pace;
 use super::plan::Plan;
@@ -17,7 +25,7 @@ use crate::domain::delivery::{EndReason, OpenRun, RunKey};
 use crate::domain::endpoint::{EndpointStatus, Ordering};
 use crate::domain::time::Timestamp;
 use crate::limits;
-use crate::store::{Expired, OpenQuery};
+use crate::store::Expired;
 
 /// A run's key within its lane.
 pub(super) type Key = (i64, u32);
@@ -40,30 +48,13 @@ pub(super) struct Window {
     pub bytes: usize,
 }
 
-/// What the store is to be asked for a lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Refill {
-    /// Runs to take in order.
-    pub ordered: OpenQuery,
-    /// Runs to take because they are due.
-    pub due: Option<OpenQuery>,
-    pub limit: usize,
-}
-
 #[derive(Debug, Clone, Copy)]
 struct Known {
     place: Place,
     /// Memory it is charged for.
     weight: usize,
-}
-
-#[derive(Debug, Default)]
-struct Refilling {
-    /// The window was given up meanwhile, so that what was read is of no use.
-    stale: bool,
-    ended: HashSet<Key>,
-    /// Runs were offered meanwhile and turned away, so that what was read may not be all there is.
-    turned_away: bool,
+    /// A replay opened it.
+    replayed: bool,
 }
 
 pub(super) struct Lane {
@@ -96,6 +87,13 @@ pub(super) struct Lane {
     /// Strict: what the next refill brings is due, whatever its times say.
     all_due: bool,
     refilling: Option<Refilling>,
+    /// Runs of replays, which go out behind everything else.
+    replays: BTreeMap<(Timestamp, Key), OpenRun>,
+    /// The store may have runs of replays that are due.
+    replay_stored: bool,
+    /// Runs of replays that are known, wherever they stand.
+    replays_known: usize,
+    replays_under_way: u32,
     under_way: u32,
     /// Strict: the first run that is under way or not yet settled.
     head: Option<Key>,
@@ -125,6 +123,10 @@ impl Lane {
             walk: None,
             all_due: false,
             refilling: None,
+            replays: BTreeMap::new(),
+            replay_stored: true,
+            replays_known: 0,
+            replays_under_way: 0,
             under_way: 0,
             head: None,
             beside: None,
@@ -166,10 +168,7 @@ impl Lane {
         }
         let in_turn = !self.stored && self.walk.is_none() && !self.is_strict();
         let fits = self.has_room(&run, window, now);
-        if run.key.run > 1 {
-            // Whoever asked for it did so beside the committer, so that it may even have ended by now: the store knows.
-            self.next_stored_due = Some(now);
-        } else if in_turn && fits && self.sends() {
+        if in_turn && fits && self.sends() {
             self.cursor = self.cursor.max(key.0);
             self.enter(&run);
             self.fresh.push_back(run);
@@ -181,8 +180,17 @@ impl Lane {
         }
     }
 
+    /// Runs were asked for beside the events: a resend, or a replay's next ones. The store knows which.
+    pub fn due(&mut self, now: Timestamp) {
+        self.next_stored_due = Some(now);
+    }
+
+    /// Whether a run may enter the window. Replays take no room from others.
     fn has_room(&self, run: &OpenRun, window: Window, now: Timestamp) -> bool {
-        self.known.len() < self.most(window, now) && self.bytes + weight(run) <= window.bytes
+        if run.replay.is_some() {
+            return self.replays.len() < limits::REPLAY_WINDOW && self.bytes + weight(run) <= window.bytes / 2;
+        }
+        self.known.len() - self.replays_known < self.most(window, now) && self.bytes + weight(run) <= window.bytes
     }
 
     fn most(&self, window: Window, now: Timestamp) -> usize {
@@ -190,29 +198,37 @@ impl Lane {
     }
 
     fn enter(&mut self, run: &OpenRun) {
-        let weight = weight(run);
-        if self.known.insert(key_of(run.key), Known { place: Place::Queued, weight }).is_none() {
+        let (weight, replayed) = (weight(run), run.replay.is_some());
+        if self.known.insert(key_of(run.key), Known { place: Place::Queued, weight, replayed }).is_none() {
             self.bytes += weight;
+            self.replays_known += usize::from(replayed);
         }
     }
 
     fn leave(&mut self, key: Key) {
         if let Some(known) = self.known.remove(&key) {
             self.bytes = self.bytes.saturating_sub(known.weight);
+            self.replays_known -= usize::from(known.replayed);
         }
     }
 
     fn put(&mut self, key: Key, place: Place) {
-        self.known.entry(key).or_insert(Known { place, weight: 0 }).place = place;
+        self.known.entry(key).or_insert(Known { place, weight: 0, replayed: false }).place = place;
     }
 
     fn enqueue_waiting(&mut self, run: OpenRun, now: Timestamp) {
         self.enter(&run);
-        self.waiting.insert((run.next_attempt_at.unwrap_or(now), key_of(run.key)), run);
+        self.wait(run, now);
+    }
+
+    fn wait(&mut self, run: OpenRun, now: Timestamp) {
+        let queue = if run.replay.is_some() { &mut self.replays } else { &mut self.waiting };
+        queue.insert((run.next_attempt_at.unwrap_or(now), key_of(run.key)), run);
     }
 
     /// The sweep saw open runs: if the lane has nothing in hand, it looks for them.
     pub fn seen_in_store(&mut self) {
+        self.replay_stored = true;
         if self.known.is_empty() {
             self.stored = true;
             self.cursor = 0;
@@ -221,111 +237,10 @@ impl Lane {
 
     /// Runs may have come to be in the store that nobody told of.
     pub fn look_again(&mut self) {
-        (self.cursor, self.stored) = (0, true);
+        (self.cursor, self.stored, self.replay_stored) = (0, true, true);
         if let Some(refilling) = &mut self.refilling {
             refilling.turned_away = true;
         }
-    }
-
-    // --- Refill --------------------------------------------------------------------------------------------------
-
-    /// What to ask the store for now, if anything; it is then under way.
-    pub fn start_refill(&mut self, window: Window, now: Timestamp) -> Option<Refill> {
-        let due = self.due_stored || self.next_stored_due.is_some_and(|at| at <= now);
-        let ordered = self.stored || self.walk.is_some();
-        let hungry = self.known.len() <= self.most(window, now) / 2 && self.bytes <= window.bytes / 2;
-        let satisfied = self.pace.holds() && !self.known.is_empty();
-        if !(due || ordered) || !hungry || satisfied || self.starved || !self.sends() || self.refilling.is_some() {
-            return None;
-        }
-        self.refilling = Some(Refilling::default());
-        self.next_stored_due = self.next_stored_due.filter(|at| *at > now);
-        let most = if self.pace.is_proven(now) { limits::REFILL_ROWS } else { limits::UNPROVEN_WINDOW };
-        // What is in hand is read once more and skipped, so that a page must be longer than that to bring anything new.
-        let limit = self.known.len() + if self.pace.holds() { limits::HOLDING_WINDOW } else { most };
-        if self.is_strict() {
-            let stepped_aside = self.stepped_aside(now);
-            return Some(Refill {
-                ordered: OpenQuery::Strict { stepped_aside },
-                due: Some(OpenQuery::Beside { stepped_aside, now }),
-                limit,
-            });
-        }
-        Some(match self.walk {
-            Some(after) => Refill { ordered: OpenQuery::All { after, up_to: i64::MAX }, due: None, limit },
-            None => Refill { ordered: OpenQuery::Fresh { after: self.cursor }, due: Some(OpenQuery::Due { now }), limit },
-        })
-    }
-
-    /// First runs that have been failing since before this time no longer hold a strict lane.
-    fn stepped_aside(&self, now: Timestamp) -> Timestamp {
-        let hold = self.plan.as_ref().map(|plan| plan.strict_hold).unwrap_or_default();
-        Timestamp::from_millis(now.as_millis() - i64::try_from(hold.as_millis()).unwrap_or(i64::MAX))
-    }
-
-    /// What the store had.
-    pub fn refilled(
-        &mut self,
-        refill: Refill,
-        ordered: Vec<OpenRun>,
-        due: Vec<OpenRun>,
-        next_due: Option<Timestamp>,
-        window: Window,
-        now: Timestamp,
-    ) {
-        let Some(Refilling { stale, ended, turned_away }) = self.refilling.take() else { return };
-        if stale || !self.sends() {
-            self.stored = true;
-            return;
-        }
-        let all_due = std::mem::take(&mut self.all_due);
-        self.next_stored_due = [self.next_stored_due, next_due].into_iter().flatten().min();
-        self.due_stored = due.len() == refill.limit;
-        let full = ordered.len() == refill.limit;
-        for run in due {
-            if self.is_new(&run, &ended) {
-                if self.has_room(&run, window, now) {
-                    self.enqueue_waiting(run, now);
-                } else {
-                    self.due_stored = true;
-                }
-            }
-        }
-        let mut fits = true;
-        for mut run in ordered {
-            let key = key_of(run.key);
-            run.next_attempt_at = run.next_attempt_at.filter(|_| !all_due);
-            if self.is_new(&run, &ended) {
-                fits = self.has_room(&run, window, now);
-                if !fits {
-                    break;
-                }
-                self.enter(&run);
-                self.fresh.push_back(run);
-            }
-            match &mut self.walk {
-                Some(walk) => *walk = key,
-                None => self.cursor = self.cursor.max(key.0),
-            }
-        }
-        // The largest event fits into an empty lane, so that it is the node that has no room.
-        self.starved = !fits && self.known.is_empty();
-        let more = full || !fits;
-        if !more && let Some((sequence, _)) = self.walk.take() {
-            self.cursor = self.cursor.max(sequence);
-        }
-        self.stored = more || turned_away;
-    }
-
-    /// The store could not be asked.
-    pub fn refill_failed(&mut self) {
-        self.refilling = None;
-        self.due_stored = true;
-    }
-
-    fn is_new(&self, run: &OpenRun, ended: &HashSet<Key>) -> bool {
-        let key = key_of(run.key);
-        !self.known.contains_key(&key) && !ended.contains(&key)
     }
 
     // --- What may go out -----------------------------------------------------------------------------------------
@@ -353,18 +268,32 @@ impl Lane {
             return if self.head.is_none() && head_is_due {
                 Some(Pick::Fresh)
             } else if self.beside.is_none() {
-                self.first_waiting_in_order(now)
+                self.first_waiting_in_order(now).or_else(|| self.first_replay_in_order(now))
             } else {
                 None
             };
         }
-        if self.under_way >= self.pace.cap(plan.cap) {
+        let cap = self.pace.cap(plan.cap);
+        if self.under_way >= cap {
             return None;
         }
         match self.waiting.first_key_value() {
             Some((at, _)) if at.0 <= now => Some(Pick::Waiting(*at)),
-            _ => (!self.fresh.is_empty()).then_some(Pick::Fresh),
+            _ if !self.fresh.is_empty() => Some(Pick::Fresh),
+            _ => self.next_replay(cap, now),
         }
+    }
+
+    /// A replay leaves slots free, so that an event that comes meanwhile finds one.
+    fn next_replay(&self, cap: u32, now: Timestamp) -> Option<Pick> {
+        let free = self.replays_under_way < (cap / limits::REPLAY_SHARE).max(1);
+        let due = self.replays.first_key_value().map(|(at, _)| *at).filter(|at| at.0 <= now);
+        due.filter(|_| free).map(Pick::Replay)
+    }
+
+    /// A strict endpoint's replay keeps its order too: a run that is to be tried again soon holds those behind it.
+    fn first_replay_in_order(&self, now: Timestamp) -> Option<Pick> {
+        self.replays.keys().min_by_key(|(_, key)| *key).copied().filter(|at| at.0 <= now).map(Pick::Replay)
     }
 
     fn oldest(&self) -> Option<Pick> {
@@ -373,7 +302,8 @@ impl Lane {
         match (fresh, waiting) {
             (Some(fresh), Some(waiting)) if waiting.1 < fresh => Some(Pick::Waiting(waiting)),
             (Some(_), _) => Some(Pick::Fresh),
-            (None, waiting) => waiting.map(Pick::Waiting),
+            (None, Some(waiting)) => Some(Pick::Waiting(waiting)),
+            (None, None) => self.replays.keys().min_by_key(|(_, key)| *key).copied().map(Pick::Replay),
         }
     }
 
@@ -388,10 +318,12 @@ impl Lane {
         let run = match pick {
             Pick::Fresh => self.fresh.pop_front(),
             Pick::Waiting(at) => self.waiting.remove(&at),
+            Pick::Replay(at) => self.replays.remove(&at),
         }?;
         let key = key_of(run.key);
         self.put(key, Place::UnderWay);
         self.under_way += 1;
+        self.replays_under_way += u32::from(run.replay.is_some());
         self.used_at = now;
         if self.is_strict() {
             let slot = if matches!(pick, Pick::Fresh) { &mut self.head } else { &mut self.beside };
@@ -405,6 +337,9 @@ impl Lane {
     /// An attempt came back. `retry` is the run if it is to be tried again.
     pub fn returned(&mut self, key: Key, retry: Option<OpenRun>) {
         self.under_way = self.under_way.saturating_sub(1);
+        if self.known.get(&key).is_some_and(|known| known.replayed) {
+            self.replays_under_way = self.replays_under_way.saturating_sub(1);
+        }
         self.put(key, Place::Unsettled);
         if let Some(run) = retry {
             self.retries.insert(key, run);
@@ -420,10 +355,14 @@ impl Lane {
         }
         let Some(run) = self.retries.remove(&key) else {
             self.leave(key);
+            if self.known.is_empty() && !self.stored && self.walk.is_none() {
+                self.pace.drained();
+            }
             return;
         };
         let at = run.next_attempt_at.unwrap_or(now);
-        let is_head = self.is_strict() && key.1 == 1 && run.failed_since.is_some_and(|since| since > self.stepped_aside(now));
+        let is_head =
+            self.is_strict() && key.1 == 1 && run.replay.is_none() && run.failed_since.is_some_and(|since| since > self.stepped_aside(now));
         if !self.sends() || (at.since(now) > limits::RETRY_IN_MEMORY && !is_head) {
             self.leave(key);
             self.next_stored_due = Some(self.next_stored_due.map_or(at, |next| next.min(at)));
@@ -432,7 +371,7 @@ impl Lane {
             self.fresh.push_front(run);
         } else {
             self.put(key, Place::Queued);
-            self.waiting.insert((at, key), run);
+            self.wait(run, now);
         }
     }
 
@@ -469,6 +408,10 @@ impl Lane {
     }
 
     fn shrink(&mut self, keep: usize) {
+        for (_, key) in std::mem::take(&mut self.replays).into_keys() {
+            self.leave(key);
+        }
+        self.replay_stored = true;
         let mut all: Vec<OpenRun> = self.fresh.drain(..).chain(std::mem::take(&mut self.waiting).into_values()).collect();
         all.sort_by_key(|run| key_of(run.key));
         for run in all.split_off(keep.min(all.len())) {
@@ -490,14 +433,15 @@ impl Lane {
             return None;
         }
         let plan = self.plan.as_ref()?;
-        let has_work = !self.fresh.is_empty() || !self.waiting.is_empty();
+        let has_work = !self.fresh.is_empty() || !self.waiting.is_empty() || !self.replays.is_empty();
         let rate = self.pace.rate_free_at(plan.endpoint.settings.rate_limit_per_second, now).filter(|_| has_work);
         let probe = self.pace.next_probe_at();
         let waiting = self.waiting.first_key_value().map(|((at, _), _)| *at).filter(|_| probe.is_none());
+        let replay = self.replays.first_key_value().map(|((at, _), _)| *at).filter(|_| probe.is_none());
         let head = self.fresh.front().and_then(|run| run.next_attempt_at).filter(|_| self.is_strict() && probe.is_none());
         let aside =
             self.fresh.front().and_then(|run| run.failed_since).filter(|_| self.is_strict()).map(|since| since.plus(plan.strict_hold));
-        [rate, probe, waiting, head, aside, self.next_stored_due].into_iter().flatten().filter(|at| *at > now).min()
+        [rate, probe, waiting, replay, head, aside, self.next_stored_due].into_iter().flatten().filter(|at| *at > now).min()
     }
 
     // --- Ends without an attempt -----------------------------------------------------------------------------------
@@ -540,6 +484,7 @@ impl Lane {
                 self.waiting.insert(at, run);
             }
         }
+        self.replays.retain(|(_, key), _| !keys.contains(key));
         keys.iter().for_each(|key| self.put(*key, Place::Unsettled));
     }
 }
@@ -548,6 +493,7 @@ impl Lane {
 enum Pick {
     Fresh,
     Waiting((Timestamp, Key)),
+    Replay((Timestamp, Key)),
 }
 
 /// Memory that a run in the window is charged for.

@@ -26,33 +26,44 @@
 mod board;
 #[cfg(test)]
 mod board_tests;
+mod janitor;
 mod lane;
+mod mailer;
 mod pace;
 mod plan;
+mod replays;
+mod watch;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub use board::Bounds;
-use board::{Board, Chore, Finished, Job, Read};
+use board::{Board, Chore, Finished, Job};
+pub use janitor::Retention;
+use lane::Read;
 use parking_lot::Mutex;
 use plan::Plan;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+pub use watch::Watch;
 
 use crate::clock::Surroundings;
 use crate::domain::attempt::OutcomeKind;
-use crate::domain::endpoint::{EndpointStatus, Ordering as Strictness};
+use crate::domain::endpoint::Ordering as Strictness;
 use crate::domain::id::EndpointId;
 use crate::domain::retry::{Decision, Policy};
 use crate::domain::time::Timestamp;
 use crate::limits;
 use crate::meters::Meters;
 use crate::store::group_commit::{GroupCommit, Handoff, Haste};
-use crate::store::{After, EndpointChange, OpenRun, Settle, Store, StoreError, Written};
+use crate::store::{After, OpenQuery, OpenRun, Settle, Store, StoreError, Written};
 use crate::transport::Transport;
+use crate::transport::mail::Mailer;
 use crate::wire::Turn;
+
+/// Why an endpoint that answered so is disabled.
+const GONE_FOR_GOOD: &str = "it answered 410 Gone";
 
 /// What the engine is made of.
 pub struct Parts {
@@ -70,6 +81,14 @@ pub struct Parts {
     pub bounds: Bounds,
     /// Default of an endpoint's own `strict_hold`.
     pub strict_hold: Duration,
+    /// When failing endpoints are warned of and disabled.
+    pub watch: Watch,
+    /// How long things are kept.
+    pub retention: Retention,
+    /// What sends mails; without it they wait.
+    pub mailer: Option<Mailer>,
+    /// Where people reach the server, for mails.
+    pub public_url: String,
 }
 
 /// The engine of one node.
@@ -80,6 +99,13 @@ pub struct Engine {
     meters: Arc<Meters>,
     ceiling: u32,
     strict_hold: Duration,
+    /// How long a run may take.
+    deadline: Duration,
+    watch: Watch,
+    retention: Retention,
+    mailer: Option<Mailer>,
+    public_url: String,
+    replays: Notify,
     committer: OnceLock<GroupCommit>,
     board: Mutex<Board>,
     /// When the timer rings next, in milliseconds.
@@ -95,12 +121,18 @@ impl Engine {
     pub fn new(parts: Parts) -> Arc<Self> {
         let engine = Arc::new(Self {
             ceiling: parts.bounds.max_in_flight_per_endpoint,
+            deadline: parts.policy.deadline,
             board: Mutex::new(Board::new(parts.bounds, parts.policy)),
             store: parts.store,
             transport: parts.transport,
             surroundings: parts.surroundings,
             meters: parts.meters,
             strict_hold: parts.strict_hold,
+            watch: parts.watch,
+            retention: parts.retention,
+            mailer: parts.mailer,
+            public_url: parts.public_url,
+            replays: Notify::new(),
             committer: OnceLock::new(),
             armed: AtomicI64::new(i64::MAX),
             timer: Notify::new(),
@@ -119,6 +151,10 @@ impl Engine {
         loops.spawn(Arc::clone(self).run_timer());
         loops.spawn(Arc::clone(self).run_sweeps());
         loops.spawn(Arc::clone(self).fold_meters());
+        loops.spawn(Arc::clone(self).run_watch());
+        loops.spawn(Arc::clone(self).run_replays());
+        loops.spawn(Arc::clone(self).run_mails());
+        loops.spawn(Arc::clone(self).run_janitor());
         for _ in 0..limits::CHORES_MAX {
             loops.spawn(Arc::clone(self).run_chores());
         }
@@ -206,9 +242,7 @@ impl Engine {
         let outcome = self.transport.send(&job.plan.target, write).await;
         self.meters.in_flight.decrement(1);
         self.meters.attempts(outcome.kind).increment(1);
-        if outcome.kind == OutcomeKind::Succeeded {
-            self.meters.delivery_seconds.record(self.now().since(job.run.event.created_at).as_secs_f64());
-        } else {
+        if outcome.kind != OutcomeKind::Succeeded {
             tracing::debug!(
                 endpoint.id = %job.run.key.endpoint, event.id = %job.run.event.id, delivery.id = %job.run.key.delivery(), attempt = job.run.attempts + 1,
                 outcome = outcome.kind.as_str(), status = outcome.status, duration_ms = outcome.phases.total / 1000, "an attempt failed"
@@ -218,6 +252,7 @@ impl Engine {
         let key = job.run.key;
         let is_strict = job.plan.endpoint.settings.ordering == Strictness::Strict;
         let Finished { settle, decision, next } = self.act(|board, now| board.finished(job, started_at, outcome, now, jitter));
+        settle.latency.into_iter().for_each(|took| self.meters.delivery_seconds.record(took.as_secs_f64()));
         if decision == Decision::Exhausted {
             tracing::info!(delivery.id = %key.delivery(), attempts = settle.attempts, "a delivery is exhausted: its deadline has passed");
         }
@@ -316,7 +351,11 @@ impl Engine {
                 let settles = self.act(|board, now| board.expire(endpoint, &expired.unwrap_or_default(), now));
                 settles.into_iter().for_each(|settle| self.settle(settle, Haste::None));
             }
-            Chore::Disable(endpoint) => self.disable(endpoint).await,
+            Chore::Disable(endpoint) => {
+                if let Err(error) = self.disable(endpoint, GONE_FOR_GOOD.to_owned(), None).await {
+                    tracing::error!(endpoint.id = %endpoint, %error, "the endpoint answered 410 Gone and could not be disabled");
+                }
+            }
         }
     }
 
@@ -344,13 +383,13 @@ impl Engine {
     }
 
     async fn read(&self, endpoint: EndpointId, refill: lane::Refill) -> Result<Read, StoreError> {
-        let due = match refill.due {
-            Some(query) => self.store.open_runs(endpoint, query, refill.limit).await?,
-            None => Vec::new(),
+        let runs = async |query: Option<OpenQuery>| match query {
+            Some(query) => self.store.open_runs(endpoint, query, refill.limit).await,
+            None => Ok(Vec::new()),
         };
-        let ordered = self.store.open_runs(endpoint, refill.ordered, refill.limit).await?;
+        let (due, ordered, replayed) = (runs(refill.due).await?, runs(refill.ordered).await?, runs(refill.replayed).await?);
         let next_due = self.store.next_due(endpoint, self.now()).await?;
-        Ok(Read { ordered, due, next_due })
+        Ok(Read { ordered, due, replayed, next_due })
     }
 
     async fn expired(&self, endpoint: EndpointId) -> Result<Vec<crate::store::Expired>, StoreError> {
@@ -359,19 +398,9 @@ impl Engine {
         self.store.expired(endpoint, line, limits::STEP_ROWS_MAX).await
     }
 
-    /// The receiver has said that it is gone for good.
-    async fn disable(&self, endpoint: EndpointId) {
-        let change = EndpointChange::Status {
-            from: &[EndpointStatus::Connected, EndpointStatus::Paused],
-            to: EndpointStatus::Disabled,
-            reason: Some("it answered 410 Gone".to_owned()),
-        };
-        match self.store.change_endpoint(endpoint, change, self.now()).await {
-            Ok(Some(_)) => tracing::warn!(endpoint.id = %endpoint, "the endpoint is disabled: it answered 410 Gone"),
-            Ok(None) => {}
-            Err(error) => tracing::error!(endpoint.id = %endpoint, %error, "the endpoint answered 410 Gone and could not be disabled"),
-        }
-        self.changed(endpoint);
+    /// An endpoint changed: its lane reads it again.
+    fn changed_here(&self, endpoint: EndpointId) {
+        self.act(|board, _| board.changed(endpoint));
     }
 
     /// Offers outcomes again that the store could not take, after a while.
@@ -391,7 +420,23 @@ impl Handoff for Engine {
     }
 
     fn changed(&self, endpoint: EndpointId) {
-        self.act(|board, _| board.changed(endpoint));
+        self.changed_here(endpoint);
+    }
+
+    fn due(&self, endpoint: EndpointId) {
+        self.act(|board, now| board.due(endpoint, now));
+    }
+
+    fn dropped(&self, endpoint: EndpointId) {
+        self.act(|board, now| board.dropped(endpoint, now));
+    }
+
+    fn replaying(&self) {
+        self.replays.notify_one();
+    }
+
+    fn pace(&self, endpoint: EndpointId) -> Option<f64> {
+        self.board.lock().pace(endpoint, self.now())
     }
 
     fn settled(&self, outcomes: Vec<(Settle, Result<Written, StoreError>)>) {
@@ -406,6 +451,9 @@ impl Handoff for Engine {
                     refused.push(settle);
                 }
             }
+        }
+        if written.iter().any(|settle| settle.replay.is_some()) {
+            self.replays.notify_one();
         }
         let ended = written.iter().filter(|settle| matches!(settle.after, After::Ended(..))).count();
         self.meters.backlog.decrement(ended as f64);

@@ -17,8 +17,42 @@ pub(super) struct Pace {
     hangs: bool,
     hold: Option<Hold>,
     last_success: Option<Timestamp>,
+    /// It came back by itself: until its backlog is gone it goes gently.
+    gentle: bool,
+    taken: Taken,
     /// When the rate limit lets the next request go, in microseconds since 1970.
     free_at: i64,
+}
+
+/// Deliveries that the endpoint took lately, to tell how long a backlog lasts.
+#[derive(Debug, Clone, Copy, Default)]
+struct Taken {
+    since: Option<Timestamp>,
+    count: u32,
+    /// Of the stretch before this one.
+    per_second: Option<f64>,
+}
+
+impl Taken {
+    /// A stretch is this long at least.
+    const STRETCH: Duration = Duration::from_secs(10);
+
+    fn count(&mut self, now: Timestamp) {
+        let since = *self.since.get_or_insert(now);
+        if now.since(since) >= Self::STRETCH {
+            *self = Self { since: Some(now), count: 0, per_second: Some(f64::from(self.count) / now.since(since).as_secs_f64()) };
+        }
+        self.count += 1;
+    }
+
+    fn per_second(&self, now: Timestamp) -> Option<f64> {
+        let age = now.since(self.since?);
+        if age >= Self::STRETCH * 6 {
+            return None;
+        }
+        let so_far = (age >= Duration::from_secs(1)).then(|| f64::from(self.count) / age.as_secs_f64());
+        self.per_second.or(so_far)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +85,16 @@ pub(super) enum Shift {
 
 impl Pace {
     pub fn new() -> Self {
-        Self { cap: 1, failures: 0, hangs: false, hold: None, last_success: None, free_at: i64::MIN }
+        Self {
+            cap: 1,
+            failures: 0,
+            hangs: false,
+            hold: None,
+            last_success: None,
+            gentle: false,
+            taken: Taken::default(),
+            free_at: i64::MIN,
+        }
     }
 
     /// Learns from an attempt that came back.
@@ -60,6 +103,7 @@ impl Pace {
         if kind == OutcomeKind::Succeeded {
             self.failures = 0;
             self.last_success = Some(now);
+            self.taken.count(now);
             self.cap = self.cap.saturating_mul(2).clamp(1, ceiling.max(1));
             return if self.hold.take().is_some() {
                 // What was held goes out at a ramp.
@@ -116,13 +160,32 @@ impl Pace {
         }
     }
 
-    /// The handshake was a success too.
+    /// The handshake was a success too, and the lane begins anew.
     pub fn connected(&mut self, at: Option<Timestamp>) {
-        self.last_success = self.last_success.max(at);
+        if at > self.last_success {
+            let Self { gentle, free_at, .. } = *self;
+            *self = Self { last_success: at, gentle, free_at, ..Self::new() };
+        }
+    }
+
+    /// It came back by itself, which proves less than a person's word.
+    pub fn go_gently(&mut self) {
+        self.gentle = true;
+    }
+
+    /// Its backlog is gone.
+    pub fn drained(&mut self) {
+        self.gentle = false;
+    }
+
+    /// Deliveries a second that it takes at present, if it does.
+    pub fn per_second(&self, now: Timestamp) -> Option<f64> {
+        self.taken.per_second(now)
     }
 
     /// Attempts that may be under way at once.
     pub fn cap(&self, ceiling: u32) -> u32 {
+        let ceiling = if self.gentle { ceiling.min(limits::HALF_OPEN_IN_FLIGHT) } else { ceiling };
         if self.holds() { 1 } else { self.cap.min(ceiling) }
     }
 

@@ -16,15 +16,37 @@ use crate::ops::{Caller, OpsError};
 pub(super) struct Authenticated(pub Caller);
 
 /// A caller with an operator's token.
-pub(super) struct Operator;
+pub(super) struct Operator(pub Caller);
 
 impl FromRequestParts<Api> for Authenticated {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        let Renewal { token, from } = Renewal::from_request_parts(parts, api).await?;
+        Ok(Self(api.ops.authenticate(token.as_deref(), from).await?))
+    }
+}
+
+/// What a long answer asks again from time to time: whether its token is still good.
+pub(super) struct Renewal {
+    token: Option<String>,
+    from: IpAddr,
+}
+
+impl FromRequestParts<Api> for Renewal {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().ok_or(OpsError::Unauthorized)?.0.ip();
         let from = caller_address(peer, &parts.headers, &api.trusted_proxies);
-        Ok(Self(api.ops.authenticate(token(&parts.headers), from).await?))
+        Ok(Self { token: token(&parts.headers).map(str::to_owned), from })
+    }
+}
+
+impl Renewal {
+    /// Whether it is. It counts against no rate limit, and a store that cannot answer is not the token's fault.
+    pub async fn is_good(&self, api: &Api) -> bool {
+        !matches!(api.ops.find_token(self.token.as_deref(), self.from).await, Err(OpsError::Unauthorized))
     }
 }
 
@@ -32,8 +54,9 @@ impl FromRequestParts<Api> for Operator {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
-        Authenticated::from_request_parts(parts, api).await?.0.operator()?;
-        Ok(Self)
+        let Authenticated(caller) = Authenticated::from_request_parts(parts, api).await?;
+        caller.operator()?;
+        Ok(Self(caller))
     }
 }
 

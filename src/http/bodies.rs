@@ -33,6 +33,155 @@ pub(super) struct TokenInput {
     allowed_ips: Option<Vec<String>>,
 }
 
+/// A vendor's own token; the operator names the vendor.
+#[derive(ToSchema)]
+pub(super) struct OwnTokenInput {
+    /// With an operator's token.
+    vendor_id: Option<String>,
+    mode: Mode,
+    name: Option<String>,
+    /// Addresses or networks that it may be used from.
+    allowed_ips: Option<Vec<String>>,
+}
+
+#[derive(ToSchema)]
+pub(super) struct UserInput {
+    #[schema(max_length = 200)]
+    email: String,
+    #[schema(min_length = 10, max_length = 200)]
+    password: String,
+}
+
+#[derive(ToSchema)]
+pub(super) struct ConnectInput {
+    /// Put what the endpoint missed first, in order, before anything new.
+    replay_missed: Option<bool>,
+}
+
+#[derive(ToSchema)]
+pub(super) struct PauseInput {
+    /// When the pause ends by itself: within seven days, and after seven days if left out.
+    #[schema(format = DateTime)]
+    until: Option<String>,
+}
+
+#[derive(ToSchema)]
+pub(super) struct RotateInput {
+    /// The vendor's own; one is made if it is left out.
+    secret: Option<String>,
+    /// `globaltopup` only: take a secret of another form than 32 printable characters.
+    legacy_secret: Option<bool>,
+    /// How long the old one goes on signing; a day if left out. With 0 all former ones end at once.
+    #[schema(minimum = 0, maximum = 2_592_000)]
+    overlap_seconds: Option<u32>,
+}
+
+#[derive(ToSchema)]
+pub(super) struct ReplayInput {
+    /// Events from this time on.
+    #[schema(format = DateTime)]
+    since: String,
+    /// Events before this time; now if left out.
+    #[schema(format = DateTime)]
+    until: Option<String>,
+    /// Only events of these types.
+    event_types: Option<Vec<String>>,
+    /// `all` if left out.
+    only: Option<crate::domain::replay::Only>,
+    /// Count only.
+    dry_run: Option<bool>,
+}
+
+#[derive(ToSchema)]
+pub(super) struct ResolveConflictInput {
+    r#as: Resolution,
+    #[schema(max_length = 500)]
+    reason: String,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(super) enum Resolution {
+    Reversed,
+    LateSuccess,
+    Dismissed,
+}
+
+#[derive(ToSchema)]
+pub(super) struct ResolveRechargeInput {
+    status: Settled,
+    #[schema(max_length = 500)]
+    reason: String,
+    provider_ref: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(super) enum Settled {
+    Success,
+    Failed,
+}
+
+/// The same key and body again within a day get the same answer.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(super) struct OnceHeader {
+    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 255)]
+    idempotency_key: Option<String>,
+}
+
+/// With an operator's token.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct OwnerQuery {
+    vendor_id: Option<String>,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PersonQuery {
+    /// The number that was topped up.
+    connection_no: String,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ConflictsQuery {
+    /// Other than `open` it needs a time range of at most 31 days, or a recharge.
+    state: Option<crate::domain::conflict::CaseState>,
+    recharge_id: Option<String>,
+    /// Inclusive.
+    #[param(format = DateTime)]
+    since: Option<String>,
+    /// Exclusive.
+    #[param(format = DateTime)]
+    until: Option<String>,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct AuditQuery {
+    vendor_id: Option<String>,
+    /// Such as `endpoint.changed`, or `endpoint.` for all of a kind; needs a time range of at most 31 days.
+    action: Option<String>,
+    /// Inclusive.
+    #[param(format = DateTime)]
+    since: Option<String>,
+    /// Exclusive.
+    #[param(format = DateTime)]
+    until: Option<String>,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct StreamQuery {
+    /// The sequence number after which to begin; from now on without it.
+    #[param(minimum = 0)]
+    after: Option<i64>,
+    /// Types, or prefixes such as `recharge.*`, separated by commas.
+    types: Option<String>,
+}
+
 #[derive(ToSchema)]
 pub(super) struct ReportsInput {
     #[schema(min_items = 1, max_items = 1000)]
@@ -175,6 +324,11 @@ pub(super) struct EventsQuery {
     after: Option<i64>,
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
+    /// Types, or prefixes such as `recharge.*`, separated by commas.
+    types: Option<String>,
+    /// Seconds to wait for an event, if there is none yet.
+    #[param(minimum = 0, maximum = 30)]
+    wait: Option<u32>,
 }
 
 #[derive(IntoParams)]

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -45,11 +45,13 @@ pub(super) struct ApiError {
     detail: String,
     errors: Vec<Problem>,
     more: Value,
+    /// Seconds.
+    retry_after: Option<u64>,
 }
 
 impl ApiError {
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), errors: Vec::new(), more: Value::Null }
+        Self { status, code, detail: detail.into(), errors: Vec::new(), more: Value::Null, retry_after: None }
     }
 
     fn invalid(problems: Vec<Problem>) -> Self {
@@ -80,6 +82,12 @@ impl From<OpsError> for ApiError {
                 Self { more, ..Self::new(StatusCode::GONE, "events_expired", detail) }
             }
             OpsError::IllegalState(_) => Self::new(StatusCode::CONFLICT, "illegal_state", detail),
+            OpsError::IdempotencyConflict => Self::new(StatusCode::CONFLICT, "idempotency_conflict", detail),
+            OpsError::InProgress => Self::new(StatusCode::CONFLICT, "in_progress", detail),
+            OpsError::RateLimited(wait) => {
+                let retry_after = Some(wait.as_secs() + 1);
+                Self { retry_after, ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail) }
+            }
             OpsError::EndpointLimit(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "endpoint_limit", detail),
             OpsError::ConnectFailed(seen) => {
                 let more = json!({"seen": views::SeenView::of(&seen)});
@@ -101,12 +109,15 @@ impl From<OpsError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let Self { status, code, detail, errors, more } = self;
+        let Self { status, code, detail, errors, more, retry_after } = self;
         let more = if let Value::Object(more) = more { more } else { Map::new() };
         let title = status.canonical_reason().unwrap_or("Error");
         let body = ProblemBody { kind: format!("urn:ringback:problem:{code}"), title, status: status.as_u16(), detail, code, errors, more };
         let mut response = (status, Json(body)).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

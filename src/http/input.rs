@@ -22,6 +22,19 @@ pub(super) struct Query(pub Fields);
 /// An id in the path. One of another kind names nothing: 404.
 pub(super) struct Id<T>(pub T);
 
+/// Two ids in the path, the first of them the owner of the second.
+pub(super) struct Pair<A, B>(pub A, pub B);
+
+impl<A: FromStr, B: FromStr> FromRequestParts<Api> for Pair<A, B> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        let nothing = || ApiError::from(OpsError::NotFound("id"));
+        let Path((first, second)): Path<(String, String)> = Path::from_request_parts(parts, api).await.map_err(|_| nothing())?;
+        Ok(Self(first.parse().map_err(|_| nothing())?, second.parse().map_err(|_| nothing())?))
+    }
+}
+
 impl FromRequest<Api> for Body {
     type Rejection = ApiError;
 

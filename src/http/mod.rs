@@ -5,6 +5,7 @@ mod auth;
 mod bodies;
 mod error;
 mod input;
+mod once;
 mod routes;
 mod views;
 

@@ -2,34 +2,35 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use ipnet::IpNet;
 use parking_lot::Mutex;
+use serde_json::json;
 
-use super::input::networks;
-use super::{Ops, OpsError};
+use super::input::{Mine, networks};
+use super::{Once, Ops, OpsError};
 use crate::clock::Stopwatch;
+use crate::domain::audit::{Actor, Note};
+use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{StreamId, TokenId, VendorId};
 use crate::domain::token::{Scope, Token, TokenHash, TokenText};
 use crate::domain::vendor::{Mode, Vendor};
-use crate::fields::Fields;
+use crate::fields::{Fields, Problem};
 use crate::limits;
-use crate::store::Page;
+use crate::store::{Deed, Page};
 
 /// Somebody whose token was found good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Caller {
-    /// The operator.
-    Operator,
-    /// A vendor, in one mode.
-    Vendor {
-        /// The vendor.
-        vendor: VendorId,
-        /// The mode.
-        mode: Mode,
-        /// Where that mode's events are counted.
-        stream: StreamId,
-    },
+pub struct Caller {
+    /// What the token opens.
+    pub scope: Scope,
+    /// The token.
+    pub token: TokenId,
+    /// Where the call comes from.
+    pub address: IpAddr,
 }
 
 impl Caller {
@@ -38,18 +39,76 @@ impl Caller {
     /// # Errors
     /// [`OpsError::Forbidden`].
     pub fn operator(self) -> Result<(), OpsError> {
-        match self {
-            Self::Operator => Ok(()),
-            Self::Vendor { .. } => Err(OpsError::Forbidden),
+        match self.scope {
+            Scope::Operator => Ok(()),
+            Scope::Vendor { .. } => Err(OpsError::Forbidden),
         }
     }
 
     /// Whether it may see what belongs to this stream.
     pub(super) fn sees(self, of: StreamId) -> bool {
-        match self {
-            Self::Operator => true,
-            Self::Vendor { stream, .. } => stream == of,
+        match self.scope {
+            Scope::Operator => true,
+            Scope::Vendor { stream, .. } => stream == of,
         }
+    }
+
+    /// Who that is, for the audit log.
+    pub(super) fn actor(self) -> Actor {
+        match self.scope {
+            Scope::Operator => Actor::Operator(self.token),
+            Scope::Vendor { .. } => Actor::Vendor(self.token),
+        }
+    }
+
+    /// What the audit log notes of something that it did to `object`.
+    pub(super) fn note(self, action: &'static str, object: impl ToString, about: About) -> Note {
+        let About { vendor, mode } = about;
+        Note { actor: self.actor(), address: Some(self.address), vendor, mode, action, object: object.to_string(), details: json!({}) }
+    }
+}
+
+/// Whose things something is about.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct About {
+    pub vendor: Option<VendorId>,
+    pub mode: Option<Mode>,
+}
+
+impl From<VendorId> for About {
+    fn from(vendor: VendorId) -> Self {
+        Self { vendor: Some(vendor), mode: None }
+    }
+}
+
+impl From<Mine> for About {
+    fn from(mine: Mine) -> Self {
+        Self { vendor: Some(mine.vendor), mode: Some(mine.mode) }
+    }
+}
+
+impl From<&Endpoint> for About {
+    fn from(endpoint: &Endpoint) -> Self {
+        Self { vendor: Some(endpoint.vendor), mode: Some(endpoint.mode) }
+    }
+}
+
+/// Requests of each token, where the operator has set a limit.
+pub(super) struct Paces(Option<DefaultKeyedRateLimiter<TokenId>>);
+
+impl Paces {
+    /// So many requests a second for each token; no limit if not said.
+    pub fn new(per_second: Option<NonZeroU32>) -> Self {
+        Self(per_second.map(|most| RateLimiter::keyed(Quota::per_second(most))))
+    }
+
+    /// Counts a request.
+    fn take(&self, token: TokenId) -> Result<(), OpsError> {
+        let Some(limiter) = &self.0 else { return Ok(()) };
+        if limiter.len() > limits::TOKEN_CACHE_MAX {
+            limiter.retain_recent();
+        }
+        limiter.check_key(&token).map_err(|early| OpsError::RateLimited(early.wait_time_from(DefaultClock::default().now())))
     }
 }
 
@@ -77,6 +136,7 @@ impl TokenCache {
 }
 
 /// A token that was just made, shown this once.
+#[derive(Clone)]
 pub struct NewToken {
     /// The token as it is listed.
     pub token: Token,
@@ -85,11 +145,21 @@ pub struct NewToken {
 }
 
 impl Ops {
-    /// Finds out who calls with this token from this address.
+    /// Finds out who calls with this token from this address, and counts the call.
+    ///
+    /// # Errors
+    /// [`OpsError::Unauthorized`], [`OpsError::RateLimited`], or the store's.
+    pub async fn authenticate(&self, token: Option<&str>, from: IpAddr) -> Result<Caller, OpsError> {
+        let token = self.find_token(token, from).await?;
+        self.paces.take(token.id)?;
+        Ok(Caller { scope: token.scope, token: token.id, address: from })
+    }
+
+    /// The token, if it is good from this address.
     ///
     /// # Errors
     /// [`OpsError::Unauthorized`], or the store's.
-    pub async fn authenticate(&self, token: Option<&str>, from: IpAddr) -> Result<Caller, OpsError> {
+    pub async fn find_token(&self, token: Option<&str>, from: IpAddr) -> Result<Token, OpsError> {
         let hash = TokenHash::of(token.ok_or(OpsError::Unauthorized)?);
         let token = match self.tokens.get(hash) {
             Some(token) => token,
@@ -99,13 +169,7 @@ impl Ops {
                 token
             }
         };
-        if !token.allows(from) {
-            return Err(OpsError::Unauthorized);
-        }
-        Ok(match token.scope {
-            Scope::Operator => Caller::Operator,
-            Scope::Vendor { vendor, mode, stream } => Caller::Vendor { vendor, mode, stream },
-        })
+        if token.allows(from) { Ok(token) } else { Err(OpsError::Unauthorized) }
     }
 
     pub(super) fn new_token(&self, scope: Scope, name: String, allowed_ips: Vec<IpNet>) -> NewToken {
@@ -121,7 +185,13 @@ impl Ops {
     ///
     /// # Errors
     /// The input's problems; no such vendor.
-    pub async fn create_token(&self, vendor: VendorId, mut fields: Fields) -> Result<NewToken, OpsError> {
+    pub async fn create_token(
+        &self,
+        caller: Caller,
+        vendor: VendorId,
+        mut fields: Fields,
+        once: Once<NewToken>,
+    ) -> Result<NewToken, OpsError> {
         let found = self.found(vendor).await;
         let mode = fields.parse::<Mode>("mode");
         if mode.is_none() && !fields.has("mode") {
@@ -133,27 +203,46 @@ impl Ops {
         let (vendor, Some(mode), true) = (found?, mode, problems.is_empty()) else { return Err(OpsError::Invalid(problems)) };
         let scope = Scope::Vendor { vendor: vendor.id, mode, stream: vendor.stream(mode) };
         let new = self.new_token(scope, name, allowed_ips);
-        self.store.create_token(new.token.clone(), new.text.hash()).await?;
+        let about = About { vendor: Some(vendor.id), mode: Some(mode) };
+        let details =
+            json!({"name": new.token.name, "allowed_ips": new.token.allowed_ips.iter().map(IpNet::to_string).collect::<Vec<_>>()});
+        let note = Note { details, ..caller.note("token.created", new.token.id, about) };
+        self.change(Deed::CreateToken(new.token.clone(), new.text.hash()), Some(note), once.known(&new)).await?;
         Ok(new)
     }
 
-    /// A vendor's tokens.
+    /// A vendor's tokens of both modes.
     ///
     /// # Errors
     /// No such vendor.
     pub async fn tokens(&self, vendor: VendorId, page: Page<TokenId>) -> Result<Vec<Token>, OpsError> {
         self.found(vendor).await?;
-        Ok(self.store.tokens(vendor, page).await?)
+        Ok(self.store.tokens(Some(vendor), page).await?)
     }
 
     /// Revokes a vendor's token at once.
     ///
     /// # Errors
     /// It has no such token.
-    pub async fn revoke_token(&self, vendor: VendorId, id: TokenId) -> Result<(), OpsError> {
-        let revoked = self.store.revoke_token(vendor, id, self.surroundings.clock.now()).await?;
+    pub async fn revoke_token(&self, caller: Caller, vendor: VendorId, id: TokenId) -> Result<(), OpsError> {
+        let note = caller.note("token.revoked", id, vendor.into());
+        let done = self.change(Deed::RevokeToken { id, vendor: Some(vendor) }, Some(note), None).await?;
         self.tokens.clear();
-        if revoked { Ok(()) } else { Err(OpsError::NotFound("token")) }
+        if done.came_to_pass() { Ok(()) } else { Err(OpsError::NotFound("token")) }
+    }
+
+    /// The vendor whose tokens a call is about: a vendor's token says it, the operator names `vendor_id`.
+    ///
+    /// # Errors
+    /// The input's problems; no such vendor.
+    pub fn token_owner(&self, caller: Caller, fields: &mut Fields) -> Result<VendorId, OpsError> {
+        if let Scope::Vendor { vendor, .. } = caller.scope {
+            return Ok(vendor);
+        }
+        match fields.parse::<VendorId>("vendor_id") {
+            Some(vendor) => Ok(vendor),
+            None => Err(Problem::invalid("vendor_id", "is required with an operator's token").into()),
+        }
     }
 
     pub(super) async fn found(&self, vendor: VendorId) -> Result<Vendor, OpsError> {

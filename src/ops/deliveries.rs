@@ -1,16 +1,19 @@
 //! Deliveries and their attempts, to read and to send again.
 
-use super::input::{Paging, require_range, time_range};
-use super::{Caller, Ops, OpsError};
+use super::input::{Paging, finish, require_range, time_range};
+use super::{Caller, Once, Ops, OpsError};
+use crate::domain::attempt::Attempt;
 use crate::domain::delivery::DeliveryState;
+use crate::domain::endpoint::Settings;
 use crate::domain::id::{DeliveryId, EndpointId, EventId, RechargeId};
 use crate::fields::Fields;
 use crate::limits;
 pub use crate::store::TimeRange as Range;
-use crate::store::{Delivery, DeliveryQuery, Listed, Resent};
+use crate::store::{Deed, Delivery, DeliveryQuery, Done, Listed, Resent};
 use crate::wire::{Turn, Writer};
 
 /// A delivery with the request headers of each of its attempts, masked.
+#[derive(Clone)]
 pub struct Shown {
     /// The delivery.
     pub delivery: Delivery,
@@ -72,38 +75,61 @@ impl Ops {
     ///
     /// # Errors
     /// There is no such delivery; it is still pending; its endpoint is neither connected nor paused.
-    pub async fn resend(&self, caller: Caller, id: DeliveryId, fields: Fields) -> Result<Shown, OpsError> {
-        let problems = fields.finish();
-        if !problems.is_empty() {
-            return Err(OpsError::Invalid(problems));
-        }
+    pub async fn resend(&self, caller: Caller, id: DeliveryId, fields: Fields, once: Once<Shown>) -> Result<Shown, OpsError> {
+        finish(fields)?;
         self.delivery(caller, id).await?;
-        let now = self.surroundings.clock.now();
-        match self.store.resend(id, now, now.plus(self.rules.delivery_deadline)).await? {
-            Resent::Opened(run) => self.handoff.opened(vec![run]),
-            Resent::Unknown => return Err(OpsError::NotFound("delivery")),
-            Resent::StillPending => {
+        let endpoint = self.store.endpoint(id.endpoint).await?.ok_or(OpsError::NotFound("delivery"))?;
+        let settings = endpoint.settings.clone();
+        let show = move |done: &Done| match done {
+            Done::Resent(Resent::Opened(delivery)) => Some(shown(&settings, (**delivery).clone())),
+            _ => None,
+        };
+        let note = caller.note("delivery.resent", id, (&endpoint).into());
+        let deed = Deed::Resend { id, deadline: self.rules.delivery_deadline };
+        let done = self.change(deed, Some(note), once.keep(show.clone())).await?;
+        match &done {
+            Done::Resent(Resent::Opened(_)) => self.handoff.due(id.endpoint),
+            Done::Resent(Resent::StillPending) => {
                 return Err(OpsError::IllegalState("the delivery is still pending; it is retried by itself".to_owned()));
             }
-            Resent::NotListening(status) => {
+            Done::Resent(Resent::NotListening(status)) => {
                 let status = status.as_str();
                 return Err(OpsError::IllegalState(format!("the endpoint is {status}; connect or enable it first")));
             }
+            _ => {}
+        }
+        show(&done).ok_or(OpsError::NotFound("delivery"))
+    }
+
+    /// Cancels a delivery that is pending.
+    ///
+    /// # Errors
+    /// There is no such delivery; it is not pending.
+    pub async fn cancel(&self, caller: Caller, id: DeliveryId, fields: Fields) -> Result<Shown, OpsError> {
+        finish(fields)?;
+        let before = self.delivery(caller, id).await?.delivery;
+        let mine = self.owner(before.event.id.stream).await?;
+        let done = self.change(Deed::Cancel(id), Some(caller.note("delivery.cancelled", id, mine.into())), None).await?;
+        self.handoff.dropped(id.endpoint);
+        if !done.came_to_pass() {
+            let state = before.state.as_str();
+            return Err(OpsError::IllegalState(format!("the delivery is not pending any more (it was {state})")));
         }
         self.delivery(caller, id).await
     }
 
-    /// Builds the headers of each attempt again, as people are shown them.
     async fn show(&self, delivery: Delivery) -> Result<Shown, OpsError> {
-        let mut request_headers = Vec::new();
-        if !delivery.attempts.is_empty()
-            && let Some(endpoint) = self.store.endpoint(delivery.id.endpoint).await?
-        {
-            let writer = Writer::new(&endpoint.settings);
-            let headers = |turn| writer.displayed_headers(&delivery.event, turn);
-            request_headers =
-                delivery.attempts.iter().map(|attempt| headers(Turn { number: attempt.number, at: attempt.started_at })).collect();
+        match self.store.endpoint(delivery.id.endpoint).await? {
+            Some(endpoint) => Ok(shown(&endpoint.settings, delivery)),
+            None => Ok(Shown { delivery, request_headers: Vec::new() }),
         }
-        Ok(Shown { delivery, request_headers })
     }
+}
+
+/// Builds the headers of each attempt again, as people are shown them.
+fn shown(settings: &Settings, delivery: Delivery) -> Shown {
+    let writer = Writer::new(settings);
+    let headers = |attempt: &Attempt| writer.displayed_headers(&delivery.event, Turn { number: attempt.number, at: attempt.started_at });
+    let request_headers = delivery.attempts.iter().map(headers).collect();
+    Shown { delivery, request_headers }
 }

@@ -1,30 +1,59 @@
 //! Endpoints: made, read, changed, connected, tested, deleted.
 
+use std::time::Duration;
+
 use http::{HeaderName, HeaderValue};
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::Url;
 
-use super::input::{Mine, Paging, email};
-use super::{Caller, Ops, OpsError};
+use super::input::{Mine, Paging, email, finish};
+use super::{Caller, Once, Ops, OpsError};
 use crate::domain::attempt::Attempt;
+use crate::domain::audit::Note;
 use crate::domain::endpoint::{CipherText, Endpoint, EndpointStatus, Ordering, Profile, Settings};
 use crate::domain::filter::Filter;
 use crate::domain::id::EndpointId;
 use crate::domain::secret::Secret;
+use crate::domain::time::Timestamp;
 use crate::domain::vendor::Mode;
 use crate::fields::{Fields, Problem};
 use crate::limits;
-use crate::store::{Created, EndpointChange, Page};
+use crate::store::{Deed, Done, EndpointChange, Keep, OpenSize, Page};
 use crate::transport::Target;
 use crate::transport::guard::{HttpsRule, Refusal};
 use crate::wire;
 
-/// An endpoint that was just made; its secret is shown this once.
-pub struct NewEndpoint {
+/// An endpoint with what is known of it beside its settings.
+#[derive(Debug, Clone)]
+pub struct ShownEndpoint {
     /// The endpoint.
     pub endpoint: Endpoint,
+    /// What it has open.
+    pub size: OpenSize,
+    /// The age of the first of that.
+    pub oldest: Option<Duration>,
+    /// How long that takes at the present pace.
+    pub drain: Option<Duration>,
+    /// When it will be disabled if it goes on failing.
+    pub disables_at: Option<Timestamp>,
+}
+
+/// An endpoint that was just made; its secret is shown this once.
+#[derive(Clone)]
+pub struct NewEndpoint {
+    /// The endpoint.
+    pub endpoint: ShownEndpoint,
     /// The secret as its vendor puts it into a receiver.
     pub secret: String,
+}
+
+/// A secret that was just made, shown this once.
+#[derive(Clone)]
+pub struct NewSecret {
+    /// The secret as its vendor puts it into a receiver.
+    pub secret: String,
+    /// Until when the one before it goes on signing.
+    pub overlap_until: Option<Timestamp>,
 }
 
 /// An endpoint that was connected.
@@ -39,19 +68,15 @@ impl Ops {
     ///
     /// # Errors
     /// The input's problems; [`OpsError::EndpointLimit`].
-    pub async fn create_endpoint(&self, caller: Caller, mut fields: Fields) -> Result<NewEndpoint, OpsError> {
+    pub async fn create_endpoint(&self, caller: Caller, mut fields: Fields, once: Once<NewEndpoint>) -> Result<NewEndpoint, OpsError> {
         let mine = self.mine(caller, &mut fields).await?;
         if !fields.has("url") {
             fields.invalid("url", "is required");
         }
-        let mut settings = self.blank_settings();
         let profile = read_word(&mut fields, "profile", &Profile::ALL, Profile::as_str).unwrap_or(Profile::Standard);
-        settings.profile = profile;
-        if let Some(secret) = read_secret(&mut fields, profile) {
-            settings.secret = secret;
-        } else {
-            settings.secret = self.new_secret(profile);
-        }
+        let secret = read_secret(&mut fields, profile).unwrap_or_else(|| self.new_secret(profile));
+        let nowhere = Url::parse("https://invalid.invalid/").expect("it is a URL");
+        let mut settings = Settings { profile, ..Settings::new(nowhere, secret) };
         if fields.boolean("ed25519") == Some(true) {
             settings.signing_key = Some(self.random_secret(32));
         }
@@ -60,42 +85,52 @@ impl Ops {
         let problems = fields.finish();
         let (Some(Mine { vendor, mode, stream }), true) = (mine, problems.is_empty()) else { return Err(OpsError::Invalid(problems)) };
         let now = self.surroundings.clock.now();
-        let endpoint = Endpoint {
-            id: EndpointId::from(self.surroundings.ids.next(now)),
-            vendor,
-            mode,
-            stream,
-            settings,
-            status: EndpointStatus::NotConnected,
-            status_reason: None,
-            created_at: now,
-            connected_at: None,
-            vendor_disabled: false,
-            deleted: false,
-        };
-        match self.store.create_endpoint(endpoint.clone(), self.rules.endpoints_per_vendor).await? {
-            Created::Yes => Ok(NewEndpoint { secret: secret_text(&endpoint.settings), endpoint }),
-            Created::LimitReached => Err(OpsError::EndpointLimit(self.rules.endpoints_per_vendor)),
-        }
+        let id = EndpointId::from(self.surroundings.ids.next(now));
+        let endpoint = Endpoint::new(id, vendor, mode, stream, settings, now);
+        let details = json!({"url": shown_url(&endpoint.settings.url), "profile": profile.as_str()});
+        let note = Note { details, ..caller.note("endpoint.created", id, (&endpoint).into()) };
+        let shown = ShownEndpoint { endpoint: endpoint.clone(), size: OpenSize::default(), oldest: None, drain: None, disables_at: None };
+        let new = NewEndpoint { secret: secret_text(&endpoint.settings), endpoint: shown };
+        let deed = Deed::CreateEndpoint { endpoint: Box::new(endpoint), most: self.rules.endpoints_per_vendor };
+        let done = self.change(deed, Some(note), once.known(&new)).await?;
+        if done.came_to_pass() { Ok(new) } else { Err(OpsError::EndpointLimit(self.rules.endpoints_per_vendor)) }
     }
 
     /// A vendor's endpoints, newest first.
     ///
     /// # Errors
     /// The input's problems.
-    pub async fn endpoints(&self, caller: Caller, mut fields: Fields) -> Result<(Vec<Endpoint>, Page<EndpointId>), OpsError> {
+    pub async fn endpoints(&self, caller: Caller, mut fields: Fields) -> Result<(Vec<ShownEndpoint>, Page<EndpointId>), OpsError> {
         let mine = self.mine(caller, &mut fields).await?;
         let Paging(page) = Paging::read(&mut fields);
         let problems = fields.finish();
         let (Some(mine), true) = (mine, problems.is_empty()) else { return Err(OpsError::Invalid(problems)) };
-        Ok((self.store.endpoints(mine.stream, page).await?, page))
+        let mut shown = Vec::new();
+        for endpoint in self.store.endpoints(mine.stream, page).await? {
+            shown.push(self.shown_endpoint(endpoint).await?);
+        }
+        Ok((shown, page))
     }
 
     /// One endpoint.
     ///
     /// # Errors
     /// There is no such endpoint.
-    pub async fn endpoint(&self, caller: Caller, id: EndpointId) -> Result<Endpoint, OpsError> {
+    pub async fn endpoint(&self, caller: Caller, id: EndpointId) -> Result<ShownEndpoint, OpsError> {
+        self.shown_endpoint(self.find_endpoint(caller, id).await?).await
+    }
+
+    async fn shown_endpoint(&self, endpoint: Endpoint) -> Result<ShownEndpoint, OpsError> {
+        let size = self.store.open_size(endpoint.id).await?;
+        let oldest = size.oldest.map(|at| self.surroundings.clock.now().since(at));
+        let pace = self.handoff.pace(endpoint.id).filter(|pace| *pace > 0.0);
+        let drain = pace.map(|pace| Duration::from_secs_f64(size.open as f64 / pace)).filter(|_| size.open > 0);
+        let connected = endpoint.status == EndpointStatus::Connected;
+        let disables_at = endpoint.failing_since.filter(|_| connected).map(|since| since.plus(self.rules.disable_after));
+        Ok(ShownEndpoint { endpoint, size, oldest, drain, disables_at })
+    }
+
+    pub(super) async fn find_endpoint(&self, caller: Caller, id: EndpointId) -> Result<Endpoint, OpsError> {
         let found = self.store.endpoint(id).await?.filter(|endpoint| !endpoint.deleted && caller.sees(endpoint.stream));
         found.ok_or(OpsError::NotFound("endpoint"))
     }
@@ -105,30 +140,30 @@ impl Ops {
     ///
     /// # Errors
     /// The input's problems; there is no such endpoint; [`OpsError::ConnectFailed`].
-    pub async fn change_endpoint(&self, caller: Caller, id: EndpointId, mut fields: Fields) -> Result<Endpoint, OpsError> {
-        let before = self.endpoint(caller, id).await?;
+    pub async fn change_endpoint(&self, caller: Caller, id: EndpointId, mut fields: Fields) -> Result<ShownEndpoint, OpsError> {
+        let before = self.find_endpoint(caller, id).await?;
         let mut settings = before.settings.clone();
         let profile = read_word(&mut fields, "profile", &Profile::ALL, Profile::as_str).unwrap_or(settings.profile);
         if profile != settings.profile {
             settings.profile = profile;
             if profile == Profile::GlobalTopup {
                 match (fields.has("secret"), read_secret(&mut fields, profile)) {
-                    (_, Some(secret)) => settings.secret = secret,
+                    (_, Some(secret)) => (settings.secret, settings.former) = (secret, Vec::new()),
                     (false, None) => fields.invalid("secret", "is required in the request that changes the profile to globaltopup"),
                     (true, None) => {}
                 }
             }
         }
         self.read_settings(&mut fields, &mut settings, before.mode);
-        let problems = fields.finish();
-        if !problems.is_empty() {
-            return Err(OpsError::Invalid(problems));
-        }
+        finish(fields)?;
         let moved = settings.url != before.settings.url || settings.profile != before.settings.profile;
         if moved && before.status.listens() {
             self.shake_hands(&before, &settings).await?;
         }
-        self.apply(id, EndpointChange::Settings(Box::new(settings))).await?.ok_or(OpsError::NotFound("endpoint"))
+        let details = json!({"changed": changed_settings(&before.settings, &settings)});
+        let note = Note { details, ..caller.note("endpoint.changed", id, (&before).into()) };
+        let changed = self.apply(id, EndpointChange::Settings(Box::new(settings)), note, None).await?;
+        self.shown_endpoint(changed.ok_or(OpsError::NotFound("endpoint"))?).await
     }
 
     /// Deletes an endpoint; what is pending is cancelled.
@@ -136,42 +171,105 @@ impl Ops {
     /// # Errors
     /// There is no such endpoint.
     pub async fn delete_endpoint(&self, caller: Caller, id: EndpointId) -> Result<(), OpsError> {
-        self.endpoint(caller, id).await?;
-        self.apply(id, EndpointChange::Delete).await?.map(drop).ok_or(OpsError::NotFound("endpoint"))
+        let endpoint = self.find_endpoint(caller, id).await?;
+        let note = caller.note("endpoint.deleted", id, (&endpoint).into());
+        self.apply(id, EndpointChange::Delete, note, None).await?.map(drop).ok_or(OpsError::NotFound("endpoint"))
     }
 
-    /// Does the handshake, and from then on the endpoint gets events. The same for one that is connected for the first
-    /// time and for one that is enabled again.
+    /// Does the handshake, and from then on the endpoint gets events: `{replay_missed?}`. The same for one that is
+    /// connected for the first time and for one that is enabled again. With `replay_missed` what it missed is made
+    /// deliverable first, in order, before anything new.
     ///
     /// # Errors
     /// There is no such endpoint; it is paused; [`OpsError::ConnectFailed`].
-    pub async fn connect(&self, caller: Caller, id: EndpointId, fields: Fields) -> Result<Connected, OpsError> {
+    pub async fn connect(&self, caller: Caller, id: EndpointId, mut fields: Fields) -> Result<Connected, OpsError> {
         const FROM: &[EndpointStatus] = &[EndpointStatus::NotConnected, EndpointStatus::Connected, EndpointStatus::Disabled];
-        nothing_in(fields)?;
-        let endpoint = self.endpoint(caller, id).await?;
+        let replay_missed = fields.boolean("replay_missed").unwrap_or(false);
+        finish(fields)?;
+        let endpoint = self.find_endpoint(caller, id).await?;
         if !FROM.contains(&endpoint.status) {
             return Err(OpsError::IllegalState("the endpoint is paused; resume it".to_owned()));
         }
         self.shake_hands(&endpoint, &endpoint.settings).await?;
-        let change = EndpointChange::Status { from: FROM, to: EndpointStatus::Connected, reason: None };
-        let connected = self.apply(id, change).await?;
+        let missed = self.store.missed(id).await?;
+        if replay_missed {
+            self.open_missed(id).await?;
+        }
+        let change =
+            EndpointChange::Status { from: FROM, to: EndpointStatus::Connected, reason: None, by_rule: false, failing_since: None };
+        let action = if endpoint.status == EndpointStatus::Disabled { "endpoint.enabled" } else { "endpoint.connected" };
+        let note =
+            Note { details: json!({"missed": missed, "replay_missed": replay_missed}), ..caller.note(action, id, (&endpoint).into()) };
+        let connected = self.apply(id, change, note, None).await?;
         connected.ok_or_else(|| OpsError::IllegalState("the endpoint was changed meanwhile; look at it and try again".to_owned()))?;
-        Ok(Connected { missed: self.store.missed(id).await? })
+        Ok(Connected { missed })
+    }
+
+    /// Makes first runs of what an endpoint missed, step by step. It does not listen yet, so that nothing newer overtakes
+    /// them; a crash in between leaves them open, and the next time goes on from there.
+    async fn open_missed(&self, endpoint: EndpointId) -> Result<(), OpsError> {
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let deed = Deed::OpenMissed { endpoint, from, deadline: self.rules.delivery_deadline };
+            match self.change(deed, None, None).await? {
+                Done::Opened(_, after) => next = after,
+                other => unreachable!("a step is answered with where to go on, not with {other:?}"),
+            }
+        }
+        self.handoff.dropped(endpoint);
+        Ok(())
     }
 
     /// Disables an endpoint: it gets no events until it is enabled; what is pending waits, and its deadlines run.
     ///
     /// # Errors
     /// There is no such endpoint.
-    pub async fn disable(&self, caller: Caller, id: EndpointId, fields: Fields) -> Result<Endpoint, OpsError> {
-        nothing_in(fields)?;
-        let endpoint = self.endpoint(caller, id).await?;
+    pub async fn disable(&self, caller: Caller, id: EndpointId, fields: Fields) -> Result<ShownEndpoint, OpsError> {
+        finish(fields)?;
+        let endpoint = self.find_endpoint(caller, id).await?;
         let change = EndpointChange::Status {
             from: &[EndpointStatus::NotConnected, EndpointStatus::Connected, EndpointStatus::Paused],
             to: EndpointStatus::Disabled,
             reason: Some("disabled by request".to_owned()),
+            by_rule: false,
+            failing_since: None,
         };
-        Ok(self.apply(id, change).await?.unwrap_or(endpoint))
+        let note = caller.note("endpoint.disabled", id, (&endpoint).into());
+        let changed = self.apply(id, change, note, None).await?;
+        self.shown_endpoint(changed.unwrap_or(endpoint)).await
+    }
+
+    /// Lets an endpoint's deliveries wait: `{until?}`, at most seven days. Deadlines move by the time paused.
+    ///
+    /// # Errors
+    /// The input's problems; there is no such endpoint; it is not connected.
+    pub async fn pause(&self, caller: Caller, id: EndpointId, mut fields: Fields) -> Result<ShownEndpoint, OpsError> {
+        let now = self.surroundings.clock.now();
+        let latest = now.plus(limits::PAUSE_MAX);
+        let until = fields.parse::<Timestamp>("until").unwrap_or(latest);
+        if until <= now || until > latest {
+            fields.invalid("until", "must lie within the next 7 days");
+        }
+        finish(fields)?;
+        let endpoint = self.find_endpoint(caller, id).await?;
+        let note = Note { details: json!({"until": until}), ..caller.note("endpoint.paused", id, (&endpoint).into()) };
+        let status = endpoint.status.as_str();
+        let paused = self.apply(id, EndpointChange::Pause { until }, note, None).await?;
+        let refused = || OpsError::IllegalState(format!("the endpoint is {status}; only a connected one can be paused"));
+        self.shown_endpoint(paused.ok_or_else(refused)?).await
+    }
+
+    /// Ends a pause; what waited is due, in order.
+    ///
+    /// # Errors
+    /// There is no such endpoint; it is not paused.
+    pub async fn resume(&self, caller: Caller, id: EndpointId, fields: Fields) -> Result<ShownEndpoint, OpsError> {
+        finish(fields)?;
+        let endpoint = self.find_endpoint(caller, id).await?;
+        let note = caller.note("endpoint.resumed", id, (&endpoint).into());
+        let status = endpoint.status.as_str();
+        let resumed = self.apply(id, EndpointChange::Resume, note, None).await?;
+        self.shown_endpoint(resumed.ok_or_else(|| OpsError::IllegalState(format!("the endpoint is {status}, not paused")))?).await
     }
 
     /// Sends a `webhook.test` event to this endpoint alone; answers with the attempt and its headers, masked.
@@ -184,15 +282,81 @@ impl Ops {
         id: EndpointId,
         fields: Fields,
     ) -> Result<(Attempt, Vec<(String, String)>), OpsError> {
-        nothing_in(fields)?;
-        let endpoint = self.endpoint(caller, id).await?;
+        finish(fields)?;
+        let endpoint = self.find_endpoint(caller, id).await?;
         self.try_out(&endpoint).await
     }
 
-    async fn apply(&self, id: EndpointId, change: EndpointChange) -> Result<Option<Endpoint>, OpsError> {
-        let changed = self.store.change_endpoint(id, change, self.surroundings.clock.now()).await?;
+    /// Puts a new secret in the place of the present one: `{secret?, legacy_secret?, overlap_seconds?}`. Until the overlap
+    /// ends the old one goes on as WIRE's rotation says.
+    ///
+    /// # Errors
+    /// The input's problems; there is no such endpoint; too many secrets are in their overlap.
+    pub async fn rotate_secret(
+        &self,
+        caller: Caller,
+        id: EndpointId,
+        mut fields: Fields,
+        once: Once<NewSecret>,
+    ) -> Result<NewSecret, OpsError> {
+        let endpoint = self.find_endpoint(caller, id).await?;
+        let mut settings = endpoint.settings.clone();
+        let secret = read_secret(&mut fields, settings.profile).unwrap_or_else(|| self.new_secret(settings.profile));
+        let overlap = fields.integer("overlap_seconds", 0..=limits::OVERLAP_MAX.as_secs() as i64);
+        let overlap = overlap.map_or(limits::OVERLAP, |seconds| Duration::from_secs(seconds as u64));
+        if secret == settings.secret {
+            fields.invalid("secret", "is the present one; choose another");
+        }
+        finish(fields)?;
+        let now = self.surroundings.clock.now();
+        if overlap.is_zero() {
+            // A secret that has leaked must stop counting at once, and so must those before it.
+            (settings.secret, settings.former) = (secret, Vec::new());
+        } else {
+            settings.rotate(secret, now.plus(overlap), now);
+        }
+        if settings.former.len() > limits::FORMER_SECRETS_MAX {
+            let told = "too many secrets are in their overlap; wait until one ends, or say \"overlap_seconds\": 0, which ends them all";
+            return Err(OpsError::IllegalState(told.to_owned()));
+        }
+        let overlap_until = (!overlap.is_zero()).then(|| now.plus(overlap));
+        let new = NewSecret { secret: secret_text(&settings), overlap_until };
+        let note =
+            Note { details: json!({"overlap_until": overlap_until}), ..caller.note("endpoint.secret_rotated", id, (&endpoint).into()) };
+        let rotated = self.apply(id, EndpointChange::Settings(Box::new(settings)), note, once.known(&new)).await?;
+        rotated.map(|_| new).ok_or(OpsError::NotFound("endpoint"))
+    }
+
+    /// Cancels all that is pending of an endpoint at this moment; answers how much that was.
+    ///
+    /// # Errors
+    /// There is no such endpoint.
+    pub async fn cancel_pending(&self, caller: Caller, id: EndpointId, fields: Fields) -> Result<u64, OpsError> {
+        finish(fields)?;
+        let endpoint = self.find_endpoint(caller, id).await?;
+        let up_to = self.store.events_after(endpoint.stream, None, 0).await?.latest;
+        let mut cancelled = 0;
+        loop {
+            match self.change(Deed::CancelPending { endpoint: id, up_to }, None, None).await? {
+                Done::Cancelled(Some(runs)) if !runs.is_empty() => cancelled += runs.len() as u64,
+                _ => break,
+            }
+        }
+        self.handoff.dropped(id);
+        let note = Note { details: json!({"cancelled": cancelled}), ..caller.note("endpoint.pending_cancelled", id, (&endpoint).into()) };
+        self.change(Deed::Note, Some(note), None).await?;
+        Ok(cancelled)
+    }
+
+    async fn apply(&self, id: EndpointId, change: EndpointChange, note: Note, keep: Option<Keep>) -> Result<Option<Endpoint>, OpsError> {
+        let deed = Deed::ChangeEndpoint { id, change, deadline: self.rules.delivery_deadline };
+        let done = self.change(deed, Some(note), keep).await;
+        // Even where its outcome is not known.
         self.handoff.changed(id);
-        Ok(changed)
+        match done? {
+            Done::Endpoint(changed) => Ok(changed.map(|endpoint| *endpoint)),
+            other => unreachable!("a change of an endpoint is answered with the endpoint, not with {other:?}"),
+        }
     }
 
     fn random_secret(&self, bytes: usize) -> Secret {
@@ -209,24 +373,6 @@ impl Ops {
                 let text = data_encoding::BASE32_NOPAD.encode(self.random_secret(20).expose()).to_lowercase();
                 Secret::new(text)
             }
-        }
-    }
-
-    fn blank_settings(&self) -> Settings {
-        Settings {
-            url: Url::parse("https://invalid.invalid/").expect("it is a URL"),
-            description: None,
-            event_types: Filter::recharges(),
-            profile: Profile::Standard,
-            cipher_text: CipherText::Raw,
-            alert_email: None,
-            headers: Vec::new(),
-            rate_limit_per_second: None,
-            max_in_flight: None,
-            ordering: Ordering::None,
-            strict_hold: None,
-            secret: Secret::new(Vec::new()),
-            signing_key: None,
         }
     }
 
@@ -284,10 +430,30 @@ impl Ops {
     }
 }
 
-/// A call without a body, or with an empty one.
-fn nothing_in(fields: Fields) -> Result<(), OpsError> {
-    let problems = fields.finish();
-    if problems.is_empty() { Ok(()) } else { Err(OpsError::Invalid(problems)) }
+/// A URL as the audit log shows it: its query may carry a token of the vendor's own.
+fn shown_url(url: &Url) -> String {
+    let mut shown = url.clone();
+    shown.set_query(None);
+    shown.to_string()
+}
+
+/// The names of settings that differ.
+fn changed_settings(before: &Settings, after: &Settings) -> Vec<&'static str> {
+    let differ = [
+        ("url", before.url != after.url),
+        ("description", before.description != after.description),
+        ("event_types", before.event_types != after.event_types),
+        ("profile", before.profile != after.profile),
+        ("cipher_text", before.cipher_text != after.cipher_text),
+        ("alert_email", before.alert_email != after.alert_email),
+        ("headers", before.headers != after.headers),
+        ("rate_limit_per_second", before.rate_limit_per_second != after.rate_limit_per_second),
+        ("max_in_flight", before.max_in_flight != after.max_in_flight),
+        ("ordering", before.ordering != after.ordering),
+        ("strict_hold", before.strict_hold != after.strict_hold),
+        ("secret", before.secret != after.secret),
+    ];
+    differ.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
 }
 
 fn optional<T>(fields: &mut Fields, name: &str, setting: &mut Option<T>, read: impl FnOnce(&mut Fields, &str) -> Option<T>) {
@@ -306,7 +472,7 @@ fn read_word<T: Copy>(fields: &mut Fields, name: &str, all: &[T], word: impl Fn(
     found
 }
 
-fn read_event_types(fields: &mut Fields) -> Option<Filter> {
+pub(super) fn read_event_types(fields: &mut Fields) -> Option<Filter> {
     let patterns = fields.list::<String>("event_types", limits::EVENT_TYPES_MAX)?;
     if patterns.is_empty() {
         fields.invalid("event_types", "must name at least one type or pattern, such as recharge.*");

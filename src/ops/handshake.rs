@@ -2,15 +2,10 @@
 
 use std::net::IpAddr;
 
-use serde_json::json;
-use serde_json::value::to_raw_value;
-
 use super::{Ops, OpsError};
 use crate::domain::attempt::{Attempt, Outcome};
 use crate::domain::endpoint::{Endpoint, Profile, Settings};
-use crate::domain::event::{Event, Facts};
-use crate::domain::filter::TEST_TYPE;
-use crate::domain::id::EventId;
+use crate::domain::event::Event;
 use crate::transport::Target;
 use crate::wire::{self, Message, Turn, Writer};
 
@@ -28,18 +23,9 @@ pub struct Seen {
 }
 
 impl Ops {
-    /// The test event of an endpoint. It has no number, and an id of its own.
     fn test_event(&self, endpoint: &Endpoint) -> Event {
         let now = self.surroundings.clock.now();
-        let data = json!({"endpoint_id": endpoint.id, "message": "A test event from Ringback: nothing has happened."});
-        Event {
-            id: EventId { stream: endpoint.stream, sequence: self.surroundings.ids.next(now).get() },
-            mode: endpoint.mode,
-            event_type: TEST_TYPE.into(),
-            created_at: now,
-            facts: Facts::Given(to_raw_value(&data).expect("a JSON value always serializes")),
-            numbered: false,
-        }
+        Event::test(endpoint, self.surroundings.ids.next(now), now)
     }
 
     async fn send(&self, settings: &Settings, write: impl Fn() -> Message + Send + Sync) -> Result<Outcome, OpsError> {

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{Caller, Ops, OpsError};
 use crate::domain::id::{StreamId, VendorId};
 use crate::domain::time::Timestamp;
+use crate::domain::token::Scope;
 use crate::domain::vendor::Mode;
 use crate::fields::{Fields, Problem};
 use crate::limits;
@@ -28,7 +29,7 @@ pub struct Mine {
 impl Ops {
     /// Whose things a call is about: a vendor's token says it, the operator names `vendor_id` and `mode`.
     pub(super) async fn mine(&self, caller: Caller, fields: &mut Fields) -> Result<Option<Mine>, OpsError> {
-        if let Caller::Vendor { vendor, mode, stream } = caller {
+        if let Scope::Vendor { vendor, mode, stream } = caller.scope {
             return Ok(Some(Mine { vendor, mode, stream }));
         }
         let named = fields.has("vendor_id");
@@ -63,6 +64,21 @@ impl<K: FromStr<Err: Display>> Paging<K> {
         };
         Self(Page { before, limit })
     }
+}
+
+/// Input that only has the parts of a list in it.
+///
+/// # Errors
+/// Its problems.
+pub fn only_paging<K: FromStr<Err: Display>>(mut fields: Fields) -> Result<Page<K>, OpsError> {
+    let Paging(page) = Paging::read(&mut fields);
+    finish(fields).map(|()| page)
+}
+
+/// The end of reading an input: nothing is left, and nothing was wrong.
+pub(super) fn finish(fields: Fields) -> Result<(), OpsError> {
+    let problems = fields.finish();
+    if problems.is_empty() { Ok(()) } else { Err(OpsError::Invalid(problems)) }
 }
 
 /// Reads `since` and `until`.

@@ -4,22 +4,31 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::input::{Mine, Paging, require_range, time_range};
-use super::{Caller, Ops, OpsError};
+use super::{Caller, Once, Ops, OpsError};
 use crate::domain::event::Event;
 use crate::domain::filter::{self, RESERVED};
 use crate::domain::id::{EventId, RechargeId};
 use crate::domain::recharge::{Recharge, Status};
 use crate::fields::{Fields, Problem};
 use crate::limits;
-use crate::store::{Feed, KeptReport, Listed, Publish, Published, RechargeQuery, Write, Written};
+use crate::store::{Deed, Done, KeptReport, Listed, Publish, Published, RechargeQuery, Write, Written};
+
+/// An event that was taken.
+#[derive(Debug, Clone, Copy)]
+pub struct NewEvent {
+    /// Its id.
+    pub id: EventId,
+    /// Deliveries it made.
+    pub deliveries: u64,
+}
 
 impl Ops {
     /// Publishes an event: `{vendor_id, mode?, type, data, dedupe_key?}`. Answered when durable.
     ///
     /// # Errors
     /// The input's problems; the store's.
-    pub async fn publish(&self, mut fields: Fields) -> Result<(EventId, Published), OpsError> {
-        let mine = self.mine(Caller::Operator, &mut fields).await?;
+    pub async fn publish(&self, caller: Caller, mut fields: Fields, once: Once<NewEvent>) -> Result<NewEvent, OpsError> {
+        let mine = self.mine(caller, &mut fields).await?;
         let event_type = self.event_type(&mut fields);
         let data = self.event_data(&mut fields);
         let dedupe_key = fields.text("dedupe_key", limits::REFERENCE_MAX);
@@ -34,8 +43,19 @@ impl Ops {
             now: self.surroundings.clock.now(),
             deadline: self.rules.delivery_deadline,
         };
+        let told = move |published: &Published| {
+            let id = EventId { stream: mine.stream, sequence: published.sequence };
+            NewEvent { id, deliveries: published.deliveries }
+        };
+        let keep = once.keep(move |done| if let Done::Published(published) = done { Some(told(published)) } else { None });
+        if keep.is_some() {
+            return match self.change(Deed::Publish(publish), None, keep).await? {
+                Done::Published(published) => Ok(told(&published)),
+                other => unreachable!("an event is answered with its number, not with {other:?}"),
+            };
+        }
         match self.committer.write(Write::Publish(publish)).await? {
-            Written::Published(published, _) => Ok((EventId { stream: mine.stream, sequence: published.sequence }, published)),
+            Written::Published(published, _) => Ok(told(&published)),
             other => unreachable!("an event is answered with its number, not with {other:?}"),
         }
     }
@@ -65,21 +85,6 @@ impl Ops {
             return None;
         }
         Some(data)
-    }
-
-    /// The feed: `after`, `limit`; with an operator's token `vendor_id` and `mode`. Answers with the `after` asked for.
-    ///
-    /// # Errors
-    /// The input's problems; [`OpsError::EventsExpired`] for an `after` whose next event is no longer kept.
-    pub async fn events(&self, caller: Caller, mut fields: Fields) -> Result<(Feed, Option<i64>), OpsError> {
-        let mine = self.mine(caller, &mut fields).await?;
-        let after = fields.integer("after", 0..=i64::MAX);
-        let limit = fields.integer("limit", 1..=limits::PAGE_MAX as i64).map_or(limits::PAGE_DEFAULT, |limit| limit as usize);
-        let problems = fields.finish();
-        let (Some(mine), true) = (mine, problems.is_empty()) else { return Err(OpsError::Invalid(problems)) };
-        let feed = self.store.events_after(mine.stream, after, limit).await?;
-        let Feed { oldest, latest, .. } = feed;
-        if after.is_some_and(|after| after < oldest - 1) { Err(OpsError::EventsExpired { oldest, latest }) } else { Ok((feed, after)) }
     }
 
     /// One event.

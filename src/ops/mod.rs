@@ -5,12 +5,18 @@
 //! they judge who may see what; and they hand what they changed to the engine as a hint, without knowing it.
 
 mod access;
+mod conflicts;
 mod deliveries;
 mod endpoints;
+mod feed;
 mod handshake;
 mod input;
 mod ledger;
+mod once;
+mod oversight;
+mod replays;
 mod reports;
+mod users;
 mod vendors;
 
 use std::collections::HashMap;
@@ -19,12 +25,17 @@ use std::time::Duration;
 
 pub use access::{Caller, NewToken};
 pub use deliveries::{Range, Shown};
-pub use endpoints::{Connected, NewEndpoint, secret_hint};
+pub use endpoints::{Connected, NewEndpoint, NewSecret, ShownEndpoint, secret_hint};
+pub use feed::{FeedPart, Follow};
 pub use handshake::Seen;
 pub(crate) use input::networks;
-pub use input::{Mine, Paging};
+pub use input::{Mine, Paging, only_paging};
+pub use ledger::NewEvent;
+pub use once::{Begun, Once};
 use parking_lot::RwLock;
+pub use replays::Replaying;
 pub use reports::Answer;
+pub use users::new_operator_user;
 pub use vendors::NewVendor;
 
 use crate::clock::Surroundings;
@@ -65,6 +76,15 @@ pub enum OpsError {
     /// The vendor has as many endpoints as it may.
     #[error("a vendor may have at most {0} endpoints in each mode; delete one first")]
     EndpointLimit(u32),
+    /// The token has made too many requests; it may make the next one after this time.
+    #[error("this token has made too many requests; the next one may be made in {} s", .0.as_secs() + 1)]
+    RateLimited(Duration),
+    /// The `Idempotency-Key` was used with another body.
+    #[error("this Idempotency-Key was used with another body; use a new key for a new request")]
+    IdempotencyConflict,
+    /// A request with this `Idempotency-Key` is still running.
+    #[error("a request with this Idempotency-Key is still running; wait for its answer, or send it again later")]
+    InProgress,
     /// The handshake failed.
     #[error("the endpoint did not connect: {}", .0.problem)]
     ConnectFailed(Box<Seen>),
@@ -92,6 +112,10 @@ pub struct Rules {
     pub require_https: bool,
     /// Largest `data` of an event, in bytes.
     pub event_payload_max: usize,
+    /// How long an endpoint fails at everything before it is disabled.
+    pub disable_after: Duration,
+    /// Requests a second that each token may make.
+    pub token_rate_limit: Option<std::num::NonZeroU32>,
 }
 
 /// The verbs, with all that they need.
@@ -104,6 +128,9 @@ pub struct Ops {
     meters: Arc<Meters>,
     rules: Rules,
     tokens: access::TokenCache,
+    paces: access::Paces,
+    running: once::Running,
+    stopping: feed::Stopping,
     /// Vendors never change their streams, so that these can be remembered for ever.
     streams: RwLock<HashMap<VendorId, Arc<Vendor>>>,
     owners: RwLock<HashMap<StreamId, Mine>>,
@@ -131,8 +158,21 @@ impl Ops {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
         let Parts { store, committer, handoff, transport, surroundings, meters, rules } = parts;
-        let (tokens, streams, owners) = (access::TokenCache::default(), RwLock::default(), RwLock::default());
-        Self { store, committer, handoff, transport, surroundings, meters, rules, tokens, streams, owners }
+        Self {
+            paces: access::Paces::new(rules.token_rate_limit),
+            tokens: access::TokenCache::default(),
+            running: once::Running::default(),
+            stopping: Arc::default(),
+            streams: RwLock::default(),
+            owners: RwLock::default(),
+            store,
+            committer,
+            handoff,
+            transport,
+            surroundings,
+            meters,
+            rules,
+        }
     }
 
     /// Whether the store answers.

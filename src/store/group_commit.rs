@@ -13,15 +13,15 @@
 //! Runs that a batch opened are handed over to the [`Handoff`] in commit order, before their writers are answered. The
 //! hand-off may drop them without harm: the store has them.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use super::{OpenRun, Settle, Store, StoreError, Write, Written};
-use crate::domain::id::EndpointId;
+use crate::domain::id::{EndpointId, StreamId};
 use crate::limits;
 
 /// Where ops and the engine meet: what was accepted, and what changed, as hints that may be lost.
@@ -30,6 +30,14 @@ pub trait Handoff: Send + Sync + 'static {
     fn opened(&self, runs: Vec<OpenRun>);
     /// An endpoint's settings or state changed.
     fn changed(&self, endpoint: EndpointId);
+    /// Runs of an endpoint that were asked for beside its events are due: a resend, or a replay's next ones.
+    fn due(&self, endpoint: EndpointId);
+    /// What is known of an endpoint's open runs may be wrong: some were cancelled, or their events erased.
+    fn dropped(&self, endpoint: EndpointId);
+    /// A replay was started: there are runs to open.
+    fn replaying(&self);
+    /// Deliveries a second that an endpoint takes at present, where this node knows it.
+    fn pace(&self, endpoint: EndpointId) -> Option<f64>;
     /// Outcomes that were written, or could not be.
     fn settled(&self, outcomes: Vec<(Settle, Result<Written, StoreError>)>);
     /// The outcome of a commit is not known: runs may have been opened that nobody was told of.
@@ -58,6 +66,7 @@ struct Pending {
 }
 
 struct Queue {
+    news: News,
     pending: Mutex<Pending>,
     more: Notify,
     hurry: Notify,
@@ -74,7 +83,8 @@ impl GroupCommit {
     /// Starts the committer of `store`. It ends when the returned task is aborted.
     pub fn start(store: Arc<dyn Store>, handoff: Arc<dyn Handoff>) -> (Self, JoinHandle<()>) {
         let room = Semaphore::new(limits::COMMIT_QUEUE_MAX);
-        let queue = Arc::new(Queue { pending: Mutex::default(), more: Notify::new(), hurry: Notify::new(), room });
+        let (news, pending) = (News::default(), Mutex::default());
+        let queue = Arc::new(Queue { news, pending, more: Notify::new(), hurry: Notify::new(), room });
         let task = tokio::spawn(run(queue.clone(), store, handoff));
         (Self { queue }, task)
     }
@@ -89,6 +99,11 @@ impl GroupCommit {
         let (answer, answered) = oneshot::channel();
         self.push(Waiting { write, from: From::Caller(answer) }, Haste::Now);
         answered.await.map_err(|_| gone())?
+    }
+
+    /// A wake-up for those who wait for a stream's next event. Like every wake-up it may be lost.
+    pub fn news(&self, stream: StreamId) -> Arc<Notify> {
+        self.queue.news.of(stream)
     }
 
     /// Writes an outcome; the answer goes to [`Handoff::settled`]. The engine bounds how many it has under way.
@@ -136,8 +151,52 @@ async fn run(queue: Arc<Queue>, store: Arc<dyn Store>, handoff: Arc<dyn Handoff>
         }
         let (writes, from): (Vec<_>, Vec<_>) = batch.into_iter().map(|waiting| (waiting.write, waiting.from)).unzip();
         let answers = commit(&*store, writes, &*handoff).await;
+        queue.news.tell(answers.iter().map(|(write, _)| write));
         answer(answers, from, &*handoff);
     }
+}
+
+/// Who waits for a stream's next event.
+#[derive(Default)]
+struct News(Mutex<HashMap<StreamId, Weak<Notify>>>);
+
+impl News {
+    fn of(&self, stream: StreamId) -> Arc<Notify> {
+        let mut waited_for = self.0.lock();
+        if let Some(known) = waited_for.get(&stream).and_then(Weak::upgrade) {
+            return known;
+        }
+        waited_for.retain(|_, bell| bell.strong_count() > 0);
+        let bell = Arc::new(Notify::new());
+        waited_for.insert(stream, Arc::downgrade(&bell));
+        bell
+    }
+
+    fn tell<'a>(&self, writes: impl Iterator<Item = &'a Write>) {
+        let waited_for = self.0.lock();
+        if waited_for.is_empty() {
+            return;
+        }
+        let bells: Vec<Arc<Notify>> = match streams(writes) {
+            Some(streams) => streams.iter().filter_map(|stream| waited_for.get(stream)?.upgrade()).collect(),
+            None => waited_for.values().filter_map(Weak::upgrade).collect(),
+        };
+        bells.iter().for_each(|bell| bell.notify_waiters());
+    }
+}
+
+/// The streams that writes may have made events in; `None` if that is not told by the writes.
+fn streams<'a>(writes: impl Iterator<Item = &'a Write>) -> Option<HashSet<StreamId>> {
+    let mut streams = HashSet::new();
+    for write in writes {
+        match write {
+            Write::Accept(accept) => streams.extend(accept.reports.iter().map(|report| report.stream)),
+            Write::Publish(publish) => drop(streams.insert(publish.stream)),
+            Write::Settle(_) => {}
+            Write::Change(_) => return None,
+        }
+    }
+    Some(streams)
 }
 
 async fn hurried(queue: &Queue) {
@@ -207,7 +266,7 @@ fn answer(mut answers: Vec<(Write, Answer)>, from: Vec<From>, handoff: &dyn Hand
 
 fn take_opened(answer: &mut Answer) -> Vec<OpenRun> {
     match answer {
-        Ok(Written::Accepted(_, opened) | Written::Published(_, opened)) => std::mem::take(opened),
+        Ok(Written::Accepted(_, opened) | Written::Published(_, opened) | Written::Done(_, opened)) => std::mem::take(opened),
         _ => Vec::new(),
     }
 }

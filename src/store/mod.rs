@@ -12,21 +12,28 @@
 //! - Secrets are sealed with the master key on their way in and opened on their way out; nothing outside sees the
 //!   sealed form.
 
+mod change;
 pub mod group_commit;
 pub mod seal;
 pub mod sqlite;
 mod types;
 
+use std::ops::Range;
+
 use async_trait::async_trait;
 
 pub use types::*;
 
+use crate::domain::audit::Entry;
+use crate::domain::conflict::Conflict;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event::Event;
-use crate::domain::id::{DeliveryId, EndpointId, EventId, RechargeId, StreamId, TokenId, VendorId};
+use crate::domain::id::{AuditId, ConflictId, DeliveryId, EndpointId, EventId, RechargeId, ReplayId, StreamId, TokenId, UserId, VendorId};
 use crate::domain::recharge::Recharge;
+use crate::domain::replay::{Only, Replay};
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Token, TokenHash};
+use crate::domain::user::User;
 use crate::domain::vendor::{Mode, Vendor};
 
 /// Why a store could not find out.
@@ -70,32 +77,32 @@ pub trait Store: Send + Sync + 'static {
 
     // --- Vendors and tokens --------------------------------------------------------------------------------------
 
-    /// Adds a vendor with its two streams and first tokens.
-    async fn create_vendor(&self, vendor: Vendor, tokens: Vec<(Token, TokenHash)>) -> Result<(), StoreError>;
-
     /// One vendor.
     async fn vendor(&self, id: VendorId) -> Result<Option<Vendor>, StoreError>;
 
     /// Vendors, newest first, older than `page.before`.
     async fn vendors(&self, page: Page<VendorId>) -> Result<Vec<Vendor>, StoreError>;
 
-    /// Changes a vendor. `None`: there is no such vendor.
-    async fn update_vendor(&self, id: VendorId, change: VendorChange) -> Result<Option<Vendor>, StoreError>;
-
     /// Whose a stream is.
     async fn owner(&self, stream: StreamId) -> Result<Option<(VendorId, Mode)>, StoreError>;
-
-    /// Adds a token.
-    async fn create_token(&self, token: Token, hash: TokenHash) -> Result<(), StoreError>;
 
     /// The token with this hash, unless it was revoked or its vendor is disabled.
     async fn token(&self, hash: TokenHash) -> Result<Option<Token>, StoreError>;
 
-    /// A vendor's tokens, newest first, without revoked ones.
-    async fn tokens(&self, vendor: VendorId, page: Page<TokenId>) -> Result<Vec<Token>, StoreError>;
+    /// A vendor's tokens (the operator's, if none is named), newest first, without revoked ones.
+    async fn tokens(&self, vendor: Option<VendorId>, page: Page<TokenId>) -> Result<Vec<Token>, StoreError>;
 
-    /// Revokes a vendor's token. `false`: it has no such token.
-    async fn revoke_token(&self, vendor: VendorId, id: TokenId, now: Timestamp) -> Result<bool, StoreError>;
+    /// A vendor's logins (the operator's, if none is named), newest first.
+    async fn users(&self, vendor: Option<VendorId>, page: Page<UserId>) -> Result<Vec<User>, StoreError>;
+
+    /// The answer kept for this request since this time.
+    async fn kept_answer(&self, key: AnswerKey, since: Timestamp) -> Result<Option<KeptAnswer>, StoreError>;
+
+    /// Entries of the audit log, newest first.
+    async fn audit(&self, query: AuditQuery) -> Result<Listed<Entry, AuditId>, StoreError>;
+
+    /// How everything stands.
+    async fn overview(&self, now: Timestamp) -> Result<Overview, StoreError>;
 
     // --- Recharges and events ------------------------------------------------------------------------------------
 
@@ -109,13 +116,19 @@ pub trait Store: Send + Sync + 'static {
     /// One event.
     async fn event(&self, id: EventId) -> Result<Option<Event>, StoreError>;
 
+    /// Conflicts, newest first.
+    async fn conflicts(&self, query: ConflictQuery) -> Result<Listed<Conflict, ConflictId>, StoreError>;
+
+    /// One conflict.
+    async fn conflict(&self, id: ConflictId) -> Result<Option<Conflict>, StoreError>;
+
+    /// The range of numbers that a stream's events of a time range have.
+    async fn sequences(&self, stream: StreamId, range: TimeRange) -> Result<Range<i64>, StoreError>;
+
     /// A stream's events after a sequence number, in order, without gaps. Without `after`, from the oldest kept.
     async fn events_after(&self, stream: StreamId, after: Option<i64>, limit: usize) -> Result<Feed, StoreError>;
 
     // --- Endpoints -----------------------------------------------------------------------------------------------
-
-    /// Adds an endpoint unless its stream already has `most` of them.
-    async fn create_endpoint(&self, endpoint: Endpoint, most: u32) -> Result<Created, StoreError>;
 
     /// One endpoint, deleted ones included.
     async fn endpoint(&self, id: EndpointId) -> Result<Option<Endpoint>, StoreError>;
@@ -123,13 +136,13 @@ pub trait Store: Send + Sync + 'static {
     /// A stream's endpoints, newest first, without deleted ones.
     async fn endpoints(&self, stream: StreamId, page: Page<EndpointId>) -> Result<Vec<Endpoint>, StoreError>;
 
-    /// Changes an endpoint's settings or state under its stream's counter row, and records from which number on it
-    /// listens or no longer does. Open runs stay as they are: that enabling makes them due is the engine's doing. `None`: there is no such endpoint, it is deleted, or it is not in a state that the change
-    /// starts from.
-    async fn change_endpoint(&self, id: EndpointId, change: EndpointChange, now: Timestamp) -> Result<Option<Endpoint>, StoreError>;
-
     /// Events that match an endpoint's filter, came after it was made, and never made a delivery for it.
-    async fn missed(&self, id: EndpointId) -> Result<u64, StoreError>;
+    async fn missed(&self, id: EndpointId) -> Result<u64, StoreError> {
+        self.count_scope(ReplayScope { endpoint: id, numbers: 0..i64::MAX, only: Only::Missed, event_types: None }).await
+    }
+
+    /// How much an endpoint has open.
+    async fn open_size(&self, id: EndpointId) -> Result<OpenSize, StoreError>;
 
     // --- Deliveries ----------------------------------------------------------------------------------------------
 
@@ -139,8 +152,14 @@ pub trait Store: Send + Sync + 'static {
     /// A stream's deliveries, latest sequence number first, with the same bound as [`Store::recharges`].
     async fn deliveries(&self, query: DeliveryQuery) -> Result<Listed<Delivery, DeliveryId>, StoreError>;
 
-    /// Starts a new run of a delivery.
-    async fn resend(&self, id: DeliveryId, now: Timestamp, deadline: Timestamp) -> Result<Resent, StoreError>;
+    /// One replay.
+    async fn replay(&self, id: ReplayId) -> Result<Option<Replay>, StoreError>;
+
+    /// A stream's replays, newest first.
+    async fn replays(&self, stream: StreamId, page: Page<ReplayId>) -> Result<Vec<Replay>, StoreError>;
+
+    /// How many events a replay of this scope would be about.
+    async fn count_scope(&self, scope: ReplayScope) -> Result<u64, StoreError>;
 
     // --- What the engine asks ------------------------------------------------------------------------------------
 
@@ -159,4 +178,39 @@ pub trait Store: Send + Sync + 'static {
     /// Keys of open runs whose deadline has passed, not more than `limit`. First runs are looked at in order, up to the
     /// first that is still in time: their deadlines grow with their numbers, except behind a setting that was shortened.
     async fn expired(&self, endpoint: EndpointId, now: Timestamp, limit: usize) -> Result<Vec<Expired>, StoreError>;
+
+    /// Replays that are running, the oldest first, after `after`.
+    async fn running_replays(&self, after: Option<ReplayId>, limit: usize) -> Result<Vec<ReplayId>, StoreError>;
+
+    /// Connected endpoints that have been failing since `since` or before, by id, after `after`.
+    async fn failing(&self, since: Timestamp, after: Option<EndpointId>, limit: usize) -> Result<Vec<Failing>, StoreError>;
+
+    /// Endpoints that a rule disabled, and that have not been tried since `before`; by id, after `after`.
+    async fn to_probe(&self, before: Timestamp, after: Option<EndpointId>, limit: usize) -> Result<Vec<EndpointId>, StoreError>;
+
+    /// Paused endpoints whose pause is over.
+    async fn pauses_over(&self, now: Timestamp, limit: usize) -> Result<Vec<EndpointId>, StoreError>;
+
+    // --- Mails ---------------------------------------------------------------------------------------------------
+
+    /// What may be mailed now: to addresses whose last mail was sent at `mailed_before` or earlier, and that are not
+    /// waiting to be tried again.
+    async fn mailings(&self, now: Timestamp, mailed_before: Timestamp, limit: usize) -> Result<Vec<Mailing>, StoreError>;
+
+    /// A mail was sent: its alerts are done with.
+    async fn mailed(&self, mailing: Mailing, now: Timestamp) -> Result<(), StoreError>;
+
+    /// A mail could not be sent, and is tried again at `again`.
+    async fn mail_failed(&self, mailing: Mailing, error: String, again: Timestamp) -> Result<(), StoreError>;
+
+    // --- Upkeep --------------------------------------------------------------------------------------------------
+
+    /// Removes some of what is older than the horizon, in one bounded step from `place` on.
+    async fn sweep(&self, horizon: Horizon, place: SweepPlace) -> Result<Swept, StoreError>;
+
+    /// Removes a person's data from some of what a stream has, in one bounded step from `place` on.
+    async fn erase(&self, stream: StreamId, connection_no: String, place: SweepPlace) -> Result<Swept, StoreError>;
+
+    /// Seals some secrets again with the present master key, in one bounded step from `place` on.
+    async fn reseal(&self, place: SweepPlace) -> Result<Swept, StoreError>;
 }

@@ -48,15 +48,18 @@ impl fmt::Debug for MasterKey {
 #[derive(Clone)]
 pub struct Sealer {
     cipher: XChaCha20Poly1305,
+    /// What may still be sealed with the key before.
+    previous: Option<XChaCha20Poly1305>,
     entropy: Arc<dyn Entropy>,
 }
 
 const NONCE: usize = 24;
 
 impl Sealer {
-    /// The sealer of this key.
-    pub fn new(key: &MasterKey, entropy: Arc<dyn Entropy>) -> Self {
-        Self { cipher: XChaCha20Poly1305::new(key.0.expose().into()), entropy }
+    /// The sealer of this key, which opens what was sealed with the previous one too.
+    pub fn new(key: &MasterKey, previous: Option<&MasterKey>, entropy: Arc<dyn Entropy>) -> Self {
+        let cipher = |key: &MasterKey| XChaCha20Poly1305::new(key.0.expose().into());
+        Self { cipher: cipher(key), previous: previous.map(cipher), entropy }
     }
 
     /// Seals `plain` for the place named by `context`: it opens nowhere else.
@@ -73,9 +76,11 @@ impl Sealer {
     /// # Errors
     /// [`StoreError::Damaged`] if it was sealed with another key, for another place, or altered since.
     pub fn open(&self, context: &str, sealed: &[u8]) -> Result<Secret, StoreError> {
-        let opened = sealed
-            .split_at_checked(NONCE)
-            .and_then(|(nonce, rest)| self.cipher.decrypt(XNonce::from_slice(nonce), Payload { msg: rest, aad: context.as_bytes() }).ok());
+        let opened = sealed.split_at_checked(NONCE).and_then(|(nonce, rest)| {
+            let payload = || Payload { msg: rest, aad: context.as_bytes() };
+            let mut ciphers = std::iter::once(&self.cipher).chain(&self.previous);
+            ciphers.find_map(|cipher| cipher.decrypt(XNonce::from_slice(nonce), payload()).ok())
+        });
         opened.map(Secret::new).ok_or_else(|| StoreError::Damaged(format!("the secret of {context} does not open with this master key")))
     }
 }
@@ -90,12 +95,16 @@ mod tests {
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let key = MasterKey::generate(&*entropy);
         assert_eq!(MasterKey::parse(&key.to_base64()), Some(key.clone()));
-        let sealer = Sealer::new(&key, entropy.clone());
+        let sealer = Sealer::new(&key, None, entropy.clone());
         let mut sealed = sealer.seal("ep_1", b"secret");
         assert_eq!(sealer.open("ep_1", &sealed).unwrap().expose(), b"secret");
         assert_ne!(sealer.seal("ep_1", b"secret"), sealed, "the nonce is new each time");
         assert!(sealer.open("ep_2", &sealed).is_err());
-        assert!(Sealer::new(&MasterKey::generate(&*entropy), entropy).open("ep_1", &sealed).is_err());
+        let other = MasterKey::generate(&*entropy);
+        assert!(Sealer::new(&other, None, entropy.clone()).open("ep_1", &sealed).is_err());
+        let rotating = Sealer::new(&other, Some(&key), entropy);
+        assert_eq!(rotating.open("ep_1", &sealed).unwrap().expose(), b"secret", "the previous key still opens");
+        assert!(sealer.open("ep_1", &rotating.seal("ep_1", b"secret")).is_err(), "what is sealed is sealed with the present one");
         sealed[30] ^= 1;
         assert!(sealer.open("ep_1", &sealed).is_err());
         assert!(sealer.open("ep_1", b"short").is_err());

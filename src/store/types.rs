@@ -5,14 +5,20 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
+pub use super::change::*;
+use crate::domain::alert::Alert;
 use crate::domain::attempt::Attempt;
+use crate::domain::conflict::CaseState;
 pub use crate::domain::delivery::OpenRun;
 use crate::domain::delivery::{DeliveryState, EndReason, RunKey};
 use crate::domain::endpoint::{EndpointStatus, Settings};
 use crate::domain::event::Event;
-use crate::domain::id::{DeliveryId, EndpointId, RechargeId, StreamId};
+use crate::domain::filter::Filter;
+use crate::domain::id::{AuditId, ConflictId, DeliveryId, EndpointId, RechargeId, ReplayId, StreamId, VendorId};
 use crate::domain::recharge::{Recharge, Report, Status, Verdict};
+use crate::domain::replay::Only;
 use crate::domain::time::Timestamp;
+use crate::domain::traffic::Traffic;
 use crate::domain::vendor::Mode;
 
 /// One typed write; the group commit puts many into a transaction.
@@ -24,6 +30,8 @@ pub enum Write {
     Publish(Publish),
     /// What an attempt came to, or a run's end without one.
     Settle(Settle),
+    /// What somebody asked for.
+    Change(Box<Change>),
 }
 
 impl Write {
@@ -31,7 +39,7 @@ impl Write {
     pub fn rows(&self) -> usize {
         match self {
             Self::Accept(accept) => accept.reports.len(),
-            Self::Publish(_) | Self::Settle(_) => 1,
+            Self::Publish(_) | Self::Settle(_) | Self::Change(_) => 1,
         }
     }
 }
@@ -94,6 +102,10 @@ pub struct Settle {
     pub now: Timestamp,
     /// What follows.
     pub after: After,
+    /// The replay that opened the run.
+    pub replay: Option<ReplayId>,
+    /// From the event to its success, where a first run came to that.
+    pub latency: Option<Duration>,
 }
 
 /// What follows an attempt.
@@ -119,6 +131,8 @@ pub enum Written {
     Published(Published, Vec<OpenRun>),
     /// Whether the run was still open.
     Settled(Settled),
+    /// What came of a change, and the runs it opened.
+    Done(Done, Vec<OpenRun>),
 }
 
 /// The answer to one report.
@@ -238,13 +252,15 @@ pub struct Feed {
     pub latest: i64,
 }
 
-/// Whether an endpoint was added.
+/// Whether something was added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Created {
     /// It was.
     Yes,
-    /// The stream has as many as it may.
+    /// There are as many as there may be.
     LimitReached,
+    /// Another one has this name.
+    Taken,
 }
 
 /// A change of an endpoint.
@@ -260,7 +276,18 @@ pub enum EndpointChange {
         to: EndpointStatus,
         /// Why.
         reason: Option<String>,
+        /// A rule did it, not a person.
+        by_rule: bool,
+        /// Only if it is still failing since this time, where that is the reason.
+        failing_since: Option<Timestamp>,
     },
+    /// Lets a connected endpoint's deliveries wait, and its deadlines move, until then at the latest.
+    Pause {
+        /// The end.
+        until: Timestamp,
+    },
+    /// Ends a pause.
+    Resume,
     /// Gone: what is pending is cancelled by the engine, step by step.
     Delete,
 }
@@ -309,19 +336,6 @@ pub struct DeliveryQuery {
     pub page: Page<DeliveryId>,
 }
 
-/// Whether a new run was started.
-#[derive(Debug)]
-pub enum Resent {
-    /// It was; this is the run.
-    Opened(OpenRun),
-    /// There is no such delivery.
-    Unknown,
-    /// The last run has not ended.
-    StillPending,
-    /// The endpoint is neither connected nor paused.
-    NotListening(EndpointStatus),
-}
-
 /// Which open runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenQuery {
@@ -342,12 +356,17 @@ pub enum OpenQuery {
         /// Where it ends.
         up_to: i64,
     },
+    /// Runs that a replay opened, due at this time, in order.
+    Replayed {
+        /// The time.
+        now: Timestamp,
+    },
     /// First runs in order, without those that have been failing since this time or before (they have stepped aside).
     Strict {
         /// The time.
         stepped_aside: Timestamp,
     },
-    /// What goes beside the first runs of a strict endpoint: further runs, and first runs that have been failing since
+    /// What goes beside the first runs of a strict endpoint: resends, and first runs that have been failing since
     /// before `stepped_aside`; due at `now`.
     Beside {
         /// The time that makes a failing head step aside.
@@ -377,6 +396,140 @@ pub struct Expired {
     pub deadline: Timestamp,
     /// When it was due.
     pub next_attempt_at: Option<Timestamp>,
+    /// The replay that opened it.
+    pub replay: Option<ReplayId>,
+}
+
+/// An endpoint whose attempts fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failing {
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// When the first attempt after its last success failed.
+    pub since: Timestamp,
+    /// A run of it has been exhausted since.
+    pub exhausted: bool,
+    /// Its vendor has been warned.
+    pub warned: bool,
+}
+
+/// How much an endpoint has open.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OpenSize {
+    /// Runs.
+    pub open: u64,
+    /// When the event of the first of them was made.
+    pub oldest: Option<Timestamp>,
+}
+
+/// What waits for an address to be mailed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mailing {
+    /// The address.
+    pub address: String,
+    /// The earliest alerts, up to a bound.
+    pub alerts: Vec<Alert>,
+    /// How many wait in all.
+    pub waiting: u64,
+    /// The last of those in `alerts`; what a mail is known by.
+    pub up_to: i64,
+    /// Tries that failed since the last mail.
+    pub tries: u32,
+}
+
+/// Which events a replay is about.
+#[derive(Debug, Clone)]
+pub struct ReplayScope {
+    /// Where to.
+    pub endpoint: EndpointId,
+    /// Which numbers.
+    pub numbers: std::ops::Range<i64>,
+    /// Which of them.
+    pub only: Only,
+    /// Only events of these types, if said.
+    pub event_types: Option<Filter>,
+}
+
+/// Which conflicts.
+#[derive(Debug, Clone)]
+pub struct ConflictQuery {
+    /// In this state.
+    pub state: Option<CaseState>,
+    /// About this recharge.
+    pub recharge: Option<RechargeId>,
+    /// Opened in this time.
+    pub range: TimeRange,
+    /// Which part.
+    pub page: Page<ConflictId>,
+}
+
+/// Which entries of the audit log.
+#[derive(Debug, Clone)]
+pub struct AuditQuery {
+    /// About this vendor's things.
+    pub vendor: Option<VendorId>,
+    /// This action, or all of a kind (`endpoint.`).
+    pub action: Option<String>,
+    /// Made in this time.
+    pub range: TimeRange,
+    /// Which part.
+    pub page: Page<AuditId>,
+}
+
+/// How everything stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overview {
+    /// Recharges by status, in the order of [`Status::ALL`].
+    pub recharges: [u64; 4],
+    /// When the oldest queued one was made.
+    pub oldest_queued: Option<Timestamp>,
+    /// The last hour's traffic.
+    pub hour: Traffic,
+    /// The last day's.
+    pub day: Traffic,
+    /// Endpoints whose last attempt failed.
+    pub failing: u64,
+    /// Endpoints that are disabled.
+    pub disabled: u64,
+    /// Conflicts that are open.
+    pub conflicts: u64,
+    /// Replays that are running.
+    pub replays: u64,
+    /// Alerts that wait to be mailed.
+    pub alerts: u64,
+}
+
+/// Before when things are old.
+#[derive(Debug, Clone, Copy)]
+pub struct Horizon {
+    /// Events with their deliveries and attempts, reports, resolved conflicts, ended replays, unsent alerts.
+    pub retention: Timestamp,
+    /// Settled recharges, if they are ever removed.
+    pub recharges: Option<Timestamp>,
+    /// Audit entries.
+    pub audit: Timestamp,
+    /// Kept answers.
+    pub answers: Timestamp,
+    /// Minutes of traffic.
+    pub traffic: Timestamp,
+}
+
+/// One bounded step of removing what is old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Swept {
+    /// Rows removed.
+    pub removed: u64,
+    /// Where the next step goes on; none when all has been looked at.
+    pub next: Option<SweepPlace>,
+}
+
+/// Where the removal of what is old stands: the table, and the key in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SweepPlace {
+    /// Which of the store's own stages.
+    pub stage: u32,
+    /// The key it goes on after.
+    pub after: i64,
 }
 
 impl RechargeQuery {

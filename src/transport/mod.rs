@@ -13,6 +13,7 @@
 mod connect;
 mod exchange;
 pub mod guard;
+pub mod mail;
 mod resolve;
 
 use std::net::IpAddr;

@@ -35,6 +35,8 @@ pub struct Writer {
     profile: Profile,
     signer: standard::Signer,
     sealer: globaltopup::Sealer,
+    /// Those of former secrets, with the end of their overlap, the oldest first.
+    former: Vec<(Timestamp, globaltopup::Sealer)>,
     constant: HeaderMap,
     custom: Vec<HeaderName>,
 }
@@ -46,12 +48,12 @@ const MASK: &str = "•••";
 impl Writer {
     /// Makes ready what all requests of these settings share.
     pub fn new(settings: &Settings) -> Self {
-        let sealer = globaltopup::Sealer::new(&settings.secret, settings.cipher_text);
+        let sealer = |secret| globaltopup::Sealer::new(secret, settings.cipher_text);
+        let former = settings.former.iter().map(|former| (former.until, sealer(&former.secret))).collect();
         let mut constant = HeaderMap::with_capacity(16);
         constant.insert(USER_AGENT, HeaderValue::from_static(concat!("ringback/", env!("CARGO_PKG_VERSION"))));
         if settings.profile == Profile::GlobalTopup {
             constant.insert(ACCEPT, APPLICATION_JSON);
-            constant.insert(X_SIGNATURE, secret_value(sealer.x_signature()));
         }
         let mut custom = Vec::new();
         for (name, value) in &settings.headers {
@@ -61,7 +63,13 @@ impl Writer {
                 constant.insert(name, value);
             }
         }
-        Self { profile: settings.profile, signer: standard::Signer::new(settings), sealer, constant, custom }
+        let (profile, signer, sealer) = (settings.profile, standard::Signer::new(settings), sealer(&settings.secret));
+        Self { profile, signer, sealer, former, constant, custom }
+    }
+
+    /// One body has one key: until the last overlap ends, the oldest secret that still counts encrypts (WIRE, rotation).
+    fn sealer(&self, at: Timestamp) -> &globaltopup::Sealer {
+        self.former.iter().find(|(until, _)| *until > at).map_or(&self.sealer, |(_, sealer)| sealer)
     }
 
     /// The request that carries `event`. `iv` is used by `globaltopup` only and must be new each time.
@@ -72,7 +80,7 @@ impl Writer {
                 standard::add_own_headers(message.headers_mut(), event, turn);
                 message
             }
-            Profile::GlobalTopup => self.signed(Method::POST, event, self.sealer.body(event, iv), turn),
+            Profile::GlobalTopup => self.signed(Method::POST, event, self.sealer(turn.at).body(event, iv), turn),
         }
     }
 
@@ -100,11 +108,14 @@ impl Writer {
         if self.profile == Profile::Standard {
             standard::add_own_headers(&mut headers, event, turn);
         }
-        let hidden = |name: &HeaderName| *name == X_SIGNATURE || self.custom.contains(name);
+        let hidden = |name: &HeaderName| self.custom.contains(name);
         let shown = |value: &HeaderValue| value.to_str().unwrap_or(MASK).to_owned();
         let mut list: Vec<_> =
             headers.iter().map(|(name, value)| (name.to_string(), if hidden(name) { MASK.to_owned() } else { shown(value) })).collect();
-        list.push(("webhook-signature".to_owned(), self.signer.masked()));
+        list.push(("webhook-signature".to_owned(), self.signer.masked(turn.at)));
+        if self.profile == Profile::GlobalTopup {
+            list.push((X_SIGNATURE.to_string(), MASK.to_owned()));
+        }
         list.sort();
         list
     }
@@ -113,7 +124,10 @@ impl Writer {
         let mut headers = self.constant.clone();
         headers.insert(CONTENT_TYPE, APPLICATION_JSON);
         let id = self.signer.add_identity(&mut headers, event, turn);
-        headers.insert(standard::SIGNATURE, secret_value(&self.signer.sign(&id, turn.at.as_secs(), &body)));
+        headers.insert(standard::SIGNATURE, secret_value(&self.signer.sign(&id, turn.at, &body)));
+        if self.profile == Profile::GlobalTopup {
+            headers.insert(X_SIGNATURE, secret_value(self.sealer(turn.at).x_signature()));
+        }
         let mut message = Request::new(body);
         *message.method_mut() = method;
         *message.headers_mut() = headers;
@@ -162,9 +176,8 @@ pub fn is_custom_header(name: &HeaderName) -> bool {
 mod golden {
     use serde_json::value::RawValue;
 
-    use crate::domain::endpoint::{CipherText, Ordering, Profile, Settings};
+    use crate::domain::endpoint::Settings;
     use crate::domain::event::{Event, Facts, RechargeFacts};
-    use crate::domain::filter::Filter;
     use crate::domain::id::{EventId, RechargeId, StreamId};
     use crate::domain::recharge::Status;
     use crate::domain::secret::Secret;
@@ -172,21 +185,9 @@ mod golden {
     use crate::domain::vendor::Mode;
 
     pub fn settings() -> Settings {
-        Settings {
-            url: "https://example.com/hook".parse().unwrap(),
-            description: None,
-            event_types: Filter::recharges(),
-            profile: Profile::Standard,
-            cipher_text: CipherText::Raw,
-            alert_email: None,
-            headers: vec![("x-custom".into(), "value".into())],
-            rate_limit_per_second: None,
-            max_in_flight: None,
-            ordering: Ordering::None,
-            strict_hold: None,
-            secret: Secret::new("0123456789abcdef0123456789abcdef"),
-            signing_key: None,
-        }
+        let secret = Secret::new("0123456789abcdef0123456789abcdef");
+        let headers = vec![("x-custom".into(), "value".into())];
+        Settings { headers, ..Settings::new("https://example.com/hook".parse().unwrap(), secret) }
     }
 
     fn at() -> Timestamp {
@@ -212,6 +213,7 @@ mod golden {
             reason: None,
             settled_at: at(),
             late: false,
+            erased: false,
         };
         event(4711, "recharge.success", Facts::Recharge(Box::new(facts)))
     }

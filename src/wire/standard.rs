@@ -39,6 +39,8 @@ const MODE: HeaderName = HeaderName::from_static("ringback-mode");
 /// What signs for one endpoint.
 pub struct Signer {
     hmac: Hmac<Sha256>,
+    /// Those of former secrets, with the end of their overlap.
+    former: Vec<(Timestamp, Hmac<Sha256>)>,
     ed25519: Option<SigningKey>,
 }
 
@@ -52,16 +54,19 @@ impl Signer {
     /// The signer of these settings.
     pub fn new(settings: &Settings) -> Self {
         let ed25519 = settings.signing_key.as_ref().and_then(signing_key);
-        Self { hmac: keyed(&settings.secret), ed25519 }
+        let former = settings.former.iter().map(|former| (former.until, keyed(&former.secret))).collect();
+        Self { hmac: keyed(&settings.secret), former, ed25519 }
     }
 
-    /// The value of `webhook-signature`.
-    pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
-        let head = format!("{id}.{timestamp}.");
-        let mac = self.hmac.clone().chain_update(&head).chain_update(body).finalize().into_bytes();
+    /// The value of `webhook-signature` of a request made at this time.
+    pub fn sign(&self, id: &str, at: Timestamp, body: &[u8]) -> String {
+        let head = format!("{id}.{}.", at.as_secs());
         let mut value = String::with_capacity(160);
-        value.push_str("v1,");
-        BASE64.encode_string(mac, &mut value);
+        for hmac in std::iter::once(&self.hmac).chain(self.in_overlap(at)) {
+            value.push_str(if value.is_empty() { "v1," } else { " v1," });
+            let mac = hmac.clone().chain_update(&head).chain_update(body).finalize().into_bytes();
+            BASE64.encode_string(mac, &mut value);
+        }
         if let Some(key) = &self.ed25519 {
             value.push_str(" v1a,");
             BASE64.encode_string(key.sign(&[head.as_bytes(), body].concat()).to_bytes(), &mut value);
@@ -69,8 +74,14 @@ impl Signer {
         value
     }
 
-    pub(super) fn masked(&self) -> String {
-        if self.ed25519.is_some() { format!("v1,{MASK} v1a,{MASK}") } else { format!("v1,{MASK}") }
+    fn in_overlap(&self, at: Timestamp) -> impl Iterator<Item = &Hmac<Sha256>> {
+        self.former.iter().filter(move |(until, _)| *until > at).map(|(_, hmac)| hmac)
+    }
+
+    pub(super) fn masked(&self, at: Timestamp) -> String {
+        let mut parts = vec![format!("v1,{MASK}"); 1 + self.in_overlap(at).count()];
+        parts.extend(self.ed25519.is_some().then(|| format!("v1a,{MASK}")));
+        parts.join(" ")
     }
 
     /// Adds `webhook-id` and `webhook-timestamp`; answers the id.
@@ -199,6 +210,9 @@ impl Serialize for RechargeData<'_> {
         if facts.late {
             data.serialize_field("late", &true)?;
         }
+        if facts.erased {
+            data.serialize_field("erased", &true)?;
+        }
         data.end()
     }
 }
@@ -214,7 +228,11 @@ mod tests {
         settings.secret = Secret::new(BASE64.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap());
         let pair = BASE64.decode("6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==").unwrap();
         settings.signing_key = Some(Secret::new(&pair[..32]));
-        let value = Signer::new(&settings).sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
+        let value = Signer::new(&settings).sign(
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            Timestamp::from_millis(1_614_265_330_000),
+            br#"{"test": 2432232314}"#,
+        );
         assert_eq!(
             value,
             "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE= \
@@ -242,7 +260,7 @@ mod tests {
     #[test]
     fn only_a_right_secret_verifies() {
         let settings = golden::settings();
-        let value = format!("v1,AAAA v2,x {}", Signer::new(&settings).sign("evt_1", 5, b"{}"));
+        let value = format!("v1,AAAA v2,x {}", Signer::new(&settings).sign("evt_1", Timestamp::from_millis(5000), b"{}"));
         assert!(verify(&settings.secret, "evt_1", "5", &value, b"{}"));
         assert!(!verify(&settings.secret, "evt_1", "5", &value, b"{} "));
         assert!(!verify(&settings.secret, "evt_1", "6", &value, b"{}"));

@@ -1,7 +1,7 @@
 //! Deliveries as people see them: what outcomes make of them, resends, and the lists.
 
 use ringback::domain::attempt::{Attempt, Outcome, OutcomeKind, Phases};
-use ringback::domain::delivery::{DeliveryState, EndReason};
+use ringback::domain::delivery::{DeliveryState, EndReason, RunKey};
 use ringback::domain::endpoint::EndpointStatus;
 use ringback::domain::id::{DeliveryId, EndpointId};
 use ringback::domain::recharge::Status;
@@ -12,6 +12,7 @@ use ringback::store::{
     After, Delivery, DeliveryQuery, EndpointChange, OpenQuery, OpenRun, Page, Resent, Settle, Settled, TimeRange, Write, Written,
 };
 
+use crate::deeds::Deeds;
 use crate::subject::{
     DAY, START, Side, Subject, at, attempted, eight, ended, failed, first, just_before, keys, publish, report, succeeded,
 };
@@ -119,7 +120,17 @@ pub async fn an_attempt_is_kept_as_made(on: Subject) {
             _ => After::Retry { at: at(99), failed_since: at(1) },
         };
         let (attempt, now) = (Some(attempt), at(i64::from(number)));
-        on.record(Settle { key: run.key, attempt: attempt.clone(), attempts: number, deadline: run.deadline, now, after }).await;
+        on.record(Settle {
+            key: run.key,
+            attempt: attempt.clone(),
+            attempts: number,
+            deadline: run.deadline,
+            now,
+            after,
+            replay: None,
+            latency: None,
+        })
+        .await;
         made.extend(attempt);
     }
     for attempt in &mut made {
@@ -232,7 +243,9 @@ pub async fn a_resend_opens_a_run(on: Subject) {
     let (_, run) = one_run(&on).await;
     on.record(succeeded(&run, 1, at(2))).await;
     let (now, deadline) = (at(100), at(500));
-    let Resent::Opened(second) = on.store.resend(run.key.delivery(), now, deadline).await.unwrap() else { panic!("no new run") };
+    let Resent::Opened(resent) = on.store.resend(run.key.delivery(), now, deadline).await.unwrap() else { panic!("no new run") };
+    assert_eq!((resent.state, resent.run, resent.deadline, resent.next_attempt_at), (DeliveryState::Pending, 2, deadline, Some(now)));
+    let second = on.open_run(RunKey { run: 2, ..run.key }).await;
     assert_eq!((second.key.delivery(), second.key.run), (run.key.delivery(), 2));
     assert_eq!((second.attempts, second.deadline, second.next_attempt_at, second.failed_since), (0, deadline, Some(now), None));
     assert_eq!(second.event.id, run.event.id, "the same event with the same id");

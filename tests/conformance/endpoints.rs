@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use ringback::domain::endpoint::{CipherText, Endpoint, EndpointStatus, Ordering, Profile, Settings};
+use ringback::domain::endpoint::{CipherText, Endpoint, EndpointStatus, FormerSecret, Ordering, Profile, Settings};
 use ringback::domain::id::{EndpointId, StreamId};
 use ringback::domain::secret::Secret;
 use ringback::domain::vendor::Mode;
 use ringback::store::{Created, EndpointChange, Page, VendorChange};
 
+use crate::deeds::Deeds;
 use crate::subject::{ANY, START, Side, Subject, at, eight, filter, first, settings};
 
 /// Settings that say something about everything.
@@ -25,6 +26,7 @@ pub fn rich_settings() -> Settings {
         ordering: Ordering::Strict,
         strict_hold: Some(Duration::from_secs(90)),
         secret: Secret::new("the secret that signs everything"),
+        former: vec![FormerSecret { secret: Secret::new("the secret before that one"), until: at(600) }],
         signing_key: Some(Secret::new("the seed of its ed25519 key pair")),
     }
 }
@@ -42,7 +44,13 @@ async fn listed(on: &Subject, side: Side) -> Vec<EndpointId> {
 }
 
 async fn disable(on: &Subject, id: EndpointId, from: &'static [EndpointStatus]) -> Option<Endpoint> {
-    let change = EndpointChange::Status { from, to: EndpointStatus::Disabled, reason: Some("answered 410".to_owned()) };
+    let change = EndpointChange::Status {
+        from,
+        to: EndpointStatus::Disabled,
+        reason: Some("answered 410".to_owned()),
+        by_rule: false,
+        failing_since: None,
+    };
     on.store.change_endpoint(id, change, at(9)).await.unwrap()
 }
 
@@ -168,7 +176,7 @@ pub async fn connecting_says_when(on: Subject) {
         (at(2), EndpointStatus::Disabled, Some(at(1))),
         (at(3), EndpointStatus::Connected, Some(at(3))),
     ] {
-        let change = EndpointChange::Status { from: ANY, to, reason: None };
+        let change = EndpointChange::Status { from: ANY, to, reason: None, by_rule: false, failing_since: None };
         let after = on.store.change_endpoint(id, change, now).await.unwrap().unwrap();
         assert_eq!((after.status, after.connected_at), (to, connected_at));
         assert_eq!(read(&on, id).await, after);
@@ -178,9 +186,8 @@ pub async fn connecting_says_when(on: Subject) {
 /// `connected_at` is when a handshake last succeeded, and resuming makes none.
 pub async fn resuming_is_no_handshake(on: Subject) {
     let id = on.connected(on.side().await).await;
-    on.turn(id, EndpointStatus::Paused).await;
-    let change = EndpointChange::Status { from: &[EndpointStatus::Paused], to: EndpointStatus::Connected, reason: None };
-    let after = on.store.change_endpoint(id, change, at(60)).await.unwrap().unwrap();
+    on.change(id, EndpointChange::Pause { until: at(600) }).await;
+    let after = on.store.change_endpoint(id, EndpointChange::Resume, at(60)).await.unwrap().unwrap();
     assert_eq!((after.status, after.connected_at), (EndpointStatus::Connected, Some(START)));
 }
 

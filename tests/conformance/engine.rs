@@ -212,7 +212,7 @@ pub async fn deadlines_pass(on: Subject) {
     on.record(failed(&runs[0], 2, at(15), at(45))).await;
     on.record(succeeded(&runs[1], 1, at(10))).await;
     assert!(expired(&on, id, just_before(runs[0].deadline)).await.is_empty());
-    let first = Expired { key: runs[0].key, attempts: 2, deadline: runs[0].deadline, next_attempt_at: Some(at(45)) };
+    let first = Expired { key: runs[0].key, attempts: 2, deadline: runs[0].deadline, next_attempt_at: Some(at(45)), replay: None };
     assert_eq!(on.store.expired(id, runs[0].deadline, 10).await.unwrap(), [first], "a deadline has passed at its very time");
     assert_eq!(expired(&on, id, runs[2].deadline).await, [(1, 1), (3, 1)]);
     assert_eq!(on.store.expired(id, at(1_000_000), 2).await.unwrap().len(), 2);

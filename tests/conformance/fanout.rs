@@ -9,6 +9,7 @@ use ringback::domain::vendor::Mode;
 use ringback::limits;
 use ringback::store::{DeliveryQuery, EndpointChange, OpenQuery, OpenRun, TimeRange, VendorChange, Write};
 
+use crate::deeds::Deeds;
 use crate::subject::{START, Side, Subject, at, eight, first, keys, publish, report};
 
 async fn missed(on: &Subject, id: EndpointId) -> u64 {

@@ -28,6 +28,16 @@ impl Handoff for Heard {
 
     fn changed(&self, _: EndpointId) {}
 
+    fn due(&self, _: EndpointId) {}
+
+    fn dropped(&self, _: EndpointId) {}
+
+    fn replaying(&self) {}
+
+    fn pace(&self, _: EndpointId) -> Option<f64> {
+        None
+    }
+
     fn settled(&self, outcomes: Vec<(Settle, Result<Written, StoreError>)>) {
         self.settled.lock().extend(outcomes);
         self.more.notify_one();
@@ -104,7 +114,7 @@ pub async fn writes_are_answered_each_with_its_own(on: Subject) {
                 assert_eq!(number % 2, 1);
                 numbers.push(published.sequence);
             }
-            Written::Settled(settled) => panic!("{settled:?}"),
+            other => panic!("{other:?}"),
         }
     }
     numbers.sort_unstable();

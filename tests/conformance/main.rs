@@ -4,6 +4,7 @@
 //! A new method without its exam does not exist. An exam is an async function that takes a fresh [`subject::Subject`];
 //! it counts only once it stands in the list below, and the compiler warns about one that does not.
 
+mod deeds;
 mod deliveries;
 mod endpoints;
 mod engine;

@@ -15,6 +15,7 @@ use ringback::store::{EndpointChange, OpenQuery, StoreError};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
+use crate::deeds::Deeds;
 use crate::endpoints::rich_settings;
 use crate::subject::{START, Side, Subject, at, failed, first, report, succeeded};
 
@@ -46,7 +47,7 @@ impl File {
     }
 
     fn open_with(&self, master_key: MasterKey) -> Result<SqliteStore, StoreError> {
-        SqliteStore::open(OpenOptions { path: self.path(), master_key, surroundings: self.surroundings.clone() })
+        SqliteStore::open(OpenOptions { path: self.path(), master_key, previous_key: None, surroundings: self.surroundings.clone() })
     }
 
     fn open(&self) -> Result<SqliteStore, StoreError> {
@@ -175,7 +176,7 @@ fn a_newer_ringbacks_database_is_refused_and_left_alone() {
 fn a_folder_that_is_not_there_is_named() {
     let file = File::new();
     let path = file.folder.path().join("nowhere").join("ringback.db");
-    let options = OpenOptions { path, master_key: file.key.clone(), surroundings: file.surroundings.clone() };
+    let options = OpenOptions { path, master_key: file.key.clone(), previous_key: None, surroundings: file.surroundings.clone() };
     let text = refusal(SqliteStore::open(options));
     assert!(text.contains("nowhere") && text.contains("folder"), "{text}");
 }

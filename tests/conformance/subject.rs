@@ -7,7 +7,7 @@ use std::time::Duration;
 use ringback::clock::{Ids, Surroundings};
 use ringback::domain::attempt::{Attempt, Outcome, OutcomeKind, Phases};
 use ringback::domain::delivery::{DeliveryState, EndReason, RunKey};
-use ringback::domain::endpoint::{CipherText, Endpoint, EndpointStatus, Ordering, Profile, Settings};
+use ringback::domain::endpoint::{Endpoint, EndpointStatus, Settings};
 use ringback::domain::filter::Filter;
 use ringback::domain::id::{DeliveryId, EndpointId, StreamId, VendorId};
 use ringback::domain::recharge::{Details, Report, Status};
@@ -15,10 +15,12 @@ use ringback::domain::secret::Secret;
 use ringback::domain::time::Timestamp;
 use ringback::domain::vendor::{Mode, Vendor};
 use ringback::store::{
-    Accept, Addressed, After, Created, Delivery, EndpointChange, Judged, OpenRun, Page, Publish, Published, Resent, Settle, Settled, Store,
-    Write, Written,
+    Accept, Addressed, After, Created, Delivery, EndpointChange, Judged, OpenQuery, OpenRun, Page, Publish, Published, Resent, Settle,
+    Settled, Store, Write, Written,
 };
 use serde_json::value::RawValue;
+
+use crate::deeds::Deeds;
 
 pub const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 pub const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -101,7 +103,7 @@ pub fn outcome(kind: OutcomeKind) -> Outcome {
 /// What the engine makes of an attempt of `run` that came back at `now`.
 pub fn attempted(run: &OpenRun, number: u32, kind: OutcomeKind, now: Timestamp, after: After) -> Settle {
     let attempt = Attempt { number, run: run.key.run, started_at: just_before(now), outcome: outcome(kind) };
-    Settle { key: run.key, attempt: Some(attempt), attempts: number, deadline: run.deadline, now, after }
+    Settle { key: run.key, attempt: Some(attempt), attempts: number, deadline: run.deadline, now, after, replay: run.replay, latency: None }
 }
 
 pub fn succeeded(run: &OpenRun, number: u32, now: Timestamp) -> Settle {
@@ -114,7 +116,16 @@ pub fn failed(run: &OpenRun, number: u32, now: Timestamp, again: Timestamp) -> S
 
 /// The end of a run that no attempt led to.
 pub fn ended(run: &OpenRun, state: DeliveryState, reason: Option<EndReason>, now: Timestamp) -> Settle {
-    Settle { key: run.key, attempt: None, attempts: run.attempts, deadline: run.deadline, now, after: After::Ended(state, reason) }
+    Settle {
+        key: run.key,
+        attempt: None,
+        attempts: run.attempts,
+        deadline: run.deadline,
+        now,
+        after: After::Ended(state, reason),
+        replay: run.replay,
+        latency: None,
+    }
 }
 
 pub fn keys(runs: &[OpenRun]) -> Vec<(i64, u32)> {
@@ -126,21 +137,8 @@ pub fn filter(patterns: &[&str]) -> Filter {
 }
 
 pub fn settings() -> Settings {
-    Settings {
-        url: "https://vendor.example/hook".parse().unwrap(),
-        description: None,
-        event_types: filter(&["*"]),
-        profile: Profile::Standard,
-        cipher_text: CipherText::Raw,
-        alert_email: None,
-        headers: Vec::new(),
-        rate_limit_per_second: None,
-        max_in_flight: None,
-        ordering: Ordering::None,
-        strict_hold: None,
-        secret: Secret::new([7; 32]),
-        signing_key: None,
-    }
+    let url = "https://vendor.example/hook".parse().unwrap();
+    Settings { event_types: filter(&["*"]), ..Settings::new(url, Secret::new([7; 32])) }
 }
 
 impl Subject {
@@ -166,19 +164,7 @@ impl Subject {
     }
 
     pub fn new_endpoint(&self, side: Side) -> Endpoint {
-        Endpoint {
-            id: self.ids.next(START).into(),
-            vendor: side.vendor,
-            mode: side.mode,
-            stream: side.stream,
-            settings: settings(),
-            status: EndpointStatus::NotConnected,
-            status_reason: None,
-            created_at: START,
-            connected_at: None,
-            vendor_disabled: false,
-            deleted: false,
-        }
+        Endpoint::new(self.ids.next(START).into(), side.vendor, side.mode, side.stream, settings(), START)
     }
 
     /// A new endpoint that has come to this state.
@@ -200,7 +186,7 @@ impl Subject {
     }
 
     pub async fn turn(&self, id: EndpointId, to: EndpointStatus) -> Endpoint {
-        self.change(id, EndpointChange::Status { from: ANY, to, reason: None }).await
+        self.change(id, EndpointChange::Status { from: ANY, to, reason: None, by_rule: false, failing_since: None }).await
     }
 
     pub async fn refilter(&self, id: EndpointId, patterns: &[&str]) -> Endpoint {
@@ -261,9 +247,15 @@ impl Subject {
 
     pub async fn resent(&self, id: DeliveryId, now: Timestamp) -> OpenRun {
         match self.store.resend(id, now, now.plus(DAY)).await.unwrap() {
-            Resent::Opened(run) => run,
+            Resent::Opened(delivery) => self.open_run(RunKey { endpoint: id.endpoint, sequence: id.sequence, run: delivery.run }).await,
             other => panic!("no new run: {other:?}"),
         }
+    }
+
+    /// An open run as the engine would read it.
+    pub async fn open_run(&self, key: RunKey) -> OpenRun {
+        let query = OpenQuery::All { after: (key.sequence, key.run - 1), up_to: key.sequence };
+        self.store.open_runs(key.endpoint, query, 1).await.unwrap().remove(0)
     }
 
     pub async fn delivery(&self, key: RunKey) -> Delivery {

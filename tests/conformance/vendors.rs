@@ -5,6 +5,7 @@ use ringback::domain::token::{Scope, Token, TokenHash};
 use ringback::domain::vendor::{Mode, Vendor};
 use ringback::store::{Page, StoreError, VendorChange};
 
+use crate::deeds::Deeds;
 use crate::subject::{START, Side, Subject, at, eight, first};
 
 fn token(on: &Subject, scope: Scope) -> Token {
@@ -18,7 +19,7 @@ fn scope(vendor: &Vendor, mode: Mode) -> Scope {
 }
 
 async fn tokens(on: &Subject, vendor: VendorId) -> Vec<TokenId> {
-    on.store.tokens(vendor, first(10)).await.unwrap().into_iter().map(|token| token.id).collect()
+    on.store.tokens(Some(vendor), first(10)).await.unwrap().into_iter().map(|token| token.id).collect()
 }
 
 pub async fn a_vendor_is_kept_as_given(on: Subject) {
@@ -40,7 +41,7 @@ pub async fn no_vendor(on: Subject) {
     assert_eq!(on.store.vendors(first(10)).await.unwrap(), []);
     assert_eq!(on.store.owner(StreamId::new(1)).await.unwrap(), None);
     assert_eq!(on.store.update_vendor(VendorId::new(1), VendorChange::default()).await.unwrap(), None);
-    assert_eq!(on.store.tokens(VendorId::new(1), first(10)).await.unwrap(), []);
+    assert_eq!(on.store.tokens(Some(VendorId::new(1)), first(10)).await.unwrap(), []);
 }
 
 pub async fn vendors_are_listed_newest_first(on: Subject) {
@@ -109,7 +110,7 @@ pub async fn tokens_are_listed_newest_first(on: Subject) {
     ids.reverse();
     let (mut seen, mut before) = (Vec::new(), None);
     loop {
-        let page = on.store.tokens(vendor.id, Page { before, limit: 2 }).await.unwrap();
+        let page = on.store.tokens(Some(vendor.id), Page { before, limit: 2 }).await.unwrap();
         let Some(last) = page.last() else { break };
         before = Some(last.id);
         seen.extend(page.iter().map(|token| token.id));

@@ -18,7 +18,7 @@ use ringback::config::{Config, Sources};
 use ringback::domain::id::TokenId;
 use ringback::domain::time::Timestamp;
 use ringback::domain::token::{Scope, Token, TokenText};
-use ringback::store::Store;
+use ringback::store::{Change, Deed, Store, Write};
 use ringback::transport::Resolve;
 use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
@@ -145,7 +145,8 @@ async fn make_operator(config: &Config, surroundings: &Surroundings) -> String {
     let id = TokenId::from(surroundings.ids.next(now));
     let token = Token { id, scope: Scope::Operator, name: "test".to_owned(), allowed_ips: Vec::new(), created_at: now };
     let store = open_store(config, surroundings.clone()).expect("the store opens");
-    store.create_token(token, text.hash()).await.expect("the token is stored");
+    let change = Change { deed: Deed::CreateToken(token, text.hash()), now, note: None, keep: None };
+    store.commit(vec![Write::Change(Box::new(change))]).await.1.expect("the token is stored");
     text.expose().to_owned()
 }
 

@@ -2,29 +2,32 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use http::StatusCode;
 
 use super::super::Api;
 use super::super::auth::Authenticated;
-use super::super::bodies::{EndpointInput, EndpointPatch, MineQuery, PageQuery};
+use super::super::bodies::{ConnectInput, EndpointInput, EndpointPatch, MineQuery, OnceHeader, PageQuery, PauseInput, RotateInput};
 use super::super::error::{ApiError, ProblemBody};
 use super::super::input::{Body, Id, Query};
-use super::super::views::{AttemptView, ConnectedView, EndpointView, List, NewEndpointView};
+use super::super::once::Key;
+use super::super::views::{AttemptView, CancelledView, ConnectedView, EndpointView, List, NewEndpointView, NewSecretView};
 use crate::domain::endpoint::EndpointStatus;
 use crate::domain::id::EndpointId;
 
 /// Make an endpoint; its secret is shown this once, and it gets events once it is connected.
-#[utoipa::path(post, path = "/v1/endpoints", tag = "vendor", request_body = EndpointInput, responses(
+#[utoipa::path(post, path = "/v1/endpoints", tag = "vendor", params(OnceHeader), request_body = EndpointInput, responses(
     (status = 201, body = NewEndpointView),
     (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub(in super::super) async fn create(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
+    key: Key,
     Body(fields): Body,
-) -> Result<(StatusCode, Json<NewEndpointView>), ApiError> {
-    let new = api.ops.create_endpoint(caller, fields).await?;
-    Ok((StatusCode::CREATED, Json(NewEndpointView::of(&new))))
+) -> Result<Response, ApiError> {
+    key.answer(&api, caller, fields, StatusCode::CREATED, NewEndpointView::of, |fields, once| api.ops.create_endpoint(caller, fields, once))
+        .await
 }
 
 /// Endpoints, newest first.
@@ -38,7 +41,7 @@ pub(in super::super) async fn list(
     Query(fields): Query,
 ) -> Result<Json<List<EndpointView>>, ApiError> {
     let (endpoints, page) = api.ops.endpoints(caller, fields).await?;
-    Ok(Json(List::of(&endpoints, page.limit, |endpoint| endpoint.id, EndpointView::of)))
+    Ok(Json(List::of(&endpoints, page.limit, |shown| shown.endpoint.id, EndpointView::of)))
 }
 
 /// One endpoint.
@@ -83,7 +86,7 @@ pub(in super::super) async fn delete(
 }
 
 /// Do the handshake now; from then on the endpoint gets events.
-#[utoipa::path(post, path = "/v1/endpoints/{id}/connect", tag = "vendor", params(("id" = String, Path)), responses(
+#[utoipa::path(post, path = "/v1/endpoints/{id}/connect", tag = "vendor", params(("id" = String, Path)), request_body = Option<ConnectInput>, responses(
     (status = 200, body = ConnectedView),
     (status = "default", description = "A problem; `connect_failed` has what was seen", body = ProblemBody, content_type = "application/problem+json"),
 ))]
@@ -98,7 +101,7 @@ pub(in super::super) async fn connect(
 }
 
 /// Enable a disabled endpoint: the handshake again, and what is pending becomes due.
-#[utoipa::path(post, path = "/v1/endpoints/{id}/enable", tag = "vendor", params(("id" = String, Path)), responses(
+#[utoipa::path(post, path = "/v1/endpoints/{id}/enable", tag = "vendor", params(("id" = String, Path)), request_body = Option<ConnectInput>, responses(
     (status = 200, body = ConnectedView),
     (status = "default", description = "A problem; `connect_failed` has what was seen", body = ProblemBody, content_type = "application/problem+json"),
 ))]
@@ -138,4 +141,63 @@ pub(in super::super) async fn test(
 ) -> Result<Json<AttemptView>, ApiError> {
     let (attempt, headers) = api.ops.test_endpoint(caller, id, fields).await?;
     Ok(Json(AttemptView::of(&attempt, headers)))
+}
+
+/// Let an endpoint's deliveries wait for a maintenance window of at most seven days; deadlines move by the time paused.
+#[utoipa::path(post, path = "/v1/endpoints/{id}/pause", tag = "vendor", params(("id" = String, Path)), request_body = Option<PauseInput>, responses(
+    (status = 200, body = EndpointView),
+    (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub(in super::super) async fn pause(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    Id(id): Id<EndpointId>,
+    Body(fields): Body,
+) -> Result<Json<EndpointView>, ApiError> {
+    Ok(Json(EndpointView::of(&api.ops.pause(caller, id, fields).await?)))
+}
+
+/// End a pause; what waited is due, in order.
+#[utoipa::path(post, path = "/v1/endpoints/{id}/resume", tag = "vendor", params(("id" = String, Path)), responses(
+    (status = 200, body = EndpointView),
+    (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub(in super::super) async fn resume(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    Id(id): Id<EndpointId>,
+    Body(fields): Body,
+) -> Result<Json<EndpointView>, ApiError> {
+    Ok(Json(EndpointView::of(&api.ops.resume(caller, id, fields).await?)))
+}
+
+/// Put a new secret in the place of the present one; it is shown this once, and both sign during the overlap.
+#[utoipa::path(post, path = "/v1/endpoints/{id}/rotate-secret", tag = "vendor", params(("id" = String, Path), OnceHeader), request_body = Option<RotateInput>, responses(
+    (status = 200, body = NewSecretView),
+    (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub(in super::super) async fn rotate_secret(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    Id(id): Id<EndpointId>,
+    key: Key,
+    Body(fields): Body,
+) -> Result<Response, ApiError> {
+    key.answer(&api, caller, fields, StatusCode::OK, NewSecretView::of, |fields, once| api.ops.rotate_secret(caller, id, fields, once))
+        .await
+}
+
+/// Cancel all that is pending of an endpoint at this moment.
+#[utoipa::path(post, path = "/v1/endpoints/{id}/cancel-pending", tag = "vendor", params(("id" = String, Path)), responses(
+    (status = 202, body = CancelledView),
+    (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub(in super::super) async fn cancel_pending(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    Id(id): Id<EndpointId>,
+    Body(fields): Body,
+) -> Result<(StatusCode, Json<CancelledView>), ApiError> {
+    let cancelled = api.ops.cancel_pending(caller, id, fields).await?;
+    Ok((StatusCode::ACCEPTED, Json(CancelledView { cancelled })))
 }

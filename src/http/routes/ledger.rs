@@ -2,13 +2,15 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use http::StatusCode;
 
 use super::super::Api;
 use super::super::auth::{Authenticated, Operator};
-use super::super::bodies::{EventInput, EventsQuery, MineQuery, PageQuery, RechargesQuery, ReportsInput};
+use super::super::bodies::{EventInput, EventsQuery, MineQuery, OnceHeader, PageQuery, RechargesQuery, ReportsInput};
 use super::super::error::{ApiError, ProblemBody};
 use super::super::input::{Body, Id, Query};
+use super::super::once::Key;
 use super::super::views::{EventView, FeedView, List, PublishedView, RechargeView, ReportResult, Results};
 use crate::domain::id::{EventId, RechargeId};
 
@@ -23,18 +25,17 @@ pub(in super::super) async fn report(State(api): State<Api>, _: Operator, Body(f
 }
 
 /// Publish an event of a type of the platform's own. Answered when durable.
-#[utoipa::path(post, path = "/v1/events", tag = "operator", request_body = EventInput, responses(
+#[utoipa::path(post, path = "/v1/events", tag = "operator", params(OnceHeader), request_body = EventInput, responses(
     (status = 202, body = PublishedView),
     (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub(in super::super) async fn publish(
     State(api): State<Api>,
-    _: Operator,
+    Operator(caller): Operator,
+    key: Key,
     Body(fields): Body,
-) -> Result<(StatusCode, Json<PublishedView>), ApiError> {
-    let (id, published) = api.ops.publish(fields).await?;
-    let view = PublishedView { id: id.to_string(), sequence: published.sequence, deliveries: published.deliveries };
-    Ok((StatusCode::ACCEPTED, Json(view)))
+) -> Result<Response, ApiError> {
+    key.answer(&api, caller, fields, StatusCode::ACCEPTED, PublishedView::of, |fields, once| api.ops.publish(caller, fields, once)).await
 }
 
 /// The feed: all events of a vendor and mode, in order, without gaps.
@@ -47,8 +48,7 @@ pub(in super::super) async fn events(
     Authenticated(caller): Authenticated,
     Query(fields): Query,
 ) -> Result<Json<FeedView>, ApiError> {
-    let (feed, after) = api.ops.events(caller, fields).await?;
-    Ok(Json(FeedView::of(&feed, after)))
+    Ok(Json(FeedView::of(&api.ops.events(caller, fields).await?)))
 }
 
 /// One event.

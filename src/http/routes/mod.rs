@@ -3,7 +3,11 @@
 mod deliveries;
 mod endpoints;
 mod ledger;
+mod oversight;
+mod replays;
 mod server;
+mod stream;
+mod tokens;
 mod vendors;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -22,8 +26,20 @@ pub(super) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(vendors::read, vendors::change))
         .routes(routes!(vendors::create_token, vendors::tokens))
         .routes(routes!(vendors::revoke_token))
+        .routes(routes!(vendors::create_user, vendors::users))
+        .routes(routes!(vendors::remove_user))
+        .routes(routes!(vendors::erase_personal_data))
+        .routes(routes!(tokens::create, tokens::list))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(oversight::overview))
+        .routes(routes!(oversight::audit))
+        .routes(routes!(oversight::conflicts))
+        .routes(routes!(oversight::conflict))
+        .routes(routes!(oversight::resolve_conflict))
+        .routes(routes!(oversight::resolve_recharge))
         .routes(routes!(ledger::report))
         .routes(routes!(ledger::publish, ledger::events))
+        .routes(routes!(stream::stream))
         .routes(routes!(ledger::event))
         .routes(routes!(ledger::recharges))
         .routes(routes!(ledger::recharge))
@@ -33,7 +49,15 @@ pub(super) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(endpoints::enable))
         .routes(routes!(endpoints::disable))
         .routes(routes!(endpoints::test))
+        .routes(routes!(endpoints::pause))
+        .routes(routes!(endpoints::resume))
+        .routes(routes!(endpoints::rotate_secret))
+        .routes(routes!(endpoints::cancel_pending))
+        .routes(routes!(replays::start))
+        .routes(routes!(replays::list))
+        .routes(routes!(replays::read, replays::cancel))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::read))
         .routes(routes!(deliveries::resend))
+        .routes(routes!(deliveries::cancel))
 }

@@ -1,39 +1,33 @@
-//! Vendors and their tokens: the operator's calls.
+//! Vendors, their tokens and logins, and what is kept about people: the operator's calls.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
+use axum::response::Response;
 use http::StatusCode;
 
 use super::super::Api;
 use super::super::auth::Operator;
-use super::super::bodies::{PageQuery, TokenInput, VendorInput, VendorPatch};
+use super::super::bodies::{OnceHeader, PageQuery, PersonQuery, TokenInput, UserInput, VendorInput, VendorPatch};
 use super::super::error::{ApiError, ProblemBody};
-use super::super::input::{Body, Id, Query};
-use super::super::views::{List, NewTokenView, NewVendorView, TokenView, VendorView};
-use crate::domain::id::{TokenId, VendorId};
-use crate::fields::Fields;
-use crate::ops::{OpsError, Paging};
-use crate::store::Page;
-
-/// A page as the query asks for it, where the list has no other parameters.
-fn page<K: std::str::FromStr<Err: std::fmt::Display>>(mut fields: Fields) -> Result<Page<K>, OpsError> {
-    let Paging(page) = Paging::read(&mut fields);
-    let problems = fields.finish();
-    if problems.is_empty() { Ok(page) } else { Err(OpsError::Invalid(problems)) }
-}
+use super::super::input::{Body, Id, Pair, Query};
+use super::super::once::Key;
+use super::super::views::{List, NewTokenView, NewVendorView, TokenView, UserView, VendorView};
+use crate::domain::id::{TokenId, UserId, VendorId};
+use crate::ops::only_paging;
 
 /// Make a vendor; its tokens are shown this once.
-#[utoipa::path(post, path = "/v1/vendors", tag = "operator", request_body = VendorInput, responses(
+#[utoipa::path(post, path = "/v1/vendors", tag = "operator", params(OnceHeader), request_body = VendorInput, responses(
     (status = 201, body = NewVendorView),
     (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub(in super::super) async fn create(
     State(api): State<Api>,
-    _: Operator,
+    Operator(caller): Operator,
+    key: Key,
     Body(fields): Body,
-) -> Result<(StatusCode, Json<NewVendorView>), ApiError> {
-    let new = api.ops.create_vendor(fields).await?;
-    Ok((StatusCode::CREATED, Json(NewVendorView::of(&new))))
+) -> Result<Response, ApiError> {
+    key.answer(&api, caller, fields, StatusCode::CREATED, NewVendorView::of, |fields, once| api.ops.create_vendor(caller, fields, once))
+        .await
 }
 
 /// Vendors, newest first.
@@ -42,7 +36,7 @@ pub(in super::super) async fn create(
     (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub(in super::super) async fn list(State(api): State<Api>, _: Operator, Query(fields): Query) -> Result<Json<List<VendorView>>, ApiError> {
-    let page = page::<VendorId>(fields)?;
+    let page = only_paging::<VendorId>(fields)?;
     let vendors = api.ops.vendors(page).await?;
     Ok(Json(List::of(&vendors, page.limit, |vendor| vendor.id, VendorView::of)))
 }
@@ -63,26 +57,27 @@ pub(in super::super) async fn read(State(api): State<Api>, _: Operator, Id(id): 
 ))]
 pub(in super::super) async fn change(
     State(api): State<Api>,
-    _: Operator,
+    Operator(caller): Operator,
     Id(id): Id<VendorId>,
     Body(fields): Body,
 ) -> Result<Json<VendorView>, ApiError> {
-    Ok(Json(VendorView::of(&api.ops.update_vendor(id, fields).await?)))
+    Ok(Json(VendorView::of(&api.ops.update_vendor(caller, id, fields).await?)))
 }
 
 /// Make a token for a vendor; it is shown this once.
-#[utoipa::path(post, path = "/v1/vendors/{id}/tokens", tag = "operator", params(("id" = String, Path)), request_body = TokenInput, responses(
+#[utoipa::path(post, path = "/v1/vendors/{id}/tokens", tag = "operator", params(("id" = String, Path), OnceHeader), request_body = TokenInput, responses(
     (status = 201, body = NewTokenView),
     (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub(in super::super) async fn create_token(
     State(api): State<Api>,
-    _: Operator,
+    Operator(caller): Operator,
     Id(id): Id<VendorId>,
+    key: Key,
     Body(fields): Body,
-) -> Result<(StatusCode, Json<NewTokenView>), ApiError> {
-    let new = api.ops.create_token(id, fields).await?;
-    Ok((StatusCode::CREATED, Json(NewTokenView::of(&new))))
+) -> Result<Response, ApiError> {
+    key.answer(&api, caller, fields, StatusCode::CREATED, NewTokenView::of, |fields, once| api.ops.create_token(caller, id, fields, once))
+        .await
 }
 
 /// A vendor's tokens, newest first, without the tokens themselves.
@@ -96,7 +91,7 @@ pub(in super::super) async fn tokens(
     Id(id): Id<VendorId>,
     Query(fields): Query,
 ) -> Result<Json<List<TokenView>>, ApiError> {
-    let page = page::<TokenId>(fields)?;
+    let page = only_paging::<TokenId>(fields)?;
     let tokens = api.ops.tokens(id, page).await?;
     Ok(Json(List::of(&tokens, page.limit, |token| token.id, TokenView::of)))
 }
@@ -108,10 +103,70 @@ pub(in super::super) async fn tokens(
 ))]
 pub(in super::super) async fn revoke_token(
     State(api): State<Api>,
-    _: Operator,
-    Path((id, token)): Path<(String, String)>,
+    Operator(caller): Operator,
+    Pair(id, token): Pair<VendorId, TokenId>,
 ) -> Result<StatusCode, ApiError> {
-    let (Ok(id), Ok(token)) = (id.parse::<VendorId>(), token.parse::<TokenId>()) else { return Err(OpsError::NotFound("token").into()) };
-    api.ops.revoke_token(id, token).await?;
+    api.ops.revoke_token(caller, id, token).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Make a login for a vendor's people.
+#[utoipa::path(post, path = "/v1/vendors/{id}/users", tag = "operator", params(("id" = String, Path), OnceHeader), request_body = UserInput, responses(
+    (status = 201, body = UserView),
+    (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub(in super::super) async fn create_user(
+    State(api): State<Api>,
+    Operator(caller): Operator,
+    Id(id): Id<VendorId>,
+    key: Key,
+    Body(fields): Body,
+) -> Result<Response, ApiError> {
+    key.answer(&api, caller, fields, StatusCode::CREATED, UserView::of, |fields, once| api.ops.create_user(caller, id, fields, once)).await
+}
+
+/// A vendor's logins, newest first.
+#[utoipa::path(get, path = "/v1/vendors/{id}/users", tag = "operator", params(("id" = String, Path), PageQuery), responses(
+    (status = 200, body = List<UserView>),
+    (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub(in super::super) async fn users(
+    State(api): State<Api>,
+    _: Operator,
+    Id(id): Id<VendorId>,
+    Query(fields): Query,
+) -> Result<Json<List<UserView>>, ApiError> {
+    let page = only_paging::<UserId>(fields)?;
+    let users = api.ops.users(id, page).await?;
+    Ok(Json(List::of(&users, page.limit, |user| user.id, UserView::of)))
+}
+
+/// Remove a vendor's login.
+#[utoipa::path(delete, path = "/v1/vendors/{id}/users/{user_id}", tag = "operator", params(("id" = String, Path), ("user_id" = String, Path)), responses(
+    (status = 204, description = "It is removed"),
+    (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub(in super::super) async fn remove_user(
+    State(api): State<Api>,
+    Operator(caller): Operator,
+    Pair(id, user): Pair<VendorId, UserId>,
+    Query(fields): Query,
+) -> Result<StatusCode, ApiError> {
+    api.ops.remove_user(caller, id, user, fields).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Remove a person's data everywhere. Events stay as tombstones, so that numbers have no gap.
+#[utoipa::path(delete, path = "/v1/vendors/{id}/personal-data", tag = "operator", params(("id" = String, Path), PersonQuery), responses(
+    (status = 204, description = "It is removed"),
+    (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub(in super::super) async fn erase_personal_data(
+    State(api): State<Api>,
+    Operator(caller): Operator,
+    Id(id): Id<VendorId>,
+    Query(fields): Query,
+) -> Result<StatusCode, ApiError> {
+    api.ops.erase_personal_data(caller, id, fields).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -3,22 +3,27 @@
 //! A stream's counter row is read once for a batch, raised in memory, and written back before the commit. The single
 //! writing thread makes that safe: nobody else can take a number meanwhile.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::ledger::{read_recharge, recharge_columns};
 use super::threads::Session;
-use super::{rows, settle};
+use super::{health, overview, rows, settle};
 use crate::clock::Ids;
+use crate::domain::alert::Alert;
+use crate::domain::attempt::OutcomeKind;
 use crate::domain::delivery::RunKey;
 use crate::domain::event::{Event, Facts};
 use crate::domain::id::{ConflictId, EndpointId, EventId, StreamId};
-use crate::domain::recharge::{self, Fresh, Judgement, Recharge, Verdict};
+use crate::domain::recharge::{self, Fresh, Judgement, Recharge, Status, Verdict};
 use crate::domain::time::Timestamp;
+use crate::domain::traffic::Traffic;
 use crate::domain::vendor::Mode;
-use crate::store::{Accept, Addressed, Judged, OpenRun, Publish, Published, StoreError, Write, Written};
+use crate::store::seal::Sealer;
+use crate::store::{Accept, Addressed, Judged, OpenRun, Publish, Published, Settle, StoreError, Write, Written};
 
 /// Reports of one recharge that are kept in its history; of more, only the one that settles it is.
 const REPORTS_KEPT: u32 = 1000;
@@ -29,6 +34,7 @@ const FIRST_TRANSACTION_ID: i64 = 100_001;
 pub(super) struct Subscriber {
     pub endpoint: EndpointId,
     pub wants: rows::Wants,
+    pub pauses: rows::Pauses,
 }
 
 /// A stream's counter row while a batch holds it.
@@ -37,22 +43,80 @@ struct Counter {
     last_event_at: i64,
     subscribers: Arc<[Subscriber]>,
     raised: bool,
+    /// Recharges that came to a status, less those that left it.
+    moved: [i64; 4],
 }
 
-struct Batch<'a> {
-    conn: &'a Connection,
-    ids: &'a Ids,
+/// A batch of writes in its transaction.
+pub(super) struct Batch<'a> {
+    pub conn: &'a Connection,
+    pub ids: &'a Ids,
+    pub sealer: &'a Sealer,
     cache: &'a mut HashMap<StreamId, (i64, Arc<[Subscriber]>)>,
+    pub failing: &'a mut HashSet<EndpointId>,
     counters: HashMap<StreamId, Counter>,
     transaction_id: Option<i64>,
+    traffic: BTreeMap<i64, Traffic>,
+}
+
+/// Who gets an event.
+pub(super) enum Audience {
+    /// Those whose filter wants it.
+    Filtered,
+    /// All who listen, whatever their filter.
+    All,
+}
+
+/// An event to append.
+pub(super) struct Emission<'a> {
+    pub stream: StreamId,
+    pub mode: Mode,
+    pub event_type: &'a Arc<str>,
+    pub facts: Facts,
+    pub now: Timestamp,
+    pub deadline: Duration,
+    pub audience: Audience,
+}
+
+/// A report on its way into a recharge's history.
+pub(super) struct History<'a> {
+    pub before: &'a Recharge,
+    /// Who made the first report.
+    pub first_source: &'a str,
+    /// Who made this one.
+    pub source: &'a str,
+    pub report: &'a recharge::Report,
+    pub now: Timestamp,
 }
 
 /// Commits `writes`; all of them or none.
-pub(super) fn commit(session: &mut Session, ids: &Ids, writes: &[Write]) -> Result<Vec<Written>, StoreError> {
+pub(super) fn commit(session: &mut Session, ids: &Ids, sealer: &Sealer, writes: &[Write]) -> Result<Vec<Written>, StoreError> {
+    let written = try_commit(session, ids, sealer, writes);
+    if written.is_err() {
+        session.forget();
+    }
+    written
+}
+
+fn try_commit(session: &mut Session, ids: &Ids, sealer: &Sealer, writes: &[Write]) -> Result<Vec<Written>, StoreError> {
+    let failing = match &mut session.failing {
+        Some(failing) => failing,
+        unknown => unknown.insert(health::known(&session.conn)?),
+    };
     let tx = session.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut batch = Batch { conn: &tx, ids, cache: &mut session.subscribers, counters: HashMap::new(), transaction_id: None };
+    let mut batch = Batch {
+        conn: &tx,
+        ids,
+        sealer,
+        cache: &mut session.subscribers,
+        failing,
+        counters: HashMap::new(),
+        transaction_id: None,
+        traffic: BTreeMap::new(),
+    };
     let written = writes.iter().map(|write| batch.write(write)).collect::<Result<Vec<_>, _>>()?;
     batch.write_counters()?;
+    overview::count(&tx, &batch.traffic)?;
     tx.commit().map_err(|error| match StoreError::from(error) {
         StoreError::Unavailable(text) => StoreError::Unknown(text),
         other => other,
@@ -64,14 +128,32 @@ impl Batch<'_> {
     fn write(&mut self, write: &Write) -> Result<Written, StoreError> {
         match write {
             Write::Accept(accept) => self.accept(accept),
-            Write::Publish(publish) => self.publish(publish),
-            Write::Settle(outcome) => settle::settle(self.conn, outcome).map(Written::Settled),
+            Write::Publish(publish) => self.publish(publish).map(|(published, opened)| Written::Published(published, opened)),
+            Write::Settle(outcome) => {
+                self.count_attempt(outcome);
+                settle::settle(self, outcome).map(Written::Settled)
+            }
+            Write::Change(change) => self.change(change),
         }
+    }
+
+    /// What happens in a minute is counted where it is written.
+    fn traffic(&mut self, now: Timestamp) -> &mut Traffic {
+        self.traffic.entry(now.as_millis().div_euclid(60_000)).or_default()
+    }
+
+    fn count_attempt(&mut self, outcome: &Settle) {
+        let Some(attempt) = &outcome.attempt else { return };
+        let traffic = self.traffic(outcome.now);
+        traffic.attempts += 1;
+        traffic.succeeded += u64::from(attempt.outcome.kind == OutcomeKind::Succeeded);
+        outcome.latency.into_iter().for_each(|took| traffic.delivered(took));
     }
 
     fn accept(&mut self, accept: &Accept) -> Result<Written, StoreError> {
         let mut opened = Vec::new();
         let mut answers = Vec::with_capacity(accept.reports.len());
+        self.traffic(accept.now).accepted += accept.reports.len() as u64;
         for addressed in &accept.reports {
             answers.push(self.report(accept, addressed, &mut opened)?);
         }
@@ -86,12 +168,16 @@ impl Batch<'_> {
         let mut state = before.clone().map(|(recharge, _)| recharge);
         let judgement = recharge::apply(&mut state, report, accept.now, fresh);
         let mut recharge = state.expect("a judged report has a recharge");
+        self.moved(*stream, before.as_ref().map(|(before, _)| before.status), recharge.status)?;
         if judgement.settled {
-            recharge.event = Some(self.emit_settled(accept, *mode, &recharge, opened)?);
+            recharge.event = Some(self.emit_settled(*mode, &recharge, (accept.now, accept.deadline), opened)?);
         }
         match before {
             None => self.insert(&recharge, accept.source)?,
-            Some((before, source)) => self.update(&before, &source, &recharge, accept, addressed, &judgement)?,
+            Some((before, source)) => {
+                let history = History { before: &before, first_source: &source, source: accept.source, report, now: accept.now };
+                self.update(&recharge, &history, &judgement)?;
+            }
         }
         let event = recharge.event.filter(|_| judgement.verdict != Verdict::Conflict);
         Ok(Judged { recharge: recharge.id, status: recharge.status, verdict: judgement.verdict, event })
@@ -132,15 +218,9 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn update(
-        &self,
-        before: &Recharge,
-        first_source: &str,
-        after: &Recharge,
-        accept: &Accept,
-        addressed: &Addressed,
-        judgement: &Judgement,
-    ) -> Result<(), StoreError> {
+    /// Writes a recharge that was judged, with the report in its history and the cases that it opened.
+    pub fn update(&self, after: &Recharge, history: &History, judgement: &Judgement) -> Result<(), StoreError> {
+        let History { before, first_source, source, report, now } = history;
         if before.reports == 1 {
             // From now on the row is not the first report any more, so that one moves to the history.
             let first = recharge::Report {
@@ -152,18 +232,25 @@ impl Batch<'_> {
             self.keep_report(before, 1, first_source, &first, Verdict::Created, before.created_at)?;
         }
         if after.reports <= REPORTS_KEPT || judgement.verdict == Verdict::Accepted {
-            self.keep_report(before, after.reports, accept.source, &addressed.report, judgement.verdict, accept.now)?;
+            self.keep_report(before, after.reports, source, report, judgement.verdict, *now)?;
         }
         for found in &judgement.contradictions {
             const OPEN: &str = "INSERT INTO conflict (id, recharge, claimed, field, ours, theirs, source, received_at) \
                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (recharge, claimed, field) DO NOTHING";
-            let id = ConflictId::from(self.ids.next(accept.now));
-            let (claimed, now) = (addressed.report.status as i64, accept.now.as_millis());
-            let values = params![id.get(), after.id.get(), claimed, found.field, found.ours, found.theirs, accept.source, now];
-            self.conn.prepare_cached(OPEN)?.execute(values)?;
+            let id = ConflictId::from(self.ids.next(*now));
+            let values =
+                params![id.get(), after.id.get(), report.status as i64, found.field, found.ours, found.theirs, source, now.as_millis()];
+            if self.conn.prepare_cached(OPEN)?.execute(values)? == 1 {
+                health::alert_operators(self, &Alert::conflict(after.id, found), *now)?;
+            }
         }
+        self.write_recharge(after)
+    }
+
+    /// Writes what can change of a recharge.
+    pub fn write_recharge(&self, after: &Recharge) -> Result<(), StoreError> {
         const UPDATE: &str = "UPDATE recharge SET status = ?2, amount = ?3, currency = ?4, network = ?5, connection_no = ?6, provider = ?7, \
-            provider_ref = ?8, reason = ?9, settled_at = ?10, event = ?11, reports = ?12 WHERE id = ?1";
+            provider_ref = ?8, reason = ?9, settled_at = ?10, event = ?11, reports = ?12, late = ?13 WHERE id = ?1";
         let details = &after.details;
         self.conn.prepare_cached(UPDATE)?.execute(params![
             after.id.get(),
@@ -178,6 +265,7 @@ impl Batch<'_> {
             after.settled_at.map(Timestamp::as_millis),
             after.event,
             after.reports,
+            after.late,
         ])?;
         Ok(())
     }
@@ -207,45 +295,54 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn publish(&mut self, publish: &Publish) -> Result<Written, StoreError> {
+    /// Appends an event of the platform's own, unless its key was seen before.
+    pub fn publish(&mut self, publish: &Publish) -> Result<(Published, Vec<OpenRun>), StoreError> {
+        self.traffic(publish.now).accepted += 1;
         let key = publish.dedupe_key.as_deref();
         if let Some(key) = key {
             const FIND: &str = "SELECT sequence, deliveries FROM dedupe WHERE stream = ?1 AND key = ?2";
             let read = |row: &rusqlite::Row| Ok(Published { sequence: row.get(0)?, deliveries: row.get(1)? });
             let first = self.conn.prepare_cached(FIND)?.query_row(params![publish.stream.get(), key], read).optional()?;
             if let Some(first) = first {
-                return Ok(Written::Published(first, Vec::new()));
+                return Ok((first, Vec::new()));
             }
         }
         let mut opened = Vec::new();
-        let facts = Facts::Given(publish.data.clone());
-        let sequence = self.emit(publish.stream, publish.mode, &publish.event_type, facts, publish.now, publish.deadline, &mut opened)?;
+        let emission = Emission {
+            stream: publish.stream,
+            mode: publish.mode,
+            event_type: &publish.event_type,
+            facts: Facts::Given(publish.data.clone()),
+            now: publish.now,
+            deadline: publish.deadline,
+            audience: Audience::Filtered,
+        };
+        let sequence = self.emit(emission, &mut opened)?;
         let deliveries = opened.len() as u64;
         if let Some(key) = key {
             const KEEP: &str = "INSERT INTO dedupe (stream, key, sequence, deliveries) VALUES (?1, ?2, ?3, ?4)";
             self.conn.prepare_cached(KEEP)?.execute(params![publish.stream.get(), key, sequence, deliveries])?;
         }
-        Ok(Written::Published(Published { sequence, deliveries }, opened))
+        Ok((Published { sequence, deliveries }, opened))
     }
 
-    fn emit_settled(&mut self, accept: &Accept, mode: Mode, recharge: &Recharge, opened: &mut Vec<OpenRun>) -> Result<i64, StoreError> {
+    /// Appends the event that tells of a recharge's present status.
+    pub fn emit_settled(
+        &mut self,
+        mode: Mode,
+        recharge: &Recharge,
+        (now, deadline): (Timestamp, Duration),
+        opened: &mut Vec<OpenRun>,
+    ) -> Result<i64, StoreError> {
         let event_type = recharge.status.event_type().expect("a settled status has an event");
         let facts = Facts::Recharge(Box::new(recharge.facts()));
-        self.emit(recharge.stream, mode, &event_type.into(), facts, accept.now, accept.deadline, opened)
+        let (stream, audience) = (recharge.stream, Audience::Filtered);
+        self.emit(Emission { stream, mode, event_type: &event_type.into(), facts, now, deadline, audience }, opened)
     }
 
     /// Appends an event under the stream's counter and opens a run for each endpoint that listens to it.
-    #[allow(clippy::too_many_arguments, reason = "an event's parts, each of its own type")]
-    fn emit(
-        &mut self,
-        stream: StreamId,
-        mode: Mode,
-        event_type: &Arc<str>,
-        facts: Facts,
-        now: Timestamp,
-        deadline: std::time::Duration,
-        opened: &mut Vec<OpenRun>,
-    ) -> Result<i64, StoreError> {
+    pub fn emit(&mut self, emission: Emission, opened: &mut Vec<OpenRun>) -> Result<i64, StoreError> {
+        let Emission { stream, mode, event_type, facts, now, deadline, audience } = emission;
         let counter = self.counter(stream)?;
         let sequence = counter.next;
         // A stream's times never go back, so that a time range is a range of numbers.
@@ -261,12 +358,24 @@ impl Batch<'_> {
         self.conn.prepare_cached(APPEND)?.execute(values)?;
         const OPEN: &str = "INSERT INTO open_delivery (endpoint, sequence, run, deadline) VALUES (?1, ?2, 1, ?3)";
         let deadline = created_at.plus(deadline);
-        for subscriber in subscribers.iter().filter(|subscriber| subscriber.wants.matches(event_type)) {
-            self.conn.prepare_cached(OPEN)?.execute(params![subscriber.endpoint.get(), sequence, deadline.as_millis()])?;
-            let key = RunKey { endpoint: subscriber.endpoint, sequence, run: 1 };
-            opened.push(OpenRun { key, event: Arc::clone(&event), attempts: 0, deadline, next_attempt_at: None, failed_since: None });
+        let heard = |subscriber: &&Subscriber| matches!(audience, Audience::All) || subscriber.wants.matches(event_type);
+        for Subscriber { endpoint, pauses, .. } in subscribers.iter().filter(heard) {
+            self.conn.prepare_cached(OPEN)?.execute(params![endpoint.get(), sequence, pauses.stored(created_at, deadline)])?;
+            let key = RunKey { endpoint: *endpoint, sequence, run: 1 };
+            let (event, next_attempt_at) = (Arc::clone(&event), None);
+            opened.push(OpenRun { key, event, attempts: 0, deadline, next_attempt_at, failed_since: None, replay: None });
         }
         Ok(sequence)
+    }
+
+    /// Counts a recharge's move from one status to another.
+    pub fn moved(&mut self, stream: StreamId, from: Option<Status>, to: Status) -> Result<(), StoreError> {
+        if from != Some(to) {
+            let moved = &mut self.counter(stream)?.moved;
+            moved[to as usize] += 1;
+            from.into_iter().for_each(|from| moved[from as usize] -= 1);
+        }
+        Ok(())
     }
 
     fn counter(&mut self, stream: StreamId) -> Result<&mut Counter, StoreError> {
@@ -285,7 +394,7 @@ impl Batch<'_> {
                         subscribers
                     }
                 };
-                Ok(free.insert(Counter { next, last_event_at, subscribers, raised: false }))
+                Ok(free.insert(Counter { next, last_event_at, subscribers, raised: false, moved: [0; 4] }))
             }
         }
     }
@@ -302,10 +411,14 @@ impl Batch<'_> {
         Ok(next)
     }
 
-    fn write_counters(&mut self) -> Result<(), StoreError> {
-        const RAISE: &str = "UPDATE stream SET next_sequence = ?2, last_event_at = ?3 WHERE id = ?1";
-        for (stream, counter) in self.counters.iter().filter(|(_, counter)| counter.raised) {
-            self.conn.prepare_cached(RAISE)?.execute(params![stream.get(), counter.next, counter.last_event_at])?;
+    /// Writes the counter rows back; the next to need one reads it again.
+    pub fn write_counters(&mut self) -> Result<(), StoreError> {
+        const RAISE: &str = "UPDATE stream SET next_sequence = ?2, last_event_at = ?3, queued = queued + ?4, success = success + ?5, \
+            failed = failed + ?6, reversed = reversed + ?7 WHERE id = ?1";
+        for (stream, counter) in self.counters.drain().filter(|(_, counter)| counter.raised || counter.moved != [0; 4]) {
+            let [queued, success, failed, reversed] = counter.moved;
+            let values = params![stream.get(), counter.next, counter.last_event_at, queued, success, failed, reversed];
+            self.conn.prepare_cached(RAISE)?.execute(values)?;
         }
         if let Some(next) = self.transaction_id {
             const RAISE: &str = "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::ledger;
-use super::rows::{bad, word, word_or_null};
+use super::rows::{Pauses, Place, bad, place, word, word_or_null};
 use crate::domain::attempt::{Attempt, Outcome, OutcomeKind, Phases};
 use crate::domain::delivery::{DeliveryState, EndReason, RunKey};
 use crate::domain::event::Event;
-use crate::domain::id::{DeliveryId, EndpointId, EventId, StreamId};
+use crate::domain::id::{DeliveryId, EndpointId, EventId, ReplayId, StreamId};
 use crate::domain::time::Timestamp;
-use crate::domain::vendor::Mode;
 use crate::limits;
 use crate::store::{Backlog, Delivery, DeliveryQuery, Expired, Listed, OpenQuery, OpenRun, StoreError};
 
@@ -63,24 +62,17 @@ fn read_ended(row: &Row) -> rusqlite::Result<Ended> {
     })
 }
 
-/// The stream of an endpoint, deleted or not.
-fn stream_of(conn: &Connection, endpoint: EndpointId) -> Result<Option<(StreamId, Mode)>, StoreError> {
-    let mut statement = conn.prepare_cached("SELECT stream FROM endpoint WHERE id = ?1")?;
-    let Some(stream) = statement.query_row([endpoint.get()], |row| row.get(0)).optional()?.map(StreamId::new) else { return Ok(None) };
-    Ok(Some((stream, ledger::mode_of(conn, stream)?)))
-}
-
 /// A delivery with the latest `most` of its attempts.
 pub(super) fn one(conn: &Connection, id: DeliveryId, most: usize) -> Result<Option<Delivery>, StoreError> {
     let key = params![id.endpoint.get(), id.sequence];
     const OPEN: &str =
         "SELECT run, deadline, next_attempt_at FROM open_delivery WHERE endpoint = ?1 AND sequence = ?2 ORDER BY run DESC LIMIT 1";
-    let read_open = |row: &Row| Ok(Open { run: row.get(0)?, deadline: row.get(1)?, next_attempt_at: row.get(2)? });
+    let Some(Place { stream, pauses, .. }) = place(conn, id.endpoint)? else { return Ok(None) };
+    let read_open = |row: &Row| Ok(Open { run: row.get(0)?, deadline: pauses.deadline(row.get(1)?), next_attempt_at: row.get(2)? });
     let open = conn.prepare_cached(OPEN)?.query_row(key, read_open).optional()?;
     const ENDED: &str = "SELECT run, state, end_reason, attempts, deadline, ended_at, started_at, outcome, status, error, resolve_us, connect_us, \
         tls_us, first_byte_us, total_us, answer_headers, answer_body FROM ended_delivery WHERE endpoint = ?1 AND sequence = ?2 ORDER BY run";
     let ended = conn.prepare_cached(ENDED)?.query_map(key, read_ended)?.collect::<Result<Vec<_>, _>>()?;
-    let Some((stream, _)) = stream_of(conn, id.endpoint)? else { return Ok(None) };
     let (run, state, end_reason, next_attempt_at, deadline) = match (&open, ended.last()) {
         (Some(open), _) => (open.run, DeliveryState::Pending, None, open.next_attempt_at, open.deadline),
         (None, Some(last)) => (last.run, last.state, last.reason, None, last.deadline),
@@ -104,7 +96,7 @@ pub(super) fn one(conn: &Connection, id: DeliveryId, most: usize) -> Result<Opti
 
 pub(super) fn list(conn: &Connection, query: &DeliveryQuery) -> Result<Listed<Delivery, DeliveryId>, StoreError> {
     let endpoints = match query.endpoint {
-        Some(endpoint) => stream_of(conn, endpoint)?.filter(|(stream, _)| *stream == query.stream).map(|_| endpoint).into_iter().collect(),
+        Some(endpoint) => place(conn, endpoint)?.filter(|place| place.stream == query.stream).map(|_| endpoint).into_iter().collect(),
         None => endpoints_of(conn, query.stream)?,
     };
     let mut numbers = ledger::sequences(conn, query.stream, query.range)?;
@@ -173,7 +165,7 @@ fn latest_below(conn: &Connection, endpoint: EndpointId, end: i64, state: Option
 macro_rules! open_columns {
     ($rest:literal) => {
         concat!(
-            "SELECT o.sequence, o.run, o.attempts, o.deadline, o.next_attempt_at, o.failed_since, e.type, e.created_at, e.facts \
+            "SELECT o.sequence, o.run, o.attempts, o.deadline, o.next_attempt_at, o.failed_since, e.type, e.created_at, e.facts, o.replay \
              FROM open_delivery o JOIN event e ON e.stream = ?2 AND e.sequence = o.sequence WHERE o.endpoint = ?1 AND ",
             $rest
         )
@@ -181,18 +173,23 @@ macro_rules! open_columns {
 }
 
 pub(super) fn open_runs(conn: &Connection, endpoint: EndpointId, query: OpenQuery, limit: usize) -> Result<Vec<OpenRun>, StoreError> {
-    let Some((stream, mode)) = stream_of(conn, endpoint)? else { return Ok(Vec::new()) };
-    let (id, of, limit) = (endpoint.get(), stream.get(), limit as i64);
+    let Some(place) = place(conn, endpoint)? else { return Ok(Vec::new()) };
+    let (id, of, limit) = (endpoint.get(), place.stream.get(), limit as i64);
     const FRESH: &str = open_columns!("o.sequence > ?3 AND o.next_attempt_at IS NULL ORDER BY o.sequence LIMIT ?4");
-    const DUE: &str = open_columns!("o.next_attempt_at <= ?3 ORDER BY o.next_attempt_at LIMIT ?4");
-    const ALL: &str = open_columns!("(o.sequence, o.run) > (?3, ?4) AND o.sequence <= ?5 ORDER BY o.sequence, o.run LIMIT ?6");
-    const STRICT: &str = open_columns!("o.run = 1 AND (o.failed_since IS NULL OR o.failed_since > ?3) ORDER BY o.sequence LIMIT ?4");
-    const BESIDE: &str =
-        open_columns!("o.next_attempt_at <= ?4 AND (o.run > 1 OR o.failed_since <= ?3) ORDER BY o.sequence, o.run LIMIT ?5");
-    let read = |row: &Row| read_open(row, endpoint, stream, mode);
+    const DUE: &str = open_columns!("o.replay IS NULL AND o.next_attempt_at <= ?3 ORDER BY o.next_attempt_at LIMIT ?4");
+    const ALL: &str =
+        open_columns!("(o.sequence, o.run) > (?3, ?4) AND o.sequence <= ?5 AND o.replay IS NULL ORDER BY o.sequence, o.run LIMIT ?6");
+    const REPLAYED: &str = open_columns!("o.replay IS NOT NULL AND o.next_attempt_at <= ?3 ORDER BY o.sequence, o.run LIMIT ?4");
+    const STRICT: &str =
+        open_columns!("o.run = 1 AND o.replay IS NULL AND (o.failed_since IS NULL OR o.failed_since > ?3) ORDER BY o.sequence LIMIT ?4");
+    const BESIDE: &str = open_columns!(
+        "o.replay IS NULL AND o.next_attempt_at <= ?4 AND (o.run > 1 OR o.failed_since <= ?3) ORDER BY o.sequence, o.run LIMIT ?5"
+    );
+    let read = |row: &Row| read_open(row, endpoint, place);
     let runs = match query {
         OpenQuery::Fresh { after } => conn.prepare_cached(FRESH)?.query_map(params![id, of, after, limit], read)?.collect(),
         OpenQuery::Due { now } => conn.prepare_cached(DUE)?.query_map(params![id, of, now.as_millis(), limit], read)?.collect(),
+        OpenQuery::Replayed { now } => conn.prepare_cached(REPLAYED)?.query_map(params![id, of, now.as_millis(), limit], read)?.collect(),
         OpenQuery::All { after: (sequence, run), up_to } => {
             conn.prepare_cached(ALL)?.query_map(params![id, of, sequence, run, up_to, limit], read)?.collect()
         }
@@ -209,7 +206,7 @@ pub(super) fn open_runs(conn: &Connection, endpoint: EndpointId, query: OpenQuer
 }
 
 /// Reads by place, not by name: this is the one read on the way of a delivery that did not fit into memory.
-fn read_open(row: &Row, endpoint: EndpointId, stream: StreamId, mode: Mode) -> rusqlite::Result<OpenRun> {
+fn read_open(row: &Row, endpoint: EndpointId, Place { stream, mode, pauses }: Place) -> rusqlite::Result<OpenRun> {
     let sequence = row.get(0)?;
     let (event_type, facts) = (row.get_ref(6)?.as_str()?, row.get_ref(8)?.as_str()?);
     let event = Event::restore(EventId { stream, sequence }, mode, event_type, row.get(7)?, facts).map_err(|error| bad("facts", error))?;
@@ -217,21 +214,32 @@ fn read_open(row: &Row, endpoint: EndpointId, stream: StreamId, mode: Mode) -> r
         key: RunKey { endpoint, sequence, run: row.get(1)? },
         event: Arc::new(event),
         attempts: row.get(2)?,
-        deadline: row.get(3)?,
+        deadline: pauses.deadline(row.get(3)?),
         next_attempt_at: row.get(4)?,
         failed_since: row.get(5)?,
+        replay: row.get::<_, Option<i64>>(9)?.map(ReplayId::new),
     })
 }
 
+macro_rules! expired_columns {
+    ($rest:literal) => {
+        concat!("SELECT sequence, run, attempts, deadline, next_attempt_at, replay FROM open_delivery WHERE endpoint = ?1 AND ", $rest)
+    };
+}
+
 pub(super) fn next_due(conn: &Connection, endpoint: EndpointId, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-    const NEXT: &str = "SELECT min(next_attempt_at) FROM open_delivery WHERE endpoint = ?1 AND next_attempt_at > ?2";
-    Ok(conn.prepare_cached(NEXT)?.query_row([endpoint.get(), now.as_millis()], |row| row.get(0))?)
+    const RETRIED: &str = "SELECT min(next_attempt_at) FROM open_delivery WHERE endpoint = ?1 AND next_attempt_at > ?2 AND replay IS NULL";
+    const REPLAYED: &str =
+        "SELECT min(next_attempt_at) FROM open_delivery WHERE endpoint = ?1 AND next_attempt_at > ?2 AND replay IS NOT NULL";
+    let next = |sql| conn.prepare_cached(sql)?.query_row([endpoint.get(), now.as_millis()], |row| row.get::<_, Option<Timestamp>>(0));
+    Ok([next(RETRIED)?, next(REPLAYED)?].into_iter().flatten().min())
 }
 
 pub(super) fn backlogs(conn: &Connection, after: Option<EndpointId>, limit: usize) -> Result<Vec<Backlog>, StoreError> {
-    const NEXT: &str = "SELECT endpoint, deadline FROM open_delivery WHERE endpoint > ?1 ORDER BY endpoint, sequence, run LIMIT 1";
+    const NEXT: &str = "SELECT o.endpoint, o.deadline, e.paused_ms, e.paused_at, e.paused_until FROM open_delivery o \
+        JOIN endpoint e ON e.id = o.endpoint WHERE o.endpoint > ?1 ORDER BY o.endpoint, o.sequence, o.run LIMIT 1";
     let mut statement = conn.prepare_cached(NEXT)?;
-    let read = |row: &Row| Ok(Backlog { endpoint: EndpointId::new(row.get(0)?), first_deadline: row.get(1)? });
+    let read = |row: &Row| Ok(Backlog { endpoint: EndpointId::new(row.get(0)?), first_deadline: Pauses::read(row)?.deadline(row.get(1)?) });
     let mut backlogs: Vec<Backlog> = Vec::new();
     while backlogs.len() < limit {
         let after = backlogs.last().map(|last| last.endpoint).or(after).map_or(-1, EndpointId::get);
@@ -244,20 +252,13 @@ pub(super) fn backlogs(conn: &Connection, after: Option<EndpointId>, limit: usiz
 }
 
 pub(super) fn expired(conn: &Connection, endpoint: EndpointId, now: Timestamp, limit: usize) -> Result<Vec<Expired>, StoreError> {
-    // Deadlines of first runs grow with their numbers, so that the first one still in time ends the search; further
-    // runs are few, and all of them stand in the index of what waits for a time.
-    const FIRST: &str = "SELECT sequence, run, attempts, deadline, next_attempt_at FROM open_delivery \
-        WHERE endpoint = ?1 AND run = 1 ORDER BY sequence LIMIT ?2";
-    const FURTHER: &str = "SELECT sequence, run, attempts, deadline, next_attempt_at FROM open_delivery \
-        WHERE endpoint = ?1 AND next_attempt_at IS NOT NULL AND run > 1 AND deadline <= ?3 LIMIT ?2";
-    let read = |row: &Row| {
-        Ok(Expired {
-            key: RunKey { endpoint, sequence: row.get(0)?, run: row.get(1)? },
-            attempts: row.get(2)?,
-            deadline: row.get(3)?,
-            next_attempt_at: row.get(4)?,
-        })
-    };
+    // Deadlines of first runs grow with their numbers, so that the first one still in time ends the search; resends and
+    // replays are few, and all of them stand in the indexes of what waits for a time.
+    const FIRST: &str = expired_columns!("run = 1 AND replay IS NULL ORDER BY sequence LIMIT ?2");
+    const RESENT: &str = expired_columns!("next_attempt_at IS NOT NULL AND replay IS NULL AND run > 1 AND deadline <= ?3 LIMIT ?2");
+    const REPLAYED: &str = expired_columns!("replay IS NOT NULL AND deadline <= ?3 LIMIT ?2");
+    let Some(Place { pauses, .. }) = place(conn, endpoint)? else { return Ok(Vec::new()) };
+    let read = |row: &Row| read_expired(row, endpoint, pauses);
     let mut expired = Vec::new();
     for row in conn.prepare_cached(FIRST)?.query_map(params![endpoint.get(), limit], read)? {
         let run = row?;
@@ -266,9 +267,61 @@ pub(super) fn expired(conn: &Connection, endpoint: EndpointId, now: Timestamp, l
         }
         expired.push(run);
     }
-    for row in conn.prepare_cached(FURTHER)?.query_map(params![endpoint.get(), limit, now.as_millis()], read)? {
-        expired.push(row?);
+    for sql in [RESENT, REPLAYED] {
+        for row in conn.prepare_cached(sql)?.query_map(params![endpoint.get(), limit, pauses.passed(now)], read)? {
+            expired.push(row?);
+        }
     }
     expired.truncate(limit);
     Ok(expired)
+}
+
+/// Open runs of an endpoint up to a number, or of a replay, to be cancelled.
+pub(super) fn to_cancel(conn: &Connection, endpoint: EndpointId, what: ToCancel, limit: usize) -> Result<Vec<Expired>, StoreError> {
+    const UP_TO: &str = expired_columns!("sequence <= ?3 ORDER BY sequence, run LIMIT ?2");
+    const ONE: &str = expired_columns!("sequence = ?3 LIMIT ?2");
+    const REPLAYED: &str = expired_columns!("replay IS NOT NULL AND replay = ?3 LIMIT ?2");
+    let Some(Place { pauses, .. }) = place(conn, endpoint)? else { return Ok(Vec::new()) };
+    let (sql, key) = match what {
+        ToCancel::UpTo(sequence) => (UP_TO, sequence),
+        ToCancel::One(sequence) => (ONE, sequence),
+        ToCancel::Replay(replay) => (REPLAYED, replay.get()),
+    };
+    let read = |row: &Row| read_expired(row, endpoint, pauses);
+    Ok(conn.prepare_cached(sql)?.query_map(params![endpoint.get(), limit, key], read)?.collect::<Result<_, _>>()?)
+}
+
+/// Which open runs are cancelled.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum ToCancel {
+    UpTo(i64),
+    One(i64),
+    Replay(ReplayId),
+}
+
+fn read_expired(row: &Row, endpoint: EndpointId, pauses: Pauses) -> rusqlite::Result<Expired> {
+    Ok(Expired {
+        key: RunKey { endpoint, sequence: row.get(0)?, run: row.get(1)? },
+        attempts: row.get(2)?,
+        deadline: pauses.deadline(row.get(3)?),
+        next_attempt_at: row.get(4)?,
+        replay: row.get::<_, Option<i64>>(5)?.map(ReplayId::new),
+    })
+}
+
+/// How many runs an endpoint has open after a key, up to a bound, and the last of them.
+pub(super) fn count_open(conn: &Connection, endpoint: EndpointId, after: i64) -> Result<(u64, Option<i64>), StoreError> {
+    const COUNT: &str = "SELECT count(*), max(sequence) FROM \
+        (SELECT sequence FROM open_delivery WHERE endpoint = ?1 AND sequence > ?2 ORDER BY sequence LIMIT ?3)";
+    let values = params![endpoint.get(), after, limits::SCAN_MAX];
+    let (count, last): (u64, Option<i64>) = conn.prepare_cached(COUNT)?.query_row(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok((count, last.filter(|_| count as usize == limits::SCAN_MAX)))
+}
+
+/// When the event of an endpoint's first open run was made.
+pub(super) fn oldest_open(conn: &Connection, endpoint: EndpointId) -> Result<Option<Timestamp>, StoreError> {
+    let Some(Place { stream, .. }) = place(conn, endpoint)? else { return Ok(None) };
+    const OLDEST: &str = "SELECT e.created_at FROM open_delivery o JOIN event e ON e.stream = ?2 AND e.sequence = o.sequence \
+        WHERE o.endpoint = ?1 ORDER BY o.sequence LIMIT 1";
+    Ok(conn.prepare_cached(OLDEST)?.query_row([endpoint.get(), stream.get()], |row| row.get(0)).optional()?)
 }

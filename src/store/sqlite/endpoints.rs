@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::rows::{Wants, bad, patterns, word};
-use crate::domain::endpoint::{CipherText, Endpoint, EndpointStatus, Ordering, Settings};
+use crate::domain::endpoint::{CipherText, Endpoint, EndpointStatus, FormerSecret, Ordering, Settings};
 use crate::domain::id::{EndpointId, StreamId, VendorId};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
@@ -15,15 +15,18 @@ use crate::store::seal::Sealer;
 use crate::store::{Created, EndpointChange, Page, StoreError};
 
 const COLUMNS: &str = "e.id, e.stream, e.url, e.description, e.event_types, e.profile, e.cipher_text, e.alert_email, e.headers, \
-    e.rate_limit, e.max_in_flight, e.ordering, e.strict_hold, e.secret, e.signing_key, e.status, e.status_reason, e.created_at, \
-    e.connected_at, e.deleted_at, s.mode, s.vendor, v.disabled AS vendor_disabled";
-const FROM: &str = "FROM endpoint e JOIN stream s ON s.id = e.stream JOIN vendor v ON v.id = s.vendor";
+    e.rate_limit, e.max_in_flight, e.ordering, e.strict_hold, e.secret, e.former_secrets, e.signing_key, e.status, e.status_reason, \
+    e.created_at, e.connected_at, e.paused_until, e.by_rule, e.probed_at, e.deleted_at, s.mode, s.vendor, v.disabled AS vendor_disabled, \
+    h.failing_since";
+const FROM: &str =
+    "FROM endpoint e JOIN stream s ON s.id = e.stream JOIN vendor v ON v.id = s.vendor LEFT JOIN health h ON h.endpoint = e.id";
 
 /// A row with its secrets still sealed.
 struct Sealed {
     endpoint: Endpoint,
     headers: Vec<u8>,
     secret: Vec<u8>,
+    former: Option<Vec<u8>>,
     signing_key: Option<Vec<u8>>,
 }
 
@@ -31,19 +34,16 @@ fn read(row: &Row) -> rusqlite::Result<Sealed> {
     let url: String = row.get("url")?;
     let Wants { event_types, profile } = Wants::read(row)?;
     let settings = Settings {
-        url: url.parse().map_err(|error| bad("url", error))?,
         description: row.get("description")?,
         event_types,
         profile,
         cipher_text: word(row, "cipher_text", &CipherText::ALL)?,
         alert_email: row.get("alert_email")?,
-        headers: Vec::new(),
         rate_limit_per_second: row.get("rate_limit")?,
         max_in_flight: row.get("max_in_flight")?,
         ordering: word(row, "ordering", &Ordering::ALL)?,
         strict_hold: row.get::<_, Option<u64>>("strict_hold")?.map(Duration::from_secs),
-        secret: Secret::new(Vec::new()),
-        signing_key: None,
+        ..Settings::new(url.parse().map_err(|error| bad("url", error))?, Secret::new(Vec::new()))
     };
     let endpoint = Endpoint {
         id: EndpointId::new(row.get("id")?),
@@ -55,22 +55,42 @@ fn read(row: &Row) -> rusqlite::Result<Sealed> {
         status_reason: row.get("status_reason")?,
         created_at: row.get("created_at")?,
         connected_at: row.get("connected_at")?,
+        failing_since: row.get("failing_since")?,
+        paused_until: row.get("paused_until")?,
+        by_rule: row.get("by_rule")?,
+        probed_at: row.get("probed_at")?,
         vendor_disabled: row.get("vendor_disabled")?,
         deleted: row.get::<_, Option<i64>>("deleted_at")?.is_some(),
     };
-    Ok(Sealed { endpoint, headers: row.get("headers")?, secret: row.get("secret")?, signing_key: row.get("signing_key")? })
+    let (headers, secret) = (row.get("headers")?, row.get("secret")?);
+    Ok(Sealed { endpoint, headers, secret, former: row.get("former_secrets")?, signing_key: row.get("signing_key")? })
 }
 
 impl Sealed {
     fn open(self, sealer: &Sealer) -> Result<Endpoint, StoreError> {
-        let Self { mut endpoint, headers, secret, signing_key } = self;
+        let Self { mut endpoint, headers, secret, former, signing_key } = self;
         let context = endpoint.id.to_string();
         endpoint.settings.secret = sealer.open(&context, &secret)?;
         endpoint.settings.signing_key = signing_key.map(|sealed| sealer.open(&context, &sealed)).transpose()?;
         let headers = sealer.open(&context, &headers)?;
         endpoint.settings.headers = serde_json::from_slice(headers.expose()).map_err(|error| StoreError::Damaged(error.to_string()))?;
+        if let Some(former) = former {
+            endpoint.settings.former = read_former(&sealer.open(&context, &former)?)?;
+        }
         Ok(endpoint)
     }
+}
+
+/// Former secrets are sealed together, as a JSON list of times and bytes.
+fn read_former(opened: &Secret) -> Result<Vec<FormerSecret>, StoreError> {
+    let list: Vec<(i64, Vec<u8>)> =
+        serde_json::from_slice(opened.expose()).map_err(|error| StoreError::Damaged(format!("former secrets: {error}")))?;
+    Ok(list.into_iter().map(|(until, secret)| FormerSecret { secret: Secret::new(secret), until: Timestamp::from_millis(until) }).collect())
+}
+
+fn write_former(former: &[FormerSecret]) -> Option<Secret> {
+    let list: Vec<(i64, &[u8])> = former.iter().map(|former| (former.until.as_millis(), former.secret.expose())).collect();
+    (!list.is_empty()).then(|| Secret::new(serde_json::to_vec(&list).expect("numbers always serialize")))
 }
 
 pub(super) fn one(conn: &Connection, sealer: &Sealer, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
@@ -86,9 +106,9 @@ pub(super) fn list(conn: &Connection, sealer: &Sealer, stream: StreamId, page: P
     rows.map(|row| row?.open(sealer)).collect()
 }
 
-pub(super) fn create(tx: &Transaction, sealer: &Sealer, endpoint: &Endpoint, most: u32) -> Result<Created, StoreError> {
+pub(super) fn create(conn: &Connection, sealer: &Sealer, endpoint: &Endpoint, most: u32) -> Result<Created, StoreError> {
     const COUNT: &str = "SELECT count(*) FROM endpoint WHERE stream = ?1 AND deleted_at IS NULL";
-    let count: u32 = tx.query_row(COUNT, [endpoint.stream.get()], |row| row.get(0))?;
+    let count: u32 = conn.query_row(COUNT, [endpoint.stream.get()], |row| row.get(0))?;
     if count >= most {
         return Ok(Created::LimitReached);
     }
@@ -96,23 +116,24 @@ pub(super) fn create(tx: &Transaction, sealer: &Sealer, endpoint: &Endpoint, mos
         connected_at, status_reason) VALUES (?1, ?2, '', '', 0, 0, x'', 0, x'', ?3, ?4, ?5, ?6)";
     let (created_at, connected_at) = (endpoint.created_at.as_millis(), endpoint.connected_at.map(Timestamp::as_millis));
     let (id, stream, status) = (endpoint.id.get(), endpoint.stream.get(), endpoint.status as i64);
-    tx.execute(INSERT, params![id, stream, status, created_at, connected_at, endpoint.status_reason])?;
-    write_settings(tx, sealer, endpoint.id, &endpoint.settings)?;
+    conn.execute(INSERT, params![id, stream, status, created_at, connected_at, endpoint.status_reason])?;
+    write_settings(conn, sealer, endpoint.id, &endpoint.settings)?;
     // An empty range marks from which number on this endpoint can have missed something.
-    let next = raise(tx, endpoint.stream)?;
-    start_listening(tx, endpoint, next)?;
+    let next = raise(conn, endpoint.stream)?;
+    start_listening(conn, endpoint, next)?;
     if !endpoint.status.listens() {
-        stop_listening(tx, endpoint.id, next)?;
+        stop_listening(conn, endpoint.id, next)?;
     }
     Ok(Created::Yes)
 }
 
-fn write_settings(tx: &Transaction, sealer: &Sealer, id: EndpointId, settings: &Settings) -> Result<(), StoreError> {
+fn write_settings(conn: &Connection, sealer: &Sealer, id: EndpointId, settings: &Settings) -> Result<(), StoreError> {
     const WRITE: &str = "UPDATE endpoint SET url = ?2, description = ?3, event_types = ?4, profile = ?5, cipher_text = ?6, alert_email = ?7, \
-        headers = ?8, rate_limit = ?9, max_in_flight = ?10, ordering = ?11, strict_hold = ?12, secret = ?13, signing_key = ?14 WHERE id = ?1";
+        headers = ?8, rate_limit = ?9, max_in_flight = ?10, ordering = ?11, strict_hold = ?12, secret = ?13, signing_key = ?14, \
+        former_secrets = ?15 WHERE id = ?1";
     let context = id.to_string();
     let headers = serde_json::to_vec(&settings.headers).expect("strings always serialize");
-    tx.execute(
+    conn.execute(
         WRITE,
         params![
             id.get(),
@@ -129,91 +150,116 @@ fn write_settings(tx: &Transaction, sealer: &Sealer, id: EndpointId, settings: &
             settings.strict_hold.map(|hold| hold.as_secs()),
             sealer.seal(&context, settings.secret.expose()),
             settings.signing_key.as_ref().map(|key| sealer.seal(&context, key.expose())),
+            write_former(&settings.former).map(|former| sealer.seal(&context, former.expose())),
         ],
     )?;
     Ok(())
 }
 
 /// Raises the stream's version under its counter row; answers the next number to be given.
-fn raise(tx: &Transaction, stream: StreamId) -> Result<i64, StoreError> {
+fn raise(conn: &Connection, stream: StreamId) -> Result<i64, StoreError> {
     const RAISE: &str = "UPDATE stream SET endpoints_version = endpoints_version + 1 WHERE id = ?1 RETURNING next_sequence";
-    Ok(tx.query_row(RAISE, [stream.get()], |row| row.get(0))?)
+    Ok(conn.query_row(RAISE, [stream.get()], |row| row.get(0))?)
 }
 
-fn start_listening(tx: &Transaction, endpoint: &Endpoint, from: i64) -> Result<(), StoreError> {
+fn start_listening(conn: &Connection, endpoint: &Endpoint, from: i64) -> Result<(), StoreError> {
     // A range that began at this very number was empty, so that it can be taken over.
     const START: &str = "INSERT INTO listening (endpoint, from_sequence, event_types, profile) VALUES (?1, ?2, ?3, ?4) \
         ON CONFLICT DO UPDATE SET until_sequence = NULL, event_types = excluded.event_types, profile = excluded.profile";
     let settings = &endpoint.settings;
-    tx.execute(START, params![endpoint.id.get(), from, patterns(&settings.event_types), settings.profile as i64])?;
+    conn.execute(START, params![endpoint.id.get(), from, patterns(&settings.event_types), settings.profile as i64])?;
     Ok(())
 }
 
-fn stop_listening(tx: &Transaction, id: EndpointId, until: i64) -> Result<(), StoreError> {
+fn stop_listening(conn: &Connection, id: EndpointId, until: i64) -> Result<(), StoreError> {
     const STOP: &str = "UPDATE listening SET until_sequence = ?2 WHERE endpoint = ?1 AND until_sequence IS NULL";
-    tx.execute(STOP, params![id.get(), until])?;
+    conn.execute(STOP, params![id.get(), until])?;
     Ok(())
 }
 
 pub(super) fn change(
-    tx: &Transaction,
+    conn: &Connection,
     sealer: &Sealer,
     id: EndpointId,
     change: &EndpointChange,
     now: Timestamp,
 ) -> Result<Option<Endpoint>, StoreError> {
-    let Some(before) = one(tx, sealer, id)?.filter(|endpoint| !endpoint.deleted) else { return Ok(None) };
+    let Some(before) = one(conn, sealer, id)?.filter(|endpoint| !endpoint.deleted) else { return Ok(None) };
     match change {
-        EndpointChange::Settings(settings) => write_settings(tx, sealer, id, settings)?,
-        EndpointChange::Status { from, to, reason } => {
-            if !from.contains(&before.status) {
+        EndpointChange::Settings(settings) => write_settings(conn, sealer, id, settings)?,
+        EndpointChange::Status { from, to, reason, by_rule, failing_since } => {
+            if !from.contains(&before.status) || (failing_since.is_some() && before.failing_since != *failing_since) {
                 return Ok(None);
             }
-            let is_handshake = *to == EndpointStatus::Connected && before.status != EndpointStatus::Paused;
-            let connected_at = is_handshake.then_some(now.as_millis());
-            const MOVE: &str =
-                "UPDATE endpoint SET status = ?2, status_reason = ?3, connected_at = coalesce(?4, connected_at) WHERE id = ?1";
-            tx.execute(MOVE, params![id.get(), *to as i64, reason, connected_at])?;
+            end_pause(conn, id, now)?;
+            let by_rule = *by_rule && *to == EndpointStatus::Disabled;
+            let connected_at = (*to == EndpointStatus::Connected).then_some(now.as_millis());
+            const MOVE: &str = "UPDATE endpoint SET status = ?2, status_reason = ?3, connected_at = coalesce(?4, connected_at), \
+                by_rule = ?5, probed_at = ?6 WHERE id = ?1";
+            conn.execute(MOVE, params![id.get(), *to as i64, reason, connected_at, by_rule, by_rule.then_some(now.as_millis())])?;
+        }
+        EndpointChange::Pause { until } => {
+            if before.status != EndpointStatus::Connected {
+                return Ok(None);
+            }
+            const PAUSE: &str = "UPDATE endpoint SET status = ?2, paused_at = ?3, paused_until = ?4 WHERE id = ?1";
+            conn.execute(PAUSE, params![id.get(), EndpointStatus::Paused as i64, now.as_millis(), until.as_millis()])?;
+        }
+        EndpointChange::Resume => {
+            if before.status != EndpointStatus::Paused {
+                return Ok(None);
+            }
+            end_pause(conn, id, now)?;
+            conn.execute("UPDATE endpoint SET status = ?2 WHERE id = ?1", params![id.get(), EndpointStatus::Connected as i64])?;
         }
         EndpointChange::Delete => {
-            tx.execute("UPDATE endpoint SET deleted_at = ?2 WHERE id = ?1", params![id.get(), now.as_millis()])?;
+            conn.execute("UPDATE endpoint SET deleted_at = ?2 WHERE id = ?1", params![id.get(), now.as_millis()])?;
         }
     }
-    let next = raise(tx, before.stream)?;
-    let after = one(tx, sealer, id)?.ok_or_else(|| StoreError::Damaged(format!("{id} was there a moment ago")))?;
+    let next = raise(conn, before.stream)?;
+    let after = one(conn, sealer, id)?.ok_or_else(|| StoreError::Damaged(format!("{id} was there a moment ago")))?;
     let listens = |endpoint: &Endpoint| endpoint.status.listens() && !endpoint.deleted;
     let same = listens(&before) == listens(&after) && Wants::of(&before.settings) == Wants::of(&after.settings);
     if !same {
-        stop_listening(tx, id, next)?;
+        stop_listening(conn, id, next)?;
         if listens(&after) {
-            start_listening(tx, &after, next)?;
+            start_listening(conn, &after, next)?;
         }
     }
     Ok(Some(after))
 }
 
-/// A stretch of numbers in which an endpoint listened to `heard`, or to nothing.
-pub(super) struct Stretch {
-    pub stream: StreamId,
-    pub numbers: Range<i64>,
-    pub heard: Option<Wants>,
-    pub wanted: Wants,
+/// What a pause lasted moves the deadlines of what is open.
+fn end_pause(conn: &Connection, id: EndpointId, now: Timestamp) -> Result<(), StoreError> {
+    const END: &str = "UPDATE endpoint SET paused_ms = paused_ms + max(min(?2, paused_until) - paused_at, 0), paused_at = NULL, \
+        paused_until = NULL WHERE id = ?1 AND paused_at IS NOT NULL";
+    conn.execute(END, params![id.get(), now.as_millis()])?;
+    Ok(())
 }
 
-/// The stretches since an endpoint was made.
-pub(super) fn stretches(conn: &Connection, sealer: &Sealer, id: EndpointId) -> Result<Vec<Stretch>, StoreError> {
-    let Some(endpoint) = one(conn, sealer, id)? else { return Ok(Vec::new()) };
-    let next: i64 = conn.query_row("SELECT next_sequence FROM stream WHERE id = ?1", [endpoint.stream.get()], |row| row.get(0))?;
+/// Notes that it was tried whether a disabled endpoint is back.
+pub(super) fn probed(conn: &Connection, id: EndpointId, now: Timestamp) -> Result<bool, StoreError> {
+    Ok(conn.execute("UPDATE endpoint SET probed_at = ?2 WHERE id = ?1", params![id.get(), now.as_millis()])? == 1)
+}
+
+/// A stretch of numbers in which an endpoint listened to `heard`, or to nothing.
+pub(super) struct Stretch {
+    pub numbers: Range<i64>,
+    pub heard: Option<Wants>,
+}
+
+/// The stretches since an endpoint was made, up to the next number to be given.
+pub(super) fn stretches(conn: &Connection, endpoint: &Endpoint, next: i64) -> Result<Vec<Stretch>, StoreError> {
     const RANGES: &str =
         "SELECT from_sequence, until_sequence, event_types, profile FROM listening WHERE endpoint = ?1 ORDER BY from_sequence";
     let mut statement = conn.prepare_cached(RANGES)?;
     let read = |row: &Row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?, Wants::read(row)?));
-    let ranges = statement.query_map([id.get()], read)?.collect::<Result<Vec<_>, _>>()?;
+    let ranges = statement.query_map([endpoint.id.get()], read)?.collect::<Result<Vec<_>, _>>()?;
     let wanted = Wants::of(&endpoint.settings);
     let mut stretches = Vec::new();
     let mut add = |numbers: Range<i64>, heard: Option<Wants>| {
         if !numbers.is_empty() && heard.as_ref() != Some(&wanted) {
-            stretches.push(Stretch { stream: endpoint.stream, numbers, heard, wanted: wanted.clone() });
+            stretches.push(Stretch { numbers, heard });
         }
     };
     let mut reached = ranges.first().map_or(next, |(from, _, _)| *from);
@@ -224,15 +270,4 @@ pub(super) fn stretches(conn: &Connection, sealer: &Sealer, id: EndpointId) -> R
     }
     add(reached..next, None);
     Ok(stretches)
-}
-
-/// Events of a stretch that were wanted and not heard.
-pub(super) fn count_missed(conn: &Connection, stretch: &Stretch, numbers: Range<i64>) -> Result<u64, StoreError> {
-    const COUNT: &str = "SELECT type, count(*) FROM event WHERE stream = ?1 AND sequence >= ?2 AND sequence < ?3 GROUP BY type";
-    let mut statement = conn.prepare_cached(COUNT)?;
-    let rows = statement.query_map(params![stretch.stream.get(), numbers.start, numbers.end], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let counts = rows.collect::<Result<Vec<(String, u64)>, _>>()?;
-    let missed =
-        |event_type: &str| stretch.wanted.matches(event_type) && !stretch.heard.as_ref().is_some_and(|heard| heard.matches(event_type));
-    Ok(counts.into_iter().filter(|(event_type, _)| missed(event_type)).map(|(_, count)| count).sum())
 }

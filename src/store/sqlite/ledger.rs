@@ -68,7 +68,7 @@ pub(super) fn recharge(conn: &Connection, id: RechargeId) -> Result<Option<(Rech
     };
     let mut statement = conn.prepare_cached(REPORTS)?;
     let mut reports = statement.query_map(params![id.get(), limits::SCAN_MAX], read)?.collect::<Result<Vec<_>, _>>()?;
-    if reports.is_empty() {
+    if reports.is_empty() && recharge.reports == 1 {
         reports.push(KeptReport {
             source,
             status: recharge.status,

@@ -6,15 +6,24 @@
 //! `synchronous=FULL`: what a commit answered is on the disk.
 
 mod accept;
+mod audit;
+mod changes;
+mod conflicts;
 mod deliveries;
 mod endpoints;
+mod erase;
+mod health;
 mod ledger;
 mod open;
+mod overview;
+mod replays;
 mod rows;
 mod settle;
+mod sweep;
 mod threads;
 mod vendors;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -23,16 +32,21 @@ use threads::{Checkpointer, Readers, Writer};
 
 use super::seal::Sealer;
 use super::{
-    Backlog, Created, Delivery, DeliveryQuery, EndpointChange, Expired, Feed, KeptReport, Listed, OpenQuery, OpenRun, Page, RechargeQuery,
-    Resent, Store, StoreError, VendorChange, Write, Written,
+    AnswerKey, AuditQuery, Backlog, ConflictQuery, Delivery, DeliveryQuery, Expired, Failing, Feed, Horizon, KeptAnswer, KeptReport,
+    Listed, Mailing, OpenQuery, OpenRun, OpenSize, Overview, Page, RechargeQuery, ReplayScope, Store, StoreError, SweepPlace, Swept,
+    TimeRange, Write, Written,
 };
 use crate::clock::Ids;
+use crate::domain::audit::Entry;
+use crate::domain::conflict::Conflict;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event::Event;
-use crate::domain::id::{DeliveryId, EndpointId, EventId, RechargeId, StreamId, TokenId, VendorId};
+use crate::domain::id::{AuditId, ConflictId, DeliveryId, EndpointId, EventId, RechargeId, ReplayId, StreamId, TokenId, UserId, VendorId};
 use crate::domain::recharge::Recharge;
+use crate::domain::replay::Replay;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Token, TokenHash};
+use crate::domain::user::User;
 use crate::domain::vendor::{Mode, Vendor};
 use crate::limits;
 
@@ -69,9 +83,9 @@ impl From<rusqlite::Error> for StoreError {
 #[async_trait]
 impl Store for SqliteStore {
     async fn commit(&self, batch: Vec<Write>) -> (Vec<Write>, Result<Vec<Written>, StoreError>) {
-        let ids = self.ids.clone();
+        let (ids, sealer) = (self.ids.clone(), self.sealer.clone());
         let ran = self.writer.run(move |session| {
-            let result = accept::commit(session, &ids, &batch);
+            let result = accept::commit(session, &ids, &sealer, &batch);
             Ok((batch, result))
         });
         ran.await.unwrap_or_else(|error| (Vec::new(), Err(error)))
@@ -79,10 +93,6 @@ impl Store for SqliteStore {
 
     async fn ready(&self) -> Result<(), StoreError> {
         self.readers.run(|conn| Ok(conn.query_row("SELECT 1", [], |_| Ok(()))?)).await
-    }
-
-    async fn create_vendor(&self, vendor: Vendor, tokens: Vec<(Token, TokenHash)>) -> Result<(), StoreError> {
-        self.writer.transaction(move |tx| vendors::create(tx, &vendor, &tokens)).await
     }
 
     async fn vendor(&self, id: VendorId) -> Result<Option<Vendor>, StoreError> {
@@ -93,28 +103,33 @@ impl Store for SqliteStore {
         self.readers.run(move |conn| vendors::list(conn, page)).await
     }
 
-    async fn update_vendor(&self, id: VendorId, change: VendorChange) -> Result<Option<Vendor>, StoreError> {
-        self.writer.transaction(move |tx| vendors::update(tx, id, &change)).await
-    }
-
     async fn owner(&self, stream: StreamId) -> Result<Option<(VendorId, Mode)>, StoreError> {
         self.readers.run(move |conn| vendors::owner(conn, stream)).await
-    }
-
-    async fn create_token(&self, token: Token, hash: TokenHash) -> Result<(), StoreError> {
-        self.writer.transaction(move |tx| vendors::create_token(tx, &token, hash)).await
     }
 
     async fn token(&self, hash: TokenHash) -> Result<Option<Token>, StoreError> {
         self.readers.run(move |conn| vendors::token(conn, hash)).await
     }
 
-    async fn tokens(&self, vendor: VendorId, page: Page<TokenId>) -> Result<Vec<Token>, StoreError> {
+    async fn tokens(&self, vendor: Option<VendorId>, page: Page<TokenId>) -> Result<Vec<Token>, StoreError> {
         self.readers.run(move |conn| vendors::tokens(conn, vendor, page)).await
     }
 
-    async fn revoke_token(&self, vendor: VendorId, id: TokenId, now: Timestamp) -> Result<bool, StoreError> {
-        self.writer.transaction(move |tx| vendors::revoke_token(tx, vendor, id, now)).await
+    async fn users(&self, vendor: Option<VendorId>, page: Page<UserId>) -> Result<Vec<User>, StoreError> {
+        self.readers.run(move |conn| vendors::users(conn, vendor, page)).await
+    }
+
+    async fn kept_answer(&self, key: AnswerKey, since: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
+        let sealer = self.sealer.clone();
+        self.readers.run(move |conn| audit::kept(conn, &sealer, &key, since)).await
+    }
+
+    async fn audit(&self, query: AuditQuery) -> Result<Listed<Entry, AuditId>, StoreError> {
+        self.readers.run(move |conn| audit::list(conn, &query)).await
+    }
+
+    async fn overview(&self, now: Timestamp) -> Result<Overview, StoreError> {
+        self.readers.run(move |conn| overview::overview(conn, now)).await
     }
 
     async fn recharge(&self, id: RechargeId) -> Result<Option<(Recharge, Vec<KeptReport>)>, StoreError> {
@@ -129,13 +144,20 @@ impl Store for SqliteStore {
         self.readers.run(move |conn| ledger::event(conn, id)).await
     }
 
-    async fn events_after(&self, stream: StreamId, after: Option<i64>, limit: usize) -> Result<Feed, StoreError> {
-        self.readers.run(move |conn| ledger::events_after(conn, stream, after, limit)).await
+    async fn conflicts(&self, query: ConflictQuery) -> Result<Listed<Conflict, ConflictId>, StoreError> {
+        self.readers.run(move |conn| conflicts::list(conn, &query)).await
     }
 
-    async fn create_endpoint(&self, endpoint: Endpoint, most: u32) -> Result<Created, StoreError> {
-        let sealer = self.sealer.clone();
-        self.writer.transaction(move |tx| endpoints::create(tx, &sealer, &endpoint, most)).await
+    async fn conflict(&self, id: ConflictId) -> Result<Option<Conflict>, StoreError> {
+        self.readers.run(move |conn| conflicts::one(conn, id)).await
+    }
+
+    async fn sequences(&self, stream: StreamId, range: TimeRange) -> Result<Range<i64>, StoreError> {
+        self.readers.run(move |conn| ledger::sequences(conn, stream, range)).await
+    }
+
+    async fn events_after(&self, stream: StreamId, after: Option<i64>, limit: usize) -> Result<Feed, StoreError> {
+        self.readers.run(move |conn| ledger::events_after(conn, stream, after, limit)).await
     }
 
     async fn endpoint(&self, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
@@ -148,25 +170,14 @@ impl Store for SqliteStore {
         self.readers.run(move |conn| endpoints::list(conn, &sealer, stream, page)).await
     }
 
-    async fn change_endpoint(&self, id: EndpointId, change: EndpointChange, now: Timestamp) -> Result<Option<Endpoint>, StoreError> {
-        let sealer = self.sealer.clone();
-        self.writer.transaction(move |tx| endpoints::change(tx, &sealer, id, &change, now)).await
-    }
-
-    async fn missed(&self, id: EndpointId) -> Result<u64, StoreError> {
-        let sealer = self.sealer.clone();
-        let stretches = self.readers.run(move |conn| endpoints::stretches(conn, &sealer, id)).await?;
-        let mut missed = 0;
-        for stretch in stretches {
-            let stretch = Arc::new(stretch);
-            let (mut from, end) = (stretch.numbers.start, stretch.numbers.end);
-            while from < end {
-                let (stretch, numbers) = (stretch.clone(), from..end.min(from + limits::SCAN_MAX as i64));
-                from = numbers.end;
-                missed += self.readers.run(move |conn| endpoints::count_missed(conn, &stretch, numbers)).await?;
-            }
+    async fn open_size(&self, id: EndpointId) -> Result<OpenSize, StoreError> {
+        let oldest = self.readers.run(move |conn| deliveries::oldest_open(conn, id)).await?;
+        let (mut open, mut after) = (0, Some(0));
+        while let Some(from) = after {
+            let (count, next) = self.readers.run(move |conn| deliveries::count_open(conn, id, from)).await?;
+            (open, after) = (open + count, next);
         }
-        Ok(missed)
+        Ok(OpenSize { open, oldest })
     }
 
     async fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>, StoreError> {
@@ -177,8 +188,25 @@ impl Store for SqliteStore {
         self.readers.run(move |conn| deliveries::list(conn, &query)).await
     }
 
-    async fn resend(&self, id: DeliveryId, now: Timestamp, deadline: Timestamp) -> Result<Resent, StoreError> {
-        self.writer.transaction(move |tx| settle::resend(tx, id, now, deadline)).await
+    async fn replay(&self, id: ReplayId) -> Result<Option<Replay>, StoreError> {
+        self.readers.run(move |conn| replays::one(conn, id)).await
+    }
+
+    async fn replays(&self, stream: StreamId, page: Page<ReplayId>) -> Result<Vec<Replay>, StoreError> {
+        self.readers.run(move |conn| replays::list(conn, stream, page)).await
+    }
+
+    async fn count_scope(&self, mut scope: ReplayScope) -> Result<u64, StoreError> {
+        let mut matched = 0;
+        loop {
+            let (sealer, part) = (self.sealer.clone(), scope.clone());
+            let (count, next) = self.readers.run(move |conn| replays::count(conn, &sealer, &part)).await?;
+            matched += count;
+            match next {
+                Some(next) => scope.numbers.start = next,
+                None => return Ok(matched),
+            }
+        }
     }
 
     async fn open_runs(&self, endpoint: EndpointId, query: OpenQuery, limit: usize) -> Result<Vec<OpenRun>, StoreError> {
@@ -199,5 +227,46 @@ impl Store for SqliteStore {
 
     async fn expired(&self, endpoint: EndpointId, now: Timestamp, limit: usize) -> Result<Vec<Expired>, StoreError> {
         self.readers.run(move |conn| deliveries::expired(conn, endpoint, now, limit)).await
+    }
+
+    async fn running_replays(&self, after: Option<ReplayId>, limit: usize) -> Result<Vec<ReplayId>, StoreError> {
+        self.readers.run(move |conn| replays::running(conn, after, limit)).await
+    }
+
+    async fn failing(&self, since: Timestamp, after: Option<EndpointId>, limit: usize) -> Result<Vec<Failing>, StoreError> {
+        self.readers.run(move |conn| health::failing(conn, since, after, limit)).await
+    }
+
+    async fn to_probe(&self, before: Timestamp, after: Option<EndpointId>, limit: usize) -> Result<Vec<EndpointId>, StoreError> {
+        self.readers.run(move |conn| health::to_probe(conn, before, after, limit)).await
+    }
+
+    async fn pauses_over(&self, now: Timestamp, limit: usize) -> Result<Vec<EndpointId>, StoreError> {
+        self.readers.run(move |conn| health::pauses_over(conn, now, limit)).await
+    }
+
+    async fn mailings(&self, now: Timestamp, mailed_before: Timestamp, limit: usize) -> Result<Vec<Mailing>, StoreError> {
+        self.readers.run(move |conn| health::mailings(conn, now, mailed_before, limit)).await
+    }
+
+    async fn mailed(&self, mailing: Mailing, now: Timestamp) -> Result<(), StoreError> {
+        self.writer.transaction(move |tx| health::mailed(tx, &mailing, now)).await
+    }
+
+    async fn mail_failed(&self, mailing: Mailing, error: String, again: Timestamp) -> Result<(), StoreError> {
+        self.writer.transaction(move |tx| health::mail_failed(tx, &mailing, &error, again)).await
+    }
+
+    async fn sweep(&self, horizon: Horizon, place: SweepPlace) -> Result<Swept, StoreError> {
+        self.writer.transaction(move |tx| sweep::sweep(tx, &horizon, place)).await
+    }
+
+    async fn erase(&self, stream: StreamId, connection_no: String, place: SweepPlace) -> Result<Swept, StoreError> {
+        self.writer.transaction(move |tx| erase::erase(tx, stream, &connection_no, place)).await
+    }
+
+    async fn reseal(&self, place: SweepPlace) -> Result<Swept, StoreError> {
+        let sealer = self.sealer.clone();
+        self.writer.transaction(move |tx| erase::reseal(tx, &sealer, open::KEY_CHECK, place)).await
     }
 }

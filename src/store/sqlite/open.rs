@@ -22,13 +22,16 @@ pub struct OpenOptions {
     pub path: PathBuf,
     /// What seals the secrets in it.
     pub master_key: MasterKey,
+    /// The key before that one, while the secrets are sealed again.
+    pub previous_key: Option<MasterKey>,
     /// Time, chance and ids.
     pub surroundings: Surroundings,
 }
 
 /// How long a statement waits for another process (`ringback token` beside `ringback serve`).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-const KEY_CHECK: &str = "master key check";
+/// The name under which a sealed text tells whether a master key is the right one.
+pub(super) const KEY_CHECK: &str = "master key check";
 
 impl SqliteStore {
     /// Opens the file, makes or migrates its tables, and checks the master key.
@@ -37,8 +40,8 @@ impl SqliteStore {
     /// [`StoreError::Unusable`] with what to do, for a file that is no database, is locked by another program, was
     /// sealed with another master key, or was written by a newer Ringback. Nothing in it was changed.
     pub fn open(options: OpenOptions) -> Result<Self, StoreError> {
-        let OpenOptions { path, master_key, surroundings } = options;
-        let sealer = Sealer::new(&master_key, surroundings.entropy.clone());
+        let OpenOptions { path, master_key, previous_key, surroundings } = options;
+        let sealer = Sealer::new(&master_key, previous_key.as_ref(), surroundings.entropy.clone());
         let conn = prepare(&path, &sealer, &surroundings).map_err(|error| unusable(&path, error))?;
         let failed = |error: std::io::Error| StoreError::Unavailable(error.to_string());
         Ok(Self {
@@ -139,7 +142,9 @@ fn check_file(path: &Path, sealer: &Sealer) -> Result<(), StoreError> {
 fn highest_id(conn: &Connection) -> Result<i64, StoreError> {
     const HIGHEST: &str = "SELECT max((SELECT coalesce(max(id), 0) FROM recharge), (SELECT coalesce(max(id), 0) FROM conflict), \
         (SELECT coalesce(max(id), 0) FROM vendor), (SELECT coalesce(max(id), 0) FROM stream), \
-        (SELECT coalesce(max(id), 0) FROM token), (SELECT coalesce(max(id), 0) FROM endpoint))";
+        (SELECT coalesce(max(id), 0) FROM token), (SELECT coalesce(max(id), 0) FROM endpoint), \
+        (SELECT coalesce(max(id), 0) FROM alert), (SELECT coalesce(max(id), 0) FROM replay), \
+        (SELECT coalesce(max(id), 0) FROM user), (SELECT coalesce(max(id), 0) FROM audit))";
     Ok(conn.query_row(HIGHEST, [], |row| row.get(0))?)
 }
 

@@ -1,25 +1,28 @@
 //! What an attempt came to, and new runs.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{deliveries, rows};
+use super::accept::Batch;
+use super::{deliveries, health, rows};
 use crate::domain::attempt::{Attempt, Outcome, OutcomeKind};
-use crate::domain::delivery::{DeliveryState, RunKey};
+use crate::domain::delivery::{DeliveryState, EndReason, RunKey};
 use crate::domain::endpoint::EndpointStatus;
-use crate::domain::id::DeliveryId;
+use crate::domain::id::{DeliveryId, ReplayId};
 use crate::domain::time::Timestamp;
 use crate::limits;
-use crate::store::{After, Resent, Settle, Settled, StoreError};
+use crate::store::{After, Expired, Resent, Settle, Settled, StoreError};
 
-/// Records an outcome: the attempt appended, the run moved or ended.
-pub(super) fn settle(conn: &Connection, settle: &Settle) -> Result<Settled, StoreError> {
-    match settle.after {
+/// Records an outcome: the attempt appended, the run moved or ended, and what it says about the endpoint.
+pub(super) fn settle(batch: &mut Batch, settle: &Settle) -> Result<Settled, StoreError> {
+    let conn = batch.conn;
+    let settled = match settle.after {
         After::Ended(state, reason) => {
-            const CLOSE: &str = "DELETE FROM open_delivery WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3";
-            if conn.prepare_cached(CLOSE)?.execute(key(settle.key))? == 0 {
+            if !close(conn, settle.key)? {
                 return late(conn, settle);
             }
             append_ended(conn, settle, state, reason.map(|reason| reason as i64))?;
+            count_replayed(conn, settle.replay)?;
+            Settled::Recorded
         }
         After::Retry { at, failed_since } => {
             const MOVE: &str = "UPDATE open_delivery SET attempts = ?4, next_attempt_at = ?5, failed_since = ?6 \
@@ -32,9 +35,34 @@ pub(super) fn settle(conn: &Connection, settle: &Settle) -> Result<Settled, Stor
             if let Some(attempt) = &settle.attempt {
                 append_attempt(conn, settle.key, attempt)?;
             }
+            Settled::Recorded
         }
+    };
+    health::learn(batch, settle)?;
+    Ok(settled)
+}
+
+fn close(conn: &Connection, run: RunKey) -> Result<bool, StoreError> {
+    const CLOSE: &str = "DELETE FROM open_delivery WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3";
+    Ok(conn.prepare_cached(CLOSE)?.execute(key(run))? == 1)
+}
+
+fn count_replayed(conn: &Connection, replay: Option<ReplayId>) -> Result<(), StoreError> {
+    if let Some(replay) = replay {
+        conn.prepare_cached("UPDATE replay SET done = done + 1 WHERE id = ?1")?.execute([replay.get()])?;
     }
-    Ok(Settled::Recorded)
+    Ok(())
+}
+
+/// Ends an open run without an attempt, because a person asked for it. An attempt that is under way is recorded all the
+/// same when it comes back.
+pub(super) fn cancel(conn: &Connection, run: &Expired, now: Timestamp) -> Result<(), StoreError> {
+    let Expired { key, attempts, deadline, replay, .. } = *run;
+    let (state, reason) = (DeliveryState::Cancelled, EndReason::Requested);
+    let after = After::Ended(state, Some(reason));
+    close(conn, key)?;
+    append_ended(conn, &Settle { key, attempt: None, attempts, deadline, now, after, replay, latency: None }, state, Some(reason as i64))?;
+    count_replayed(conn, replay)
 }
 
 /// The run had ended before (it was cancelled while the request was under way): what happened is kept all the same.
@@ -126,25 +154,23 @@ fn append_attempt(conn: &Connection, run: RunKey, attempt: &Attempt) -> Result<(
 }
 
 /// Starts a new run of a delivery, due at once.
-pub(super) fn resend(tx: &Transaction, id: DeliveryId, now: Timestamp, deadline: Timestamp) -> Result<Resent, StoreError> {
+pub(super) fn resend(conn: &Connection, id: DeliveryId, now: Timestamp, deadline: Timestamp) -> Result<Resent, StoreError> {
     const STATUS: &str = "SELECT status FROM endpoint WHERE id = ?1 AND deleted_at IS NULL";
-    let status = tx.query_row(STATUS, [id.endpoint.get()], |row| rows::word(row, "status", &EndpointStatus::ALL)).optional()?;
-    let (Some(status), Some(delivery)) = (status, deliveries::one(tx, id, limits::ATTEMPTS_LISTED)?) else { return Ok(Resent::Unknown) };
+    let status = conn.query_row(STATUS, [id.endpoint.get()], |row| rows::word(row, "status", &EndpointStatus::ALL)).optional()?;
+    let (Some(status), Some(mut delivery)) = (status, deliveries::one(conn, id, limits::ATTEMPTS_SHOWN)?) else {
+        return Ok(Resent::Unknown);
+    };
     if delivery.state == DeliveryState::Pending {
         return Ok(Resent::StillPending);
     }
     if !status.listens() {
         return Ok(Resent::NotListening(status));
     }
-    let key = RunKey { endpoint: id.endpoint, sequence: id.sequence, run: delivery.run + 1 };
+    let pauses = rows::place(conn, id.endpoint)?.map(|place| place.pauses).unwrap_or_default();
+    delivery.run += 1;
+    (delivery.state, delivery.end_reason, delivery.next_attempt_at, delivery.deadline) =
+        (DeliveryState::Pending, None, Some(now), deadline);
     const OPEN: &str = "INSERT INTO open_delivery (endpoint, sequence, run, deadline, next_attempt_at) VALUES (?1, ?2, ?3, ?4, ?5)";
-    tx.execute(OPEN, params![key.endpoint.get(), key.sequence, key.run, deadline.as_millis(), now.as_millis()])?;
-    Ok(Resent::Opened(crate::store::OpenRun {
-        key,
-        event: delivery.event,
-        attempts: 0,
-        deadline,
-        next_attempt_at: Some(now),
-        failed_since: None,
-    }))
+    conn.execute(OPEN, params![id.endpoint.get(), id.sequence, delivery.run, pauses.stored(now, deadline), now.as_millis()])?;
+    Ok(Resent::Opened(Box::new(delivery)))
 }

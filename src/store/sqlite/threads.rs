@@ -1,6 +1,6 @@
 //! The threads behind the store: one that writes, one that checkpoints, and the connections that read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::mpsc;
 use std::sync::{Arc, Condvar, Mutex as StdMutex};
@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::StoreError;
 use super::accept::Subscriber;
 use super::open::{connect, connect_reader};
-use crate::domain::id::StreamId;
+use crate::domain::id::{EndpointId, StreamId};
 use crate::limits;
 
 /// What the writing thread keeps between transactions.
@@ -22,6 +22,16 @@ pub(super) struct Session {
     pub conn: Connection,
     /// Who listens to a stream, as of a version of its counter row.
     pub subscribers: HashMap<StreamId, (i64, Arc<[Subscriber]>)>,
+    /// Endpoints that have a row in `health`; unknown after a transaction that failed.
+    pub failing: Option<HashSet<EndpointId>>,
+}
+
+impl Session {
+    /// What was remembered in the course of a transaction that did not come to pass may be wrong.
+    pub fn forget(&mut self) {
+        self.subscribers.clear();
+        self.failing = None;
+    }
 }
 
 type Job = Box<dyn FnOnce(&mut Session) + Send>;
@@ -35,7 +45,7 @@ pub(super) struct Writer {
 impl Writer {
     pub fn start(conn: Connection) -> std::io::Result<Self> {
         let (jobs, inbox) = mpsc::channel::<Job>();
-        let mut session = Session { conn, subscribers: HashMap::new() };
+        let mut session = Session { conn, subscribers: HashMap::new(), failing: None };
         let work = move || inbox.into_iter().for_each(|job| job(&mut session));
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(work)?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })

@@ -1,33 +1,34 @@
 //! Vendors, their streams and tokens.
 
 use ipnet::IpNet;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::rows::{bad, word};
-use crate::domain::id::{StreamId, TokenId, VendorId};
+use crate::domain::id::{EndpointId, StreamId, TokenId, UserId, VendorId};
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Scope, Token, TokenHash};
+use crate::domain::user::{PasswordHash, User};
 use crate::domain::vendor::{Mode, Vendor};
-use crate::store::{Page, StoreError, VendorChange};
+use crate::store::{Created, Page, StoreError, VendorChange};
 
-pub(super) fn create(tx: &Transaction, vendor: &Vendor, tokens: &[(Token, TokenHash)]) -> Result<(), StoreError> {
+pub(super) fn create(conn: &Connection, vendor: &Vendor, tokens: &[(Token, TokenHash)]) -> Result<(), StoreError> {
     const VENDOR: &str = "INSERT INTO vendor (id, name, email, disabled, created_at) VALUES (?1, ?2, ?3, ?4, ?5)";
-    tx.execute(VENDOR, params![vendor.id.get(), vendor.name, vendor.email, vendor.disabled, vendor.created_at.as_millis()])?;
+    conn.execute(VENDOR, params![vendor.id.get(), vendor.name, vendor.email, vendor.disabled, vendor.created_at.as_millis()])?;
     for mode in Mode::ALL {
         const STREAM: &str = "INSERT INTO stream (id, vendor, mode) VALUES (?1, ?2, ?3)";
-        tx.execute(STREAM, params![vendor.stream(mode).get(), vendor.id.get(), mode as i64])?;
+        conn.execute(STREAM, params![vendor.stream(mode).get(), vendor.id.get(), mode as i64])?;
     }
-    tokens.iter().try_for_each(|(token, hash)| create_token(tx, token, *hash))
+    tokens.iter().try_for_each(|(token, hash)| create_token(conn, token, *hash))
 }
 
-pub(super) fn create_token(tx: &Transaction, token: &Token, hash: TokenHash) -> Result<(), StoreError> {
+pub(super) fn create_token(conn: &Connection, token: &Token, hash: TokenHash) -> Result<(), StoreError> {
     let (vendor, stream) = match token.scope {
         Scope::Operator => (None, None),
         Scope::Vendor { vendor, stream, .. } => (Some(vendor.get()), Some(stream.get())),
     };
     let allowed: Vec<String> = token.allowed_ips.iter().map(IpNet::to_string).collect();
     const TOKEN: &str = "INSERT INTO token (id, hash, vendor, stream, name, allowed_ips, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-    tx.execute(TOKEN, params![token.id.get(), hash.0, vendor, stream, token.name, allowed.join(" "), token.created_at.as_millis()])?;
+    conn.execute(TOKEN, params![token.id.get(), hash.0, vendor, stream, token.name, allowed.join(" "), token.created_at.as_millis()])?;
     Ok(())
 }
 
@@ -57,11 +58,11 @@ pub(super) fn list(conn: &Connection, page: Page<VendorId>) -> Result<Vec<Vendor
     Ok(conn.prepare_cached(&sql)?.query_map(params![before, page.limit], read_vendor)?.collect::<Result<_, _>>()?)
 }
 
-pub(super) fn update(tx: &Transaction, id: VendorId, change: &VendorChange) -> Result<Option<Vendor>, StoreError> {
+pub(super) fn update(conn: &Connection, id: VendorId, change: &VendorChange) -> Result<Option<Vendor>, StoreError> {
     const UPDATE: &str =
         "UPDATE vendor SET name = coalesce(?2, name), email = coalesce(?3, email), disabled = coalesce(?4, disabled) WHERE id = ?1";
-    tx.execute(UPDATE, params![id.get(), change.name, change.email, change.disabled])?;
-    one(tx, id)
+    conn.execute(UPDATE, params![id.get(), change.name, change.email, change.disabled])?;
+    one(conn, id)
 }
 
 pub(super) fn owner(conn: &Connection, stream: StreamId) -> Result<Option<(VendorId, Mode)>, StoreError> {
@@ -98,16 +99,53 @@ pub(super) fn token(conn: &Connection, hash: TokenHash) -> Result<Option<Token>,
     Ok(conn.prepare_cached(&sql)?.query_row([hash.0], read_token).optional()?)
 }
 
-pub(super) fn tokens(conn: &Connection, vendor: VendorId, page: Page<TokenId>) -> Result<Vec<Token>, StoreError> {
+pub(super) fn tokens(conn: &Connection, vendor: Option<VendorId>, page: Page<TokenId>) -> Result<Vec<Token>, StoreError> {
     let sql = format!(
         "SELECT {TOKEN_COLUMNS} FROM token t LEFT JOIN stream s ON s.id = t.stream \
-         WHERE t.vendor = ?1 AND t.id < ?2 AND t.revoked_at IS NULL ORDER BY t.id DESC LIMIT ?3"
+         WHERE t.vendor IS ?1 AND t.id < ?2 AND t.revoked_at IS NULL ORDER BY t.id DESC LIMIT ?3"
     );
     let before = page.before.map_or(i64::MAX, TokenId::get);
-    Ok(conn.prepare_cached(&sql)?.query_map(params![vendor.get(), before, page.limit], read_token)?.collect::<Result<_, _>>()?)
+    Ok(conn
+        .prepare_cached(&sql)?
+        .query_map(params![vendor.map(VendorId::get), before, page.limit], read_token)?
+        .collect::<Result<_, _>>()?)
 }
 
-pub(super) fn revoke_token(tx: &Transaction, vendor: VendorId, id: TokenId, now: Timestamp) -> Result<bool, StoreError> {
-    const REVOKE: &str = "UPDATE token SET revoked_at = ?3 WHERE id = ?2 AND vendor = ?1 AND revoked_at IS NULL";
-    Ok(tx.execute(REVOKE, params![vendor.get(), id.get(), now.as_millis()])? == 1)
+pub(super) fn revoke_token(conn: &Connection, vendor: Option<VendorId>, id: TokenId, now: Timestamp) -> Result<bool, StoreError> {
+    const REVOKE: &str = "UPDATE token SET revoked_at = ?3 WHERE id = ?2 AND vendor IS ?1 AND revoked_at IS NULL";
+    Ok(conn.execute(REVOKE, params![vendor.map(VendorId::get), id.get(), now.as_millis()])? == 1)
+}
+
+/// The endpoints of a vendor's two streams.
+pub(super) fn endpoints(conn: &Connection, vendor: VendorId) -> Result<Vec<EndpointId>, StoreError> {
+    const OF_VENDOR: &str = "SELECT e.id FROM stream s JOIN endpoint e ON e.stream = s.id WHERE s.vendor = ?1 AND e.deleted_at IS NULL";
+    let mut statement = conn.prepare_cached(OF_VENDOR)?;
+    Ok(statement.query_map([vendor.get()], |row| row.get(0).map(EndpointId::new))?.collect::<Result<_, _>>()?)
+}
+
+// --- Users -----------------------------------------------------------------------------------------------------------
+
+pub(super) fn create_user(conn: &Connection, user: &User, hash: &PasswordHash) -> Result<Created, StoreError> {
+    const CREATE: &str =
+        "INSERT INTO user (id, email, vendor, password_hash, created_at) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (email) DO NOTHING";
+    let values = params![user.id.get(), user.email, user.vendor.map(VendorId::get), hash.0, user.created_at.as_millis()];
+    Ok(if conn.execute(CREATE, values)? == 1 { Created::Yes } else { Created::Taken })
+}
+
+pub(super) fn remove_user(conn: &Connection, vendor: Option<VendorId>, id: UserId) -> Result<bool, StoreError> {
+    Ok(conn.execute("DELETE FROM user WHERE id = ?1 AND vendor IS ?2", params![id.get(), vendor.map(VendorId::get)])? == 1)
+}
+
+pub(super) fn users(conn: &Connection, vendor: Option<VendorId>, page: Page<UserId>) -> Result<Vec<User>, StoreError> {
+    const LIST: &str = "SELECT id, email, vendor, created_at FROM user WHERE vendor IS ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
+    let read = |row: &Row| {
+        Ok(User {
+            id: UserId::new(row.get("id")?),
+            email: row.get("email")?,
+            vendor: row.get::<_, Option<i64>>("vendor")?.map(VendorId::new),
+            created_at: row.get("created_at")?,
+        })
+    };
+    let values = params![vendor.map(VendorId::get), page.before.map_or(i64::MAX, UserId::get), page.limit];
+    Ok(conn.prepare_cached(LIST)?.query_map(values, read)?.collect::<Result<_, _>>()?)
 }

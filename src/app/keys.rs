@@ -1,0 +1,104 @@
+//! The master key's file beside the database, and its rotation.
+//!
+//! While the secrets are sealed again, the key before the present one stands in a file of its own beside it, so that a
+//! crash at any moment leaves a database that opens: what has been sealed again opens with one, the rest with the other.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+use crate::clock::Entropy;
+use crate::store::seal::MasterKey;
+
+fn present(database: &Path) -> PathBuf {
+    database.with_file_name("ringback.key")
+}
+
+fn previous(database: &Path) -> PathBuf {
+    database.with_file_name("ringback.key.previous")
+}
+
+/// The key of a database, made at the first start. A database that is there without its key is not given a new one:
+/// what is sealed in it would be lost.
+///
+/// # Errors
+/// It cannot be read or made; what to do is told.
+pub fn read_or_make(database: &Path, entropy: &dyn Entropy) -> anyhow::Result<MasterKey> {
+    let path = present(database);
+    if let Some(key) = read(&path)? {
+        return Ok(key);
+    }
+    if std::fs::metadata(database).is_ok_and(|file| file.len() > 0) {
+        bail!(
+            "{} is missing, and {} needs it; put the master key back, or give it as RINGBACK_MASTER_KEY",
+            path.display(),
+            database.display()
+        );
+    }
+    let key = MasterKey::generate(entropy);
+    write(&path, &key)?;
+    Ok(key)
+}
+
+/// The key before the present one, while a rotation is under way.
+///
+/// # Errors
+/// It is there and cannot be read.
+pub fn read_previous(database: &Path) -> anyhow::Result<Option<MasterKey>> {
+    read(&previous(database))
+}
+
+/// Puts a new key in the place of the present one, which is kept beside it. One that was interrupted goes on.
+///
+/// # Errors
+/// A file cannot be read or written.
+pub fn begin_rotation(database: &Path, entropy: &dyn Entropy) -> anyhow::Result<()> {
+    let old = read_or_make(database, entropy)?;
+    if read_previous(database)?.is_some_and(|previous| previous != old) {
+        return Ok(());
+    }
+    replace(&previous(database), &old)?;
+    replace(&present(database), &MasterKey::generate(entropy))
+}
+
+/// Everything is sealed with the present key: the one before it goes.
+///
+/// # Errors
+/// Its file cannot be removed.
+pub fn end_rotation(database: &Path) -> anyhow::Result<()> {
+    let path = previous(database);
+    std::fs::remove_file(&path).with_context(|| format!("{} cannot be removed; remove it by hand", path.display()))
+}
+
+fn read(path: &Path) -> anyhow::Result<Option<MasterKey>> {
+    let shown = path.display();
+    let mut text = String::new();
+    match File::open(path) {
+        Ok(mut file) => file.read_to_string(&mut text).with_context(|| format!("{shown} cannot be read"))?,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("{shown} cannot be read")),
+    };
+    let key = MasterKey::parse(&text);
+    key.map(Some).with_context(|| format!("{shown} is not base64 of 32 bytes; put the right master key there"))
+}
+
+fn write(path: &Path, key: &MasterKey) -> anyhow::Result<()> {
+    let shown = path.display();
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(path);
+    let mut file = file.with_context(|| format!("{shown} cannot be made; check the folder and its permissions"))?;
+    writeln!(file, "{}", key.to_base64()).and_then(|()| file.sync_all()).with_context(|| format!("{shown} cannot be written"))
+}
+
+/// Writes a key so that the file has either the old one or the new one, whatever happens.
+fn replace(path: &Path, key: &MasterKey) -> anyhow::Result<()> {
+    let beside = path.with_extension("new");
+    drop(std::fs::remove_file(&beside));
+    write(&beside, key)?;
+    std::fs::rename(&beside, path).with_context(|| format!("{} cannot be replaced", path.display()))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).with_context(|| format!("{} cannot be synced", folder.display()))
+}

@@ -1,0 +1,53 @@
+//! `ringback master-key`: a new key for the secrets in the database.
+
+use anyhow::bail;
+use clap::Subcommand;
+
+use super::Settings;
+use crate::app::{keys, lock, open_store};
+use crate::clock::Surroundings;
+use crate::config::ConfigError;
+use crate::store::{Deed, Store, SweepPlace};
+
+/// What can be done with the master key.
+#[derive(Debug, Subcommand)]
+pub(super) enum MasterKey {
+    /// Seal all secrets again with a new key
+    ///
+    /// With the key in its file beside the database: stop the server first; a new key is made and put there. With the key
+    /// in the settings: give the new one as master_key and the old one as master_key_previous, restart the servers with
+    /// both, and run this beside them; then take the old one out.
+    Rotate(Settings),
+}
+
+impl MasterKey {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let Self::Rotate(settings) = self;
+        let config = settings.read(None)?;
+        let surroundings = Surroundings::system(0);
+        let in_file = config.master_key.is_none();
+        if !in_file && config.master_key_previous.is_none() {
+            bail!(ConfigError(vec!["master_key_previous is required: the key that the secrets are sealed with now".to_owned()]));
+        }
+        // Held to the end: a server that knows only the old key must not run meanwhile.
+        let _lock = if in_file { Some(lock(&config.database)?) } else { None };
+        if in_file {
+            keys::begin_rotation(&config.database, &*surroundings.entropy)?;
+        }
+        let sealed = super::runtime()?.block_on(async {
+            let store = open_store(&config, surroundings.clone())?;
+            let (mut place, mut sealed) = (Some(SweepPlace::default()), 0);
+            while let Some(at) = place {
+                let step = store.reseal(at).await?;
+                (place, sealed) = (step.next, sealed + if at.stage == 0 { step.removed } else { 0 });
+            }
+            super::change(&store, &surroundings, Deed::Note, super::note("master_key.rotated", "")).await?;
+            anyhow::Ok(sealed)
+        })?;
+        if in_file {
+            keys::end_rotation(&config.database)?;
+        }
+        anstream::println!("the secrets of {sealed} endpoints are sealed with the new master key");
+        Ok(())
+    }
+}

@@ -1,0 +1,162 @@
+//! What a lane takes from the store: runs that did not fit, or are due much later, come back by a refill.
+//!
+//! A refill races with outcomes that are being written: runs that ended meanwhile are noted and not taken again. What is
+//! in hand is read once more and skipped.
+
+use std::collections::HashSet;
+
+use super::{Key, Lane, Window, key_of};
+use crate::domain::delivery::OpenRun;
+use crate::domain::time::Timestamp;
+use crate::limits;
+use crate::store::OpenQuery;
+
+/// What the store is to be asked for a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct Refill {
+    /// Runs to take in order.
+    pub ordered: Option<OpenQuery>,
+    /// Runs to take because they are due.
+    pub due: Option<OpenQuery>,
+    /// Runs of replays that are due.
+    pub replayed: Option<OpenQuery>,
+    pub limit: usize,
+}
+
+/// What the store had for a lane.
+#[derive(Debug, Default)]
+pub(in super::super) struct Read {
+    pub ordered: Vec<OpenRun>,
+    pub due: Vec<OpenRun>,
+    pub replayed: Vec<OpenRun>,
+    pub next_due: Option<Timestamp>,
+}
+
+/// A refill that is under way.
+#[derive(Debug, Default)]
+pub(super) struct Refilling {
+    /// The window was given up meanwhile, so that what was read is of no use.
+    pub stale: bool,
+    pub ended: HashSet<Key>,
+    /// Runs were offered meanwhile and turned away, so that what was read may not be all there is.
+    pub turned_away: bool,
+}
+
+impl Lane {
+    /// What to ask the store for now, if anything; it is then under way.
+    pub fn start_refill(&mut self, window: Window, now: Timestamp) -> Option<Refill> {
+        if self.starved || !self.sends() || self.refilling.is_some() || (self.pace.holds() && !self.known.is_empty()) {
+            return None;
+        }
+        let came_due = self.next_stored_due.is_some_and(|at| at <= now);
+        self.replay_stored |= came_due;
+        let hungry = self.known.len() - self.replays_known <= self.most(window, now) / 2 && self.bytes <= window.bytes / 2;
+        let wanted = hungry && (self.due_stored || came_due || self.stored || self.walk.is_some());
+        let replays = self.replay_stored && self.replays.len() <= limits::REPLAY_WINDOW / 2 && self.bytes <= window.bytes / 4;
+        if !wanted && !replays {
+            return None;
+        }
+        self.refilling = Some(Refilling::default());
+        self.next_stored_due = self.next_stored_due.filter(|at| *at > now);
+        let replayed = replays.then_some(OpenQuery::Replayed { now });
+        if !wanted {
+            let limit = self.known.len() + limits::REPLAY_WINDOW;
+            return Some(Refill { ordered: None, due: None, replayed, limit });
+        }
+        let most = if self.pace.is_proven(now) { limits::REFILL_ROWS } else { limits::UNPROVEN_WINDOW };
+        // What is in hand is read once more and skipped, so that a page must be longer than that to bring anything new.
+        let limit = self.known.len() + if self.pace.holds() { limits::HOLDING_WINDOW } else { most };
+        if self.is_strict() {
+            let stepped_aside = self.stepped_aside(now);
+            return Some(Refill {
+                ordered: Some(OpenQuery::Strict { stepped_aside }),
+                due: Some(OpenQuery::Beside { stepped_aside, now }),
+                replayed,
+                limit,
+            });
+        }
+        Some(match self.walk {
+            Some(after) => Refill { ordered: Some(OpenQuery::All { after, up_to: i64::MAX }), due: None, replayed, limit },
+            None => Refill { ordered: Some(OpenQuery::Fresh { after: self.cursor }), due: Some(OpenQuery::Due { now }), replayed, limit },
+        })
+    }
+
+    /// First runs that have been failing since before this time no longer hold a strict lane.
+    pub(super) fn stepped_aside(&self, now: Timestamp) -> Timestamp {
+        let hold = self.plan.as_ref().map(|plan| plan.strict_hold).unwrap_or_default();
+        Timestamp::from_millis(now.as_millis() - i64::try_from(hold.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// What the store had.
+    pub fn refilled(&mut self, refill: Refill, read: Read, window: Window, now: Timestamp) {
+        let Some(Refilling { stale, ended, turned_away }) = self.refilling.take() else { return };
+        if stale || !self.sends() {
+            (self.stored, self.replay_stored) = (true, true);
+            return;
+        }
+        let Read { ordered, due, replayed, next_due } = read;
+        self.next_stored_due = [self.next_stored_due, next_due].into_iter().flatten().min();
+        if refill.due.is_some() {
+            self.due_stored = due.len() == refill.limit;
+            self.due_stored |= !self.take_due(due, &ended, window, now);
+        }
+        if refill.ordered.is_some() {
+            let full = ordered.len() == refill.limit;
+            let fits = self.take_ordered(ordered, &ended, window, now);
+            // The largest event fits into an empty lane, so that it is the node that has no room.
+            self.starved = !fits && self.known.is_empty();
+            let more = full || !fits;
+            if !more && let Some((sequence, _)) = self.walk.take() {
+                self.cursor = self.cursor.max(sequence);
+            }
+            self.stored = more || turned_away;
+        }
+        if refill.replayed.is_some() {
+            self.replay_stored = replayed.len() == refill.limit;
+            self.replay_stored |= !self.take_due(replayed, &ended, window, now);
+        }
+    }
+
+    /// Takes runs that are due; answers whether all of them had room.
+    fn take_due(&mut self, due: Vec<OpenRun>, ended: &HashSet<Key>, window: Window, now: Timestamp) -> bool {
+        let mut all = true;
+        for run in due.into_iter().filter(|run| !ended.contains(&key_of(run.key))) {
+            if self.known.contains_key(&key_of(run.key)) {
+                continue;
+            }
+            if self.has_room(&run, window, now) {
+                self.enqueue_waiting(run, now);
+            } else {
+                all = false;
+            }
+        }
+        all
+    }
+
+    /// Takes runs in order, up to the first that has no room; answers whether all of them had.
+    fn take_ordered(&mut self, ordered: Vec<OpenRun>, ended: &HashSet<Key>, window: Window, now: Timestamp) -> bool {
+        let all_due = std::mem::take(&mut self.all_due);
+        for mut run in ordered {
+            let key = key_of(run.key);
+            run.next_attempt_at = run.next_attempt_at.filter(|_| !all_due);
+            if !self.known.contains_key(&key) && !ended.contains(&key) {
+                if !self.has_room(&run, window, now) {
+                    return false;
+                }
+                self.enter(&run);
+                self.fresh.push_back(run);
+            }
+            match &mut self.walk {
+                Some(walk) => *walk = key,
+                None => self.cursor = self.cursor.max(key.0),
+            }
+        }
+        true
+    }
+
+    /// The store could not be asked.
+    pub fn refill_failed(&mut self) {
+        self.refilling = None;
+        (self.due_stored, self.replay_stored) = (true, true);
+    }
+}

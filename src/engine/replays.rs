@@ -1,0 +1,64 @@
+//! Replays, worked off step by step: each step opens some runs, and goes on when enough of them have ended.
+//!
+//! Where a replay stands is in its row, so that a crash costs nothing: the next start goes on from there. What a step
+//! opened waits in the lane behind everything else.
+
+use std::sync::Arc;
+
+use super::Engine;
+use crate::domain::id::ReplayId;
+use crate::limits;
+use crate::store::{Deed, Done, Stepped, StoreError};
+
+impl Engine {
+    pub(super) async fn run_replays(self: Arc<Self>) {
+        loop {
+            let more = self.replays.notified();
+            match self.step_replays().await {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "replays could not go on; they will be tried again"),
+            }
+            let next = self.now().plus(limits::REPLAY_EVERY);
+            tokio::select! {
+                () = more => {}
+                () = self.surroundings.clock.sleep_until(next) => {}
+            }
+        }
+    }
+
+    /// One step of each running replay; answers whether any of them got on.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn step_replays(&self) -> Result<bool, StoreError> {
+        let (mut after, mut moved) = (None, false);
+        loop {
+            let page = self.store.running_replays(after, limits::WATCH_ROWS).await?;
+            for id in &page {
+                moved |= self.step_replay(*id).await?;
+            }
+            match page.last() {
+                Some(last) if page.len() == limits::WATCH_ROWS => after = Some(*last),
+                _ => return Ok(moved),
+            }
+        }
+    }
+
+    async fn step_replay(&self, id: ReplayId) -> Result<bool, StoreError> {
+        let Some(replay) = self.store.replay(id).await? else { return Ok(false) };
+        let under_way = replay.opened.saturating_sub(replay.done) as usize;
+        let is_read = replay.next_sequence >= replay.end_sequence;
+        // What can be seen without writing is not written.
+        if (is_read && under_way > 0) || under_way > limits::REPLAY_OPEN_MAX / 2 {
+            return Ok(false);
+        }
+        match self.change(Deed::StepReplay { id, deadline: self.deadline }, None).await? {
+            Done::Stepped(Stepped::On) => {
+                self.act(|board, now| board.due(replay.endpoint, now));
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+}

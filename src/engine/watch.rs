@@ -1,0 +1,198 @@
+//! The rules: who is warned, disabled, tried again, and whose pause is over.
+//!
+//! An endpoint that fails at everything is looked at through its row in the store, not through its lane: what counts is
+//! how long it has been failing, over restarts and on whichever node. The change itself says from which state it starts,
+//! so that a success that comes in between wins.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::Engine;
+use crate::domain::audit::{Actor, Note};
+use crate::domain::endpoint::{Endpoint, EndpointStatus};
+use crate::domain::event::Event;
+use crate::domain::id::EndpointId;
+use crate::domain::time::Timestamp;
+use crate::limits;
+use crate::store::{Change, Deed, Done, EndpointChange, Failing, StoreError, Write, Written};
+use crate::transport::Target;
+use crate::wire::{Turn, Writer};
+
+/// When the rules act (settings of the same names).
+#[derive(Debug, Clone)]
+pub struct Watch {
+    /// Failing for this long at everything, with something exhausted: disabled.
+    pub disable_after: Duration,
+    /// Failing for this long: its vendor is warned.
+    pub warn_after: Duration,
+    /// How often an endpoint that a rule disabled is tried again; never if not said.
+    pub probe_disabled: Option<Duration>,
+}
+
+impl Engine {
+    pub(super) async fn run_watch(self: Arc<Self>) {
+        loop {
+            if let Err(error) = self.watch().await {
+                tracing::warn!(%error, "failing endpoints could not be looked at; they will be again");
+            }
+            self.surroundings.clock.sleep_until(self.now().plus(limits::WATCH_EVERY)).await;
+        }
+    }
+
+    /// One look at all endpoints that a rule may be about.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn watch(self: &Arc<Self>) -> Result<(), StoreError> {
+        self.watch_failing().await?;
+        self.end_pauses().await?;
+        match self.watch.probe_disabled {
+            Some(every) => self.probe(every).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn watch_failing(&self) -> Result<(), StoreError> {
+        let now = self.now();
+        let since = earlier(now, self.watch.warn_after.min(self.watch.disable_after));
+        let mut after = None;
+        loop {
+            let page = self.store.failing(since, after, limits::WATCH_ROWS).await?;
+            for failing in &page {
+                self.judge(*failing, now).await?;
+            }
+            match page.last() {
+                Some(last) if page.len() == limits::WATCH_ROWS => after = Some(last.endpoint),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    async fn judge(&self, Failing { endpoint, since, exhausted, warned }: Failing, now: Timestamp) -> Result<(), StoreError> {
+        if exhausted && now >= since.plus(self.watch.disable_after) {
+            self.disable(endpoint, format!("nothing has been delivered to it since {since}"), Some(since)).await
+        } else if !warned && now >= since.plus(self.watch.warn_after) {
+            self.change(Deed::Warn(endpoint), None).await?;
+            tracing::warn!(endpoint.id = %endpoint, failing_since = %since, "the endpoint is failing; its vendor is warned");
+            Ok(())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A rule disables an endpoint: at once, or only if it is still failing since then.
+    pub(super) async fn disable(&self, id: EndpointId, reason: String, failing_since: Option<Timestamp>) -> Result<(), StoreError> {
+        let Some(endpoint) = self.store.endpoint(id).await? else { return Ok(()) };
+        let change = EndpointChange::Status {
+            from: &[EndpointStatus::Connected, EndpointStatus::Paused],
+            to: EndpointStatus::Disabled,
+            reason: Some(reason.clone()),
+            by_rule: true,
+            failing_since,
+        };
+        let note = noted(&endpoint, "endpoint.disabled", json!({"reason": reason}));
+        let done = self.change(Deed::ChangeEndpoint { id, change, deadline: self.deadline }, Some(note)).await?;
+        if done.came_to_pass() {
+            tracing::warn!(endpoint.id = %id, reason, "the endpoint is disabled");
+        }
+        self.changed_here(id);
+        Ok(())
+    }
+
+    async fn end_pauses(&self) -> Result<(), StoreError> {
+        loop {
+            let over = self.store.pauses_over(self.now(), limits::WATCH_ROWS).await?;
+            for id in &over {
+                let Some(endpoint) = self.store.endpoint(*id).await? else { continue };
+                let deed = Deed::ChangeEndpoint { id: *id, change: EndpointChange::Resume, deadline: self.deadline };
+                self.change(deed, Some(noted(&endpoint, "endpoint.resumed", json!({"reason": "the pause is over"})))).await?;
+                self.changed_here(*id);
+            }
+            if over.len() < limits::WATCH_ROWS {
+                return Ok(());
+            }
+        }
+    }
+
+    // --- Half-open recovery ----------------------------------------------------------------------------------------
+
+    async fn probe(self: &Arc<Self>, every: Duration) -> Result<(), StoreError> {
+        let before = earlier(self.now(), every);
+        let (mut after, mut probes) = (None, JoinSet::new());
+        loop {
+            let page = self.store.to_probe(before, after, limits::WATCH_ROWS).await?;
+            for id in &page {
+                if probes.len() >= limits::PROBES_AT_ONCE {
+                    drop(probes.join_next().await);
+                }
+                self.change(Deed::Probed(*id), None).await?;
+                let (engine, id) = (Arc::clone(self), *id);
+                probes.spawn(async move {
+                    if let Err(error) = engine.try_again(id).await {
+                        tracing::warn!(endpoint.id = %id, %error, "a disabled endpoint could not be tried; it will be again");
+                    }
+                });
+            }
+            match page.last() {
+                Some(last) if page.len() == limits::WATCH_ROWS => after = Some(*last),
+                _ => break,
+            }
+        }
+        while probes.join_next().await.is_some() {}
+        Ok(())
+    }
+
+    /// Tries the handshake of a disabled endpoint; if it succeeds, the endpoint is back, and drains gently.
+    async fn try_again(&self, id: EndpointId) -> Result<(), StoreError> {
+        let Some(endpoint) = self.store.endpoint(id).await? else { return Ok(()) };
+        if !self.shake_hands(&endpoint).await {
+            return Ok(());
+        }
+        let change = EndpointChange::Status {
+            from: &[EndpointStatus::Disabled],
+            to: EndpointStatus::Connected,
+            reason: None,
+            by_rule: true,
+            failing_since: None,
+        };
+        let note = noted(&endpoint, "endpoint.enabled", json!({"reason": "it answered its handshake again"}));
+        if self.change(Deed::ChangeEndpoint { id, change, deadline: self.deadline }, Some(note)).await?.came_to_pass() {
+            tracing::info!(endpoint.id = %id, "the endpoint is back: it answered its handshake");
+            self.act(|board, now| board.came_back(id, now));
+        }
+        self.changed_here(id);
+        Ok(())
+    }
+
+    async fn shake_hands(&self, endpoint: &Endpoint) -> bool {
+        let Ok(target) = Target::new(&endpoint.settings.url) else { return false };
+        let now = self.now();
+        let (writer, event) = (Writer::new(&endpoint.settings), Event::test(endpoint, self.surroundings.ids.next(now), now));
+        let mut iv = [0; 16];
+        self.surroundings.entropy.fill(&mut iv);
+        let turn = Turn { number: 1, at: now };
+        let outcome = self.transport.send(&target, || writer.handshake(&event, turn, iv)).await;
+        writer.connects(&outcome)
+    }
+
+    /// Does something that a rule asks for.
+    pub(super) async fn change(&self, deed: Deed, note: Option<Note>) -> Result<Done, StoreError> {
+        let committer = self.committer.get().expect("it is set at the start");
+        match committer.write(Write::Change(Box::new(Change { deed, now: self.now(), note, keep: None }))).await? {
+            Written::Done(done, _) => Ok(done),
+            other => unreachable!("a change is answered with what came of it, not with {other:?}"),
+        }
+    }
+}
+
+fn earlier(now: Timestamp, by: Duration) -> Timestamp {
+    Timestamp::from_millis(now.as_millis().saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+}
+
+fn noted(endpoint: &Endpoint, action: &'static str, details: serde_json::Value) -> Note {
+    let (vendor, mode) = (Some(endpoint.vendor), Some(endpoint.mode));
+    Note { actor: Actor::Rule, address: None, vendor, mode, action, object: endpoint.id.to_string(), details }
+}

@@ -1,0 +1,113 @@
+//! Requests with an `Idempotency-Key`: done once, and answered the same for a day.
+//!
+//! The answer is kept in the transaction of what it tells of, so that there is no moment at which one is there without
+//! the other. While a request runs, its key is remembered by this node; another node finds the kept answer, or is
+//! refused by the store.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+
+use super::{Caller, Ops, OpsError};
+use crate::domain::audit::Note;
+use crate::fields::{Fields, Problem};
+use crate::limits;
+use crate::store::{AnswerKey, Change, Deed, Done, Keep, Write, Written};
+
+/// Keys of requests that are running.
+#[derive(Default)]
+pub(super) struct Running(Arc<Mutex<HashSet<AnswerKey>>>);
+
+struct Turn {
+    running: Arc<Mutex<HashSet<AnswerKey>>>,
+    key: AnswerKey,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.running.lock().remove(&self.key);
+    }
+}
+
+/// A request on its way, whose answer of type `T` is kept if it was sent with a key.
+pub struct Once<T>(Option<Keeping<T>>);
+
+struct Keeping<T> {
+    turn: Turn,
+    body: [u8; 32],
+    write: Arc<dyn Fn(&T) -> Vec<u8> + Send + Sync>,
+}
+
+/// Whether a request is new.
+pub enum Begun<T> {
+    /// It is.
+    First(Once<T>),
+    /// It was answered before, with this.
+    Before(Vec<u8>),
+}
+
+impl<T: 'static> Once<T> {
+    /// A request without a key.
+    pub fn unkept() -> Self {
+        Self(None)
+    }
+
+    /// What to keep, where the answer follows from what was done.
+    pub(super) fn keep(&self, answer: impl Fn(&Done) -> Option<T> + Send + Sync + 'static) -> Option<Keep> {
+        let Keeping { turn, body, write } = self.0.as_ref()?;
+        let write = Arc::clone(write);
+        let answer = Arc::new(move |done: &Done| answer(done).map(|answer| write(&answer)).unwrap_or_default());
+        Some(Keep { key: turn.key.clone(), body: *body, answer })
+    }
+
+    /// What to keep, where the answer is known before it is done.
+    pub(super) fn known(&self, answer: &T) -> Option<Keep> {
+        let Keeping { turn, body, write } = self.0.as_ref()?;
+        let written = write(answer);
+        Some(Keep { key: turn.key.clone(), body: *body, answer: Arc::new(move |_| written.clone()) })
+    }
+}
+
+impl Ops {
+    /// Begins a request: `key` as it was sent, if it was, and what writes an answer.
+    ///
+    /// # Errors
+    /// [`OpsError::IdempotencyConflict`] if the key was used with another body, [`OpsError::InProgress`] if that request
+    /// still runs; a key that is not 1 to 255 visible ASCII characters.
+    pub async fn begin<T: 'static>(
+        &self,
+        caller: Caller,
+        path: &str,
+        key: Option<&str>,
+        fields: &Fields,
+        write: impl Fn(&T) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Result<Begun<T>, OpsError> {
+        let Some(key) = key else { return Ok(Begun::First(Once(None))) };
+        if !(1..=limits::IDEMPOTENCY_KEY_MAX).contains(&key.len()) || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Problem::invalid("Idempotency-Key", "must be 1 to 255 visible ASCII characters").into());
+        }
+        let key = AnswerKey { token: caller.token, path: path.to_owned(), key: key.to_owned() };
+        let body: [u8; 32] = Sha256::digest(fields.canonical()).into();
+        if !self.running.0.lock().insert(key.clone()) {
+            return Err(OpsError::InProgress);
+        }
+        let turn = Turn { running: Arc::clone(&self.running.0), key: key.clone() };
+        let since = self.surroundings.clock.now().as_millis() - limits::ANSWER_KEPT_FOR.as_millis() as i64;
+        match self.store.kept_answer(key, crate::domain::time::Timestamp::from_millis(since)).await? {
+            Some(kept) if kept.body == body => Ok(Begun::Before(kept.answer)),
+            Some(_) => Err(OpsError::IdempotencyConflict),
+            None => Ok(Begun::First(Once(Some(Keeping { turn, body, write: Arc::new(write) })))),
+        }
+    }
+
+    /// Does something that somebody asked for, and notes it.
+    pub(super) async fn change(&self, deed: Deed, note: Option<Note>, keep: Option<Keep>) -> Result<Done, OpsError> {
+        let now = self.surroundings.clock.now();
+        match self.committer.write(Write::Change(Box::new(Change { deed, now, note, keep }))).await? {
+            Written::Done(done, _) => Ok(done),
+            other => unreachable!("a change is answered with what came of it, not with {other:?}"),
+        }
+    }
+}

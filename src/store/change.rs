@@ -1,0 +1,261 @@
+//! Changes that a person, a token or a rule asked for: what is done, what the audit log notes of it, and the answer that
+//! is kept with it, all in one transaction.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Created, Delivery, EndpointChange, Publish, Published, VendorChange};
+use crate::domain::audit::Note;
+use crate::domain::conflict::{CaseState, Conflict, Unfit};
+use crate::domain::delivery::RunKey;
+use crate::domain::endpoint::{Endpoint, EndpointStatus};
+use crate::domain::id::{ConflictId, DeliveryId, EndpointId, RechargeId, ReplayId, TokenId, UserId, VendorId};
+use crate::domain::recharge::{Recharge, Report};
+use crate::domain::replay::Replay;
+use crate::domain::time::Timestamp;
+use crate::domain::token::{Token, TokenHash};
+use crate::domain::user::{PasswordHash, User};
+use crate::domain::vendor::Vendor;
+
+/// A change with what goes along with it.
+#[derive(Debug)]
+pub struct Change {
+    /// What is done.
+    pub deed: Deed,
+    /// When it was asked for.
+    pub now: Timestamp,
+    /// What the audit log notes, if it comes to pass.
+    pub note: Option<Note>,
+    /// The answer to keep, if it comes to pass.
+    pub keep: Option<Keep>,
+}
+
+/// What is done.
+#[derive(Debug)]
+pub enum Deed {
+    /// Adds a vendor with its two streams and first tokens. [`Done::Made`].
+    CreateVendor(Vendor, Vec<(Token, TokenHash)>),
+    /// Changes a vendor. Stopping or starting it forgets how long its endpoints have been failing. [`Done::Vendor`].
+    UpdateVendor(VendorId, VendorChange),
+    /// Adds a token. [`Done::Made`].
+    CreateToken(Token, TokenHash),
+    /// Revokes a token of a vendor, or of the operator. [`Done::Found`].
+    RevokeToken {
+        /// The token.
+        id: TokenId,
+        /// Whose; none for the operator's.
+        vendor: Option<VendorId>,
+    },
+    /// Adds a login, unless its address is taken. [`Done::Made`].
+    CreateUser(User, PasswordHash),
+    /// Removes a login. [`Done::Found`].
+    RemoveUser {
+        /// The login.
+        id: UserId,
+        /// Whose; none for the operator's.
+        vendor: Option<VendorId>,
+    },
+    /// Adds an endpoint unless its stream already has so many. [`Done::Made`].
+    CreateEndpoint {
+        /// The endpoint.
+        endpoint: Box<Endpoint>,
+        /// Most endpoints of a stream.
+        most: u32,
+    },
+    /// Changes an endpoint's settings or state under its stream's counter row, and records from which number on it
+    /// listens or no longer does. Open runs stay as they are: that enabling makes them due is the engine's doing. A
+    /// rule's disabling alerts the vendor and tells its other endpoints. [`Done::Endpoint`]: none if there is no such
+    /// endpoint, it is deleted, or not in a state that the change starts from.
+    ChangeEndpoint {
+        /// The endpoint.
+        id: EndpointId,
+        /// The change.
+        change: EndpointChange,
+        /// How long the runs of an event that tells of it may take.
+        deadline: Duration,
+    },
+    /// Alerts that an endpoint has been failing for long, once until its next success. [`Done::Found`].
+    Warn(EndpointId),
+    /// Notes that it was tried whether a disabled endpoint is back. [`Done::Found`].
+    Probed(EndpointId),
+    /// Opens first runs for events that an endpoint missed, the earliest first, a step at a time. [`Done::Opened`].
+    OpenMissed {
+        /// The endpoint.
+        endpoint: EndpointId,
+        /// Where the step before ended.
+        from: i64,
+        /// How long these runs may take.
+        deadline: Duration,
+    },
+    /// An event, where its answer is to be kept. [`Done::Published`].
+    Publish(Publish),
+    /// Starts a new run of a delivery. [`Done::Resent`].
+    Resend {
+        /// The delivery.
+        id: DeliveryId,
+        /// How long the run may take.
+        deadline: Duration,
+    },
+    /// Cancels the open run of a delivery. [`Done::Cancelled`].
+    Cancel(DeliveryId),
+    /// Cancels open runs of an endpoint up to this number, as many as a step takes. [`Done::Cancelled`].
+    CancelPending {
+        /// The endpoint.
+        endpoint: EndpointId,
+        /// The last number.
+        up_to: i64,
+    },
+    /// Adds a replay. [`Done::Made`].
+    StartReplay(Box<Replay>),
+    /// Opens a replay's next runs, unless enough of them are open. [`Done::Stepped`].
+    StepReplay {
+        /// The replay.
+        id: ReplayId,
+        /// How long these runs may take.
+        deadline: Duration,
+    },
+    /// Stops a replay; its open runs are cancelled, as many as a step takes. [`Done::Cancelled`], none if there is no
+    /// such replay.
+    CancelReplay(ReplayId),
+    /// Resolves a conflict, with the event that tells of it where the recharge moved. [`Done::Resolved`].
+    Resolve {
+        /// The conflict.
+        id: ConflictId,
+        /// How.
+        to: CaseState,
+        /// Why.
+        reason: String,
+        /// Who, as text.
+        by: String,
+        /// How long the event's runs may take.
+        deadline: Duration,
+    },
+    /// A person settles a queued recharge. [`Done::Settled`].
+    SettleRecharge {
+        /// The recharge.
+        id: RechargeId,
+        /// What is known of it; its reference is the recharge's own.
+        report: Box<Report>,
+        /// How long the event's runs may take.
+        deadline: Duration,
+    },
+    /// Nothing but its note: what was done beside the store.
+    Note,
+}
+
+/// What came of a [`Deed`].
+#[derive(Debug)]
+pub enum Done {
+    /// Whether something was added.
+    Made(Created),
+    /// Whether there was such a thing.
+    Found(bool),
+    /// The vendor as it is now.
+    Vendor(Option<Vendor>),
+    /// The endpoint as it is now.
+    Endpoint(Option<Box<Endpoint>>),
+    /// Runs opened, and where to go on; none at the end.
+    Opened(u64, Option<i64>),
+    /// The event.
+    Published(Published),
+    /// Whether a new run was started.
+    Resent(Resent),
+    /// Runs cancelled; none if there is no such thing.
+    Cancelled(Option<Vec<RunKey>>),
+    /// How far a replay got.
+    Stepped(Stepped),
+    /// The conflict and the recharge as they are now; none if there is no such conflict.
+    Resolved(Option<Result<Box<(Conflict, Recharge)>, Unfit>>),
+    /// Whether the recharge was settled.
+    Settled(SettledRecharge),
+    /// It was noted.
+    Noted,
+}
+
+/// Whether a new run was started.
+#[derive(Debug)]
+pub enum Resent {
+    /// It was; this is the delivery.
+    Opened(Box<Delivery>),
+    /// There is no such delivery.
+    Unknown,
+    /// The last run has not ended.
+    StillPending,
+    /// The endpoint is neither connected nor paused.
+    NotListening(EndpointStatus),
+}
+
+/// How far a replay got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stepped {
+    /// Runs were opened, or a part of the range was passed by.
+    On,
+    /// It has enough runs open, or its endpoint does not listen: later.
+    Waits,
+    /// It is not running any more.
+    Over,
+}
+
+/// Whether a person's settling took.
+#[derive(Debug)]
+pub enum SettledRecharge {
+    /// It did.
+    Yes(Box<Recharge>),
+    /// There is no such recharge.
+    Unknown,
+    /// It has left `queued` before.
+    NotQueued(crate::domain::recharge::Status),
+}
+
+impl Done {
+    /// Whether anything came of it that is worth noting.
+    pub fn came_to_pass(&self) -> bool {
+        match self {
+            Self::Made(created) => *created == Created::Yes,
+            Self::Found(found) => *found,
+            Self::Vendor(vendor) => vendor.is_some(),
+            Self::Endpoint(endpoint) => endpoint.is_some(),
+            Self::Resent(resent) => matches!(resent, Resent::Opened(_)),
+            Self::Cancelled(runs) => runs.is_some(),
+            Self::Resolved(resolved) => matches!(resolved, Some(Ok(_))),
+            Self::Settled(settled) => matches!(settled, SettledRecharge::Yes(_)),
+            Self::Published(_) | Self::Opened(..) | Self::Stepped(_) | Self::Noted => true,
+        }
+    }
+}
+
+/// Which request an answer belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct AnswerKey {
+    /// Whose request.
+    pub token: TokenId,
+    /// Its method's path.
+    pub path: String,
+    /// Its `Idempotency-Key`.
+    pub key: String,
+}
+
+/// An answer to keep for a day in the transaction of what it tells of.
+pub struct Keep {
+    /// Which request it belongs to.
+    pub key: AnswerKey,
+    /// Hash of the request's body.
+    pub body: [u8; 32],
+    /// Writes the answer. It may be asked more than once.
+    pub answer: Arc<dyn Fn(&Done) -> Vec<u8> + Send + Sync>,
+}
+
+impl std::fmt::Debug for Keep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keep").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// An answer that was kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptAnswer {
+    /// Hash of its request's body.
+    pub body: [u8; 32],
+    /// The answer.
+    pub answer: Vec<u8>,
+}

@@ -1,0 +1,99 @@
+//! The audit log, and answers kept for requests with an `Idempotency-Key`.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::accept::Batch;
+use super::rows::{bad, word_or_null};
+use crate::clock::Ids;
+use crate::domain::audit::{Entry, Note};
+use crate::domain::id::{AuditId, VendorId};
+use crate::domain::time::Timestamp;
+use crate::domain::vendor::Mode;
+use crate::limits;
+use crate::store::seal::Sealer;
+use crate::store::{AnswerKey, AuditQuery, Done, Keep, KeptAnswer, Listed, StoreError};
+
+pub(super) fn write(batch: &Batch, note: &Note, now: Timestamp) -> Result<(), StoreError> {
+    const WRITE: &str =
+        "INSERT INTO audit (id, actor, address, vendor, mode, action, object, details) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    batch.conn.prepare_cached(WRITE)?.execute(params![
+        batch.ids.next(now).get(),
+        note.actor.to_string(),
+        note.address.map(|address| address.to_string()),
+        note.vendor.map(VendorId::get),
+        note.mode.map(|mode| mode as i64),
+        note.action,
+        note.object,
+        note.details.to_string(),
+    ])?;
+    Ok(())
+}
+
+fn read(row: &Row) -> rusqlite::Result<Entry> {
+    let id = AuditId::new(row.get("id")?);
+    let details: String = row.get("details")?;
+    Ok(Entry {
+        id,
+        at: Ids::time_of(id.get()),
+        actor: row.get("actor")?,
+        address: row.get("address")?,
+        vendor: row.get::<_, Option<i64>>("vendor")?.map(VendorId::new),
+        mode: word_or_null(row, "mode", &Mode::ALL)?,
+        action: row.get("action")?,
+        object: row.get("object")?,
+        details: serde_json::from_str(&details).map_err(|error| bad("details", error))?,
+    })
+}
+
+pub(super) fn list(conn: &Connection, query: &AuditQuery) -> Result<Listed<Entry, AuditId>, StoreError> {
+    const ALL: &str = "SELECT id, actor, address, vendor, mode, action, object, details FROM audit \
+        WHERE id >= ?1 AND id < ?2 AND ?3 IS NULL ORDER BY id DESC LIMIT ?4";
+    const OF_VENDOR: &str = "SELECT id, actor, address, vendor, mode, action, object, details FROM audit \
+        WHERE vendor = ?3 AND id >= ?1 AND id < ?2 ORDER BY id DESC LIMIT ?4";
+    let floor = query.range.since.map_or(0, |since| Ids::floor(since).get());
+    let ceiling = query.range.until.map_or(i64::MAX, |until| Ids::floor(until).get());
+    let ceiling = query.page.before.map_or(ceiling, |before| before.get().min(ceiling));
+    let mut statement = conn.prepare_cached(if query.vendor.is_some() { OF_VENDOR } else { ALL })?;
+    let mut rows = statement.query(params![floor, ceiling, query.vendor.map(VendorId::get), limits::SCAN_MAX])?;
+    let (mut items, mut looked_at, mut last) = (Vec::new(), 0, None);
+    while let Some(row) = rows.next()? {
+        let entry = read(row)?;
+        (looked_at, last) = (looked_at + 1, Some(entry.id));
+        let wanted = |action: &str| entry.action == action || (action.ends_with('.') && entry.action.starts_with(action));
+        if query.action.as_deref().is_none_or(wanted) {
+            items.push(entry);
+        }
+        if items.len() == query.page.limit {
+            break;
+        }
+    }
+    let more = items.len() == query.page.limit || looked_at == limits::SCAN_MAX;
+    Ok(Listed { items, next: last.filter(|_| more) })
+}
+
+/// Where a kept answer's seal is good.
+fn context(key: &AnswerKey) -> String {
+    format!("answer {} {} {}", key.token, key.path, key.key)
+}
+
+/// Keeps the answer to a request. One that is there and not a day old refuses the whole change: it was done before.
+pub(super) fn keep(batch: &Batch, keep: &Keep, done: &Done, now: Timestamp) -> Result<(), StoreError> {
+    const KEEP: &str = "INSERT INTO kept_answer (token, path, key, body, answer, kept_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+        ON CONFLICT DO UPDATE SET body = excluded.body, answer = excluded.answer, kept_at = excluded.kept_at WHERE kept_at <= ?7";
+    let sealed = batch.sealer.seal(&context(&keep.key), &(keep.answer)(done));
+    let oldest = now.as_millis() - limits::ANSWER_KEPT_FOR.as_millis() as i64;
+    let AnswerKey { token, path, key } = &keep.key;
+    let values = params![token.get(), path, key, keep.body, sealed, now.as_millis(), oldest];
+    if batch.conn.prepare_cached(KEEP)?.execute(values)? == 0 {
+        return Err(StoreError::Rejected("a request with this Idempotency-Key was answered already".to_owned()));
+    }
+    Ok(())
+}
+
+pub(super) fn kept(conn: &Connection, sealer: &Sealer, key: &AnswerKey, since: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
+    const KEPT: &str = "SELECT body, answer FROM kept_answer WHERE token = ?1 AND path = ?2 AND key = ?3 AND kept_at > ?4";
+    let values = params![key.token.get(), key.path, key.key, since.as_millis()];
+    let read = |row: &Row| Ok((row.get::<_, [u8; 32]>("body")?, row.get::<_, Vec<u8>>("answer")?));
+    let Some((body, answer)) = conn.prepare_cached(KEPT)?.query_row(values, read).optional()? else { return Ok(None) };
+    Ok(Some(KeptAnswer { body, answer: sealer.open(&context(key), &answer)?.expose().to_vec() }))
+}

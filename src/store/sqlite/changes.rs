@@ -1,0 +1,138 @@
+//! Changes: each deed, its note in the audit log, and the answer kept for its request, in the batch's transaction.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::accept::{Audience, Batch, Emission};
+use super::deliveries::{self, ToCancel};
+use super::{audit, conflicts, endpoints, health, replays, settle, vendors};
+use crate::domain::alert::Alert;
+use crate::domain::delivery::RunKey;
+use crate::domain::endpoint::{Endpoint, EndpointStatus};
+use crate::domain::event::Facts;
+use crate::domain::id::EndpointId;
+use crate::domain::time::Timestamp;
+use crate::limits;
+use crate::store::{Change, Created, Deed, Done, EndpointChange, OpenRun, StoreError, Written};
+
+/// The event that tells a vendor's other endpoints of one that a rule disabled.
+const DISABLED: &str = "endpoint.disabled";
+
+impl Batch<'_> {
+    pub(super) fn change(&mut self, change: &Change) -> Result<Written, StoreError> {
+        // Some deeds write counter rows themselves.
+        self.write_counters()?;
+        let mut opened = Vec::new();
+        let done = self.act(&change.deed, change.now, &mut opened)?;
+        if done.came_to_pass() {
+            if let Some(note) = &change.note {
+                audit::write(self, note, change.now)?;
+            }
+            if let Some(keep) = &change.keep {
+                audit::keep(self, keep, &done, change.now)?;
+            }
+        }
+        Ok(Written::Done(done, opened))
+    }
+
+    fn act(&mut self, deed: &Deed, now: Timestamp, opened: &mut Vec<OpenRun>) -> Result<Done, StoreError> {
+        let conn = self.conn;
+        Ok(match deed {
+            Deed::CreateVendor(vendor, tokens) => {
+                vendors::create(conn, vendor, tokens)?;
+                Done::Made(Created::Yes)
+            }
+            Deed::UpdateVendor(id, change) => {
+                if change.disabled.is_some() {
+                    for endpoint in vendors::endpoints(conn, *id)? {
+                        health::forget(self, endpoint)?;
+                    }
+                }
+                Done::Vendor(vendors::update(conn, *id, change)?)
+            }
+            Deed::CreateToken(token, hash) => {
+                vendors::create_token(conn, token, *hash)?;
+                Done::Made(Created::Yes)
+            }
+            Deed::RevokeToken { id, vendor } => Done::Found(vendors::revoke_token(conn, *vendor, *id, now)?),
+            Deed::CreateUser(user, hash) => Done::Made(vendors::create_user(conn, user, hash)?),
+            Deed::RemoveUser { id, vendor } => Done::Found(vendors::remove_user(conn, *vendor, *id)?),
+            Deed::CreateEndpoint { endpoint, most } => Done::Made(endpoints::create(conn, self.sealer, endpoint, *most)?),
+            Deed::ChangeEndpoint { id, change, deadline } => {
+                Done::Endpoint(self.change_endpoint(*id, change, (now, *deadline), opened)?.map(Box::new))
+            }
+            Deed::Warn(id) => Done::Found(health::warn(self, *id, now)?),
+            Deed::Probed(id) => Done::Found(endpoints::probed(conn, *id, now)?),
+            Deed::OpenMissed { endpoint, from, deadline } => {
+                let (count, next) = replays::open_missed(conn, self.sealer, *endpoint, *from, (now, *deadline))?;
+                Done::Opened(count, next)
+            }
+            Deed::Publish(publish) => {
+                let (published, runs) = self.publish(publish)?;
+                opened.extend(runs);
+                Done::Published(published)
+            }
+            Deed::Resend { id, deadline } => Done::Resent(settle::resend(conn, *id, now, now.plus(*deadline))?),
+            Deed::Cancel(id) => {
+                let runs = self.cancel(id.endpoint, ToCancel::One(id.sequence), now)?;
+                Done::Cancelled((!runs.is_empty()).then_some(runs))
+            }
+            Deed::CancelPending { endpoint, up_to } => Done::Cancelled(Some(self.cancel(*endpoint, ToCancel::UpTo(*up_to), now)?)),
+            Deed::StartReplay(replay) => {
+                replays::create(conn, replay)?;
+                Done::Made(Created::Yes)
+            }
+            Deed::StepReplay { id, deadline } => Done::Stepped(replays::step(conn, self.sealer, *id, (now, *deadline))?),
+            Deed::CancelReplay(id) => Done::Cancelled(match replays::stop(conn, *id)? {
+                Some(endpoint) => Some(self.cancel(endpoint, ToCancel::Replay(*id), now)?),
+                None => None,
+            }),
+            Deed::Resolve { id, to, reason, by, deadline } => Done::Resolved(conflicts::resolve(
+                self,
+                *id,
+                &conflicts::Resolution { to: *to, reason, by, now, deadline: *deadline },
+                opened,
+            )?),
+            Deed::SettleRecharge { id, report, deadline } => {
+                Done::Settled(conflicts::settle_recharge(self, *id, report, (now, *deadline), opened)?)
+            }
+            Deed::Note => Done::Noted,
+        })
+    }
+
+    fn cancel(&mut self, endpoint: EndpointId, what: ToCancel, now: Timestamp) -> Result<Vec<RunKey>, StoreError> {
+        let runs = deliveries::to_cancel(self.conn, endpoint, what, limits::STEP_ROWS_MAX)?;
+        runs.iter().try_for_each(|run| settle::cancel(self.conn, run, now))?;
+        Ok(runs.into_iter().map(|run| run.key).collect())
+    }
+
+    fn change_endpoint(
+        &mut self,
+        id: EndpointId,
+        change: &EndpointChange,
+        (now, deadline): (Timestamp, Duration),
+        opened: &mut Vec<OpenRun>,
+    ) -> Result<Option<Endpoint>, StoreError> {
+        let Some(after) = endpoints::change(self.conn, self.sealer, id, change, now)? else { return Ok(None) };
+        match change {
+            EndpointChange::Status { to: EndpointStatus::Disabled, by_rule: true, .. } => {
+                let reason = after.status_reason.clone().unwrap_or_default();
+                health::alert(self, &after, &Alert::disabled(&after, &reason), now)?;
+                let (stream, mode, audience) = (after.stream, after.mode, Audience::All);
+                let event_type = Arc::from(DISABLED);
+                let facts = Facts::Given(after.disabled_facts(now));
+                self.emit(Emission { stream, mode, event_type: &event_type, facts, now, deadline, audience }, opened)?;
+                self.write_counters()?;
+            }
+            EndpointChange::Status { to: EndpointStatus::Connected, by_rule, .. } => {
+                health::forget(self, id)?;
+                if *by_rule {
+                    health::alert(self, &after, &Alert::recovered(&after, now), now)?;
+                }
+            }
+            EndpointChange::Pause { .. } | EndpointChange::Resume | EndpointChange::Delete => drop(health::forget(self, id)?),
+            EndpointChange::Status { .. } | EndpointChange::Settings(_) => {}
+        }
+        Ok(Some(after))
+    }
+}

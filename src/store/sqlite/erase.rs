@@ -1,0 +1,118 @@
+//! Removing a person's data, and sealing secrets again: walks over tables, a bounded step at a time.
+
+use rusqlite::{Connection, Row, params};
+
+use super::ledger;
+use crate::domain::event::Event;
+use crate::domain::id::{EndpointId, EventId, StreamId};
+use crate::limits;
+use crate::store::seal::Sealer;
+use crate::store::{StoreError, SweepPlace, Swept};
+
+/// What has been removed is overwritten, not just let go of.
+fn overwrite(conn: &Connection, on: bool) -> Result<(), StoreError> {
+    let sql = if on { "PRAGMA secure_delete = ON" } else { "PRAGMA secure_delete = OFF" };
+    conn.query_row(sql, [], |_| Ok(()))?;
+    Ok(())
+}
+
+/// A person's number out of some of a stream's recharges (stage 0) or events (stage 1).
+pub(super) fn erase(conn: &Connection, stream: StreamId, connection_no: &str, place: SweepPlace) -> Result<Swept, StoreError> {
+    overwrite(conn, true)?;
+    let swept = match place.stage {
+        0 => recharges(conn, stream, connection_no, place.after),
+        _ => events(conn, stream, connection_no, place.after),
+    };
+    overwrite(conn, false)?;
+    swept
+}
+
+fn at(stage: u32, after: i64) -> Option<SweepPlace> {
+    Some(SweepPlace { stage, after })
+}
+
+fn recharges(conn: &Connection, stream: StreamId, connection_no: &str, after: i64) -> Result<Swept, StoreError> {
+    const PAGE: &str = "SELECT id, connection_no = ?2 FROM recharge WHERE stream = ?1 AND id > ?3 ORDER BY id LIMIT ?4";
+    let values = params![stream.get(), connection_no, after, limits::ERASE_SCAN];
+    let read = |row: &Row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<bool>>(1)?.unwrap_or(false)));
+    let page = conn.prepare_cached(PAGE)?.query_map(values, read)?.collect::<Result<Vec<_>, _>>()?;
+    let mut removed = 0;
+    for (id, _) in page.iter().filter(|(_, its_own)| *its_own) {
+        removed += conn.prepare_cached("UPDATE recharge SET connection_no = NULL, reason = NULL WHERE id = ?1")?.execute([id])?;
+        conn.prepare_cached("UPDATE report SET reason = NULL WHERE recharge = ?1")?.execute([id])?;
+    }
+    if let Some((last, _)) = page.last().filter(|_| page.len() == limits::ERASE_SCAN) {
+        return Ok(Swept { removed: removed as u64, next: at(0, *last) });
+    }
+    // A case about the number names it on one side.
+    const CASES: &str = "UPDATE conflict SET ours = '', theirs = '' WHERE field = 'connection_no' AND (ours = ?2 OR theirs = ?2) \
+        AND (SELECT r.stream FROM recharge r WHERE r.id = conflict.recharge) = ?1";
+    removed += conn.prepare_cached(CASES)?.execute(params![stream.get(), connection_no])?;
+    Ok(Swept { removed: removed as u64, next: at(1, 0) })
+}
+
+fn events(conn: &Connection, stream: StreamId, connection_no: &str, after: i64) -> Result<Swept, StoreError> {
+    let mode = ledger::mode_of(conn, stream)?;
+    const PAGE: &str = "SELECT sequence, type, created_at, facts, instr(facts, ?2) > 0 FROM event \
+        WHERE stream = ?1 AND sequence > ?3 ORDER BY sequence LIMIT ?4";
+    let mut statement = conn.prepare_cached(PAGE)?;
+    let mut rows = statement.query(params![stream.get(), connection_no, after, limits::ERASE_SCAN])?;
+    let (mut removed, mut count, mut last) = (0, 0, after);
+    while let Some(row) = rows.next()? {
+        (count, last) = (count + 1, row.get(0)?);
+        if row.get::<_, bool>(4)? {
+            removed += u64::from(erase_event(conn, &ledger::read_event(row, stream, mode)?, connection_no)?);
+        }
+    }
+    Ok(Swept { removed, next: if count == limits::ERASE_SCAN { at(1, last) } else { None } })
+}
+
+/// The event stays as a tombstone; what receivers answered to it may repeat it, so that this goes too.
+fn erase_event(conn: &Connection, event: &Event, connection_no: &str) -> Result<bool, StoreError> {
+    let Some(erased) = event.erased(connection_no) else { return Ok(false) };
+    let EventId { stream, sequence } = event.id;
+    let values = params![stream.get(), sequence, erased.stored_facts()];
+    conn.prepare_cached("UPDATE event SET facts = ?3 WHERE stream = ?1 AND sequence = ?2")?.execute(values)?;
+    for table in ["ended_delivery", "attempt"] {
+        let sql = format!(
+            "UPDATE {table} SET answer_headers = NULL, answer_body = NULL \
+             WHERE sequence = ?2 AND endpoint IN (SELECT id FROM endpoint WHERE stream = ?1) AND (answer_body IS NOT NULL OR answer_headers IS NOT NULL)"
+        );
+        conn.prepare_cached(&sql)?.execute([stream.get(), sequence])?;
+    }
+    Ok(true)
+}
+
+// --- Sealing again ---------------------------------------------------------------------------------------------------
+
+/// Secrets of some endpoints (stage 0), or the kept answers and the key's check (stage 1), under the present key.
+pub(super) fn reseal(conn: &Connection, sealer: &Sealer, check: &str, place: SweepPlace) -> Result<Swept, StoreError> {
+    if place.stage == 0 {
+        return endpoints(conn, sealer, place.after);
+    }
+    // Kept answers are a day old at the most; to forget them costs a repeated request, not an answer of another key.
+    let removed = conn.execute("DELETE FROM kept_answer", [])?;
+    conn.execute("UPDATE meta SET value = ?2 WHERE name = ?1", params![check, sealer.seal(check, b"ringback")])?;
+    Ok(Swept { removed: removed as u64, next: None })
+}
+
+fn endpoints(conn: &Connection, sealer: &Sealer, after: i64) -> Result<Swept, StoreError> {
+    const PAGE: &str = "SELECT id, headers, secret, former_secrets, signing_key FROM endpoint WHERE id > ?1 ORDER BY id LIMIT ?2";
+    type Sealed = (i64, [Option<Vec<u8>>; 4]);
+    let read = |row: &Row| -> rusqlite::Result<Sealed> { Ok((row.get(0)?, [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?])) };
+    let page = conn.prepare_cached(PAGE)?.query_map(params![after, limits::SWEEP_STEP_ROWS], read)?.collect::<Result<Vec<_>, _>>()?;
+    for (id, sealed) in &page {
+        let context = EndpointId::new(*id).to_string();
+        let again = |sealed: &Option<Vec<u8>>| -> Result<Option<Vec<u8>>, StoreError> {
+            sealed.as_ref().map(|sealed| Ok(sealer.seal(&context, sealer.open(&context, sealed)?.expose()))).transpose()
+        };
+        let [headers, secret, former, signing_key] = [again(&sealed[0])?, again(&sealed[1])?, again(&sealed[2])?, again(&sealed[3])?];
+        const WRITE: &str = "UPDATE endpoint SET headers = ?2, secret = ?3, former_secrets = ?4, signing_key = ?5 WHERE id = ?1";
+        conn.prepare_cached(WRITE)?.execute(params![id, headers, secret, former, signing_key])?;
+    }
+    let next = match page.last() {
+        Some((last, _)) if page.len() == limits::SWEEP_STEP_ROWS => at(0, *last),
+        _ => at(1, 0),
+    };
+    Ok(Swept { removed: page.len() as u64, next })
+}

@@ -1,0 +1,292 @@
+//! Replays: which events they are about, and their runs opened step by step.
+//!
+//! A step looks at so many events from where the one before ended, opens runs for those it is about, and moves on, in
+//! one transaction. No more than a window of a replay's runs is open at a time, so that a million events to send again
+//! neither fill the table of open runs nor have their deadlines run while they wait for their turn.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::endpoints;
+use super::rows::{Place, Wants, bad, parse_patterns, patterns, place, word};
+use crate::domain::endpoint::{Endpoint, EndpointStatus};
+use crate::domain::filter::Filter;
+use crate::domain::id::{EndpointId, ReplayId, StreamId};
+use crate::domain::replay::{Only, Replay, ReplayState};
+use crate::domain::time::Timestamp;
+use crate::limits;
+use crate::store::seal::Sealer;
+use crate::store::{Page, ReplayScope, Stepped, StoreError};
+
+const COLUMNS: &str =
+    "id, stream, endpoint, since, until, only_, event_types, next_sequence, end_sequence, matched, opened, done, state, created_at";
+
+fn read(row: &Row) -> rusqlite::Result<Replay> {
+    let event_types: Option<String> = row.get("event_types")?;
+    Ok(Replay {
+        id: ReplayId::new(row.get("id")?),
+        stream: StreamId::new(row.get("stream")?),
+        endpoint: EndpointId::new(row.get("endpoint")?),
+        since: row.get("since")?,
+        until: row.get("until")?,
+        only: word(row, "only_", &Only::ALL)?,
+        event_types: event_types.map(|text| parse_patterns(&text)).transpose()?,
+        next_sequence: row.get("next_sequence")?,
+        end_sequence: row.get("end_sequence")?,
+        matched: row.get("matched")?,
+        opened: row.get("opened")?,
+        done: row.get("done")?,
+        state: word(row, "state", &ReplayState::ALL)?,
+        created_at: row.get("created_at")?,
+    })
+}
+
+pub(super) fn one(conn: &Connection, id: ReplayId) -> Result<Option<Replay>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM replay WHERE id = ?1");
+    Ok(conn.prepare_cached(&sql)?.query_row([id.get()], read).optional()?)
+}
+
+pub(super) fn list(conn: &Connection, stream: StreamId, page: Page<ReplayId>) -> Result<Vec<Replay>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM replay WHERE stream = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3");
+    let values = params![stream.get(), page.before.map_or(i64::MAX, ReplayId::get), page.limit];
+    Ok(conn.prepare_cached(&sql)?.query_map(values, read)?.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn running(conn: &Connection, after: Option<ReplayId>, limit: usize) -> Result<Vec<ReplayId>, StoreError> {
+    const RUNNING: &str = "SELECT id FROM replay WHERE state = 0 AND id > ?1 ORDER BY id LIMIT ?2";
+    let values = params![after.map_or(-1, ReplayId::get), limit];
+    Ok(conn.prepare_cached(RUNNING)?.query_map(values, |row| row.get(0).map(ReplayId::new))?.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn create(conn: &Connection, replay: &Replay) -> Result<(), StoreError> {
+    let sql = format!("INSERT INTO replay ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)");
+    conn.prepare_cached(&sql)?.execute(params![
+        replay.id.get(),
+        replay.stream.get(),
+        replay.endpoint.get(),
+        replay.since.as_millis(),
+        replay.until.as_millis(),
+        replay.only as i64,
+        replay.event_types.as_ref().map(patterns),
+        replay.next_sequence,
+        replay.end_sequence,
+        replay.matched,
+        replay.opened,
+        replay.done,
+        replay.state as i64,
+        replay.created_at.as_millis(),
+    ])?;
+    Ok(())
+}
+
+/// Stops a running replay; answers where it went.
+pub(super) fn stop(conn: &Connection, id: ReplayId) -> Result<Option<EndpointId>, StoreError> {
+    end(conn, id, ReplayState::Cancelled)?;
+    Ok(one(conn, id)?.filter(|replay| replay.state == ReplayState::Cancelled).map(|replay| replay.endpoint))
+}
+
+fn end(conn: &Connection, id: ReplayId, state: ReplayState) -> Result<(), StoreError> {
+    const END: &str = "UPDATE replay SET state = ?2, matched = CASE ?2 WHEN 1 THEN opened ELSE matched END WHERE id = ?1 AND state = 0";
+    conn.prepare_cached(END)?.execute(params![id.get(), state as i64])?;
+    Ok(())
+}
+
+/// Opens a replay's next runs.
+pub(super) fn step(
+    conn: &Connection,
+    sealer: &Sealer,
+    id: ReplayId,
+    (now, deadline): (Timestamp, Duration),
+) -> Result<Stepped, StoreError> {
+    let Some(replay) = one(conn, id)?.filter(|replay| replay.state == ReplayState::Running) else { return Ok(Stepped::Over) };
+    let Some(endpoint) = endpoints::one(conn, sealer, replay.endpoint)?.filter(|endpoint| !endpoint.deleted) else {
+        end(conn, id, ReplayState::Cancelled)?;
+        return Ok(Stepped::Over);
+    };
+    if replay.next_sequence >= replay.end_sequence {
+        if replay.done < replay.opened {
+            return Ok(Stepped::Waits);
+        }
+        end(conn, id, ReplayState::Done)?;
+        return Ok(Stepped::Over);
+    }
+    let under_way = replay.opened.saturating_sub(replay.done) as usize;
+    if endpoint.status != EndpointStatus::Connected || under_way > limits::REPLAY_OPEN_MAX / 2 {
+        return Ok(Stepped::Waits);
+    }
+    let most = (limits::REPLAY_OPEN_MAX - under_way).min(limits::STEP_ROWS_MAX);
+    let numbers = replay.next_sequence..replay.end_sequence;
+    let scope = ReplayScope { endpoint: replay.endpoint, numbers, only: replay.only, event_types: replay.event_types };
+    let (found, next) = Candidates::new(conn, &endpoint, &scope)?.take(conn, most)?;
+    let opening = Opening { endpoint: replay.endpoint, replay: Some(id), now, deadline };
+    open(conn, &found, opening)?;
+    const MOVE: &str = "UPDATE replay SET next_sequence = ?2, opened = opened + ?3 WHERE id = ?1";
+    conn.prepare_cached(MOVE)?.execute(params![id.get(), next.unwrap_or(replay.end_sequence), found.len()])?;
+    Ok(Stepped::On)
+}
+
+/// Opens first runs for events that an endpoint missed, from a number on; answers how many, and where to go on.
+pub(super) fn open_missed(
+    conn: &Connection,
+    sealer: &Sealer,
+    id: EndpointId,
+    from: i64,
+    (now, deadline): (Timestamp, Duration),
+) -> Result<(u64, Option<i64>), StoreError> {
+    let Some(endpoint) = endpoints::one(conn, sealer, id)?.filter(|endpoint| !endpoint.deleted) else { return Ok((0, None)) };
+    let scope = ReplayScope { endpoint: id, numbers: from..i64::MAX, only: Only::Missed, event_types: None };
+    let (found, next) = Candidates::new(conn, &endpoint, &scope)?.take(conn, limits::STEP_ROWS_MAX)?;
+    open(conn, &found, Opening { endpoint: id, replay: None, now, deadline })?;
+    Ok((found.len() as u64, next))
+}
+
+/// How many events of a scope there are from a number on, in one bounded look, and where to go on.
+pub(super) fn count(conn: &Connection, sealer: &Sealer, scope: &ReplayScope) -> Result<(u64, Option<i64>), StoreError> {
+    let Some(endpoint) = endpoints::one(conn, sealer, scope.endpoint)? else { return Ok((0, None)) };
+    let (found, next) = Candidates::new(conn, &endpoint, scope)?.take(conn, limits::SCAN_MAX)?;
+    Ok((found.len() as u64, next))
+}
+
+struct Opening {
+    endpoint: EndpointId,
+    replay: Option<ReplayId>,
+    now: Timestamp,
+    deadline: Duration,
+}
+
+fn open(conn: &Connection, sequences: &[i64], opening: Opening) -> Result<(), StoreError> {
+    let Opening { endpoint, replay, now, deadline } = opening;
+    let Some(Place { pauses, .. }) = place(conn, endpoint)? else { return Ok(()) };
+    const OPEN: &str = "INSERT INTO open_delivery (endpoint, sequence, run, deadline, next_attempt_at, replay) VALUES (?1, ?2, \
+        1 + coalesce((SELECT max(run) FROM ended_delivery WHERE endpoint = ?1 AND sequence = ?2), 0), ?3, ?4, ?5)";
+    let mut statement = conn.prepare_cached(OPEN)?;
+    let deadline = pauses.stored(now, now.plus(deadline));
+    let due = replay.map(|_| now.as_millis());
+    for sequence in sequences {
+        statement.execute(params![endpoint.get(), sequence, deadline, due, replay.map(ReplayId::get)])?;
+    }
+    Ok(())
+}
+
+/// Looks for the events of a scope.
+struct Candidates<'a> {
+    endpoint: &'a Endpoint,
+    scope: &'a ReplayScope,
+    end: i64,
+    wanted: Wants,
+    stretches: Vec<endpoints::Stretch>,
+}
+
+impl<'a> Candidates<'a> {
+    fn new(conn: &Connection, endpoint: &'a Endpoint, scope: &'a ReplayScope) -> Result<Self, StoreError> {
+        const NEXT: &str = "SELECT next_sequence FROM stream WHERE id = ?1";
+        let next: i64 = conn.prepare_cached(NEXT)?.query_row([endpoint.stream.get()], |row| row.get(0))?;
+        let stretches = if scope.only == Only::Missed { endpoints::stretches(conn, endpoint, next)? } else { Vec::new() };
+        Ok(Self { endpoint, scope, end: scope.numbers.end.min(next), wanted: Wants::of(&endpoint.settings), stretches })
+    }
+
+    /// The first of them, and where to go on; none at the end. What is looked at is bounded too.
+    fn take(&self, conn: &Connection, most: usize) -> Result<(Vec<i64>, Option<i64>), StoreError> {
+        match self.scope.only {
+            Only::Missed => self.missed(conn, most),
+            Only::Failed => self.failed(conn, most),
+            Only::All => {
+                let numbers = self.scope.numbers.start..self.end;
+                let matches = |event_type: &str| self.wanted.matches(event_type);
+                self.scan(conn, numbers, most, matches)
+            }
+        }
+    }
+
+    fn missed(&self, conn: &Connection, most: usize) -> Result<(Vec<i64>, Option<i64>), StoreError> {
+        let mut found = Vec::new();
+        for stretch in &self.stretches {
+            let numbers = stretch.numbers.start.max(self.scope.numbers.start)..stretch.numbers.end.min(self.end);
+            let heard = |event_type: &str| stretch.heard.as_ref().is_some_and(|heard| heard.matches(event_type));
+            let matches = |event_type: &str| self.wanted.matches(event_type) && !heard(event_type);
+            let (more, next) = self.scan(conn, numbers, most - found.len(), matches)?;
+            found.extend(more);
+            if next.is_some() {
+                return Ok((found, next));
+            }
+        }
+        Ok((found, None))
+    }
+
+    /// Events of a range that `matches` wants and that have no run that stands in the way: no open one, and, of missed
+    /// ones, none at all.
+    fn scan(
+        &self,
+        conn: &Connection,
+        numbers: Range<i64>,
+        most: usize,
+        matches: impl Fn(&str) -> bool,
+    ) -> Result<(Vec<i64>, Option<i64>), StoreError> {
+        const SCAN: &str = "SELECT e.sequence, e.type, \
+            EXISTS (SELECT 1 FROM open_delivery o WHERE o.endpoint = ?4 AND o.sequence = e.sequence), \
+            EXISTS (SELECT 1 FROM ended_delivery d WHERE d.endpoint = ?4 AND d.sequence = e.sequence) \
+            FROM event e WHERE e.stream = ?1 AND e.sequence >= ?2 AND e.sequence < ?3 ORDER BY e.sequence LIMIT ?5";
+        if numbers.is_empty() {
+            return Ok((Vec::new(), None));
+        }
+        let looked_at = limits::SCAN_MAX;
+        let mut statement = conn.prepare_cached(SCAN)?;
+        let values = params![self.endpoint.stream.get(), numbers.start, numbers.end, self.endpoint.id.get(), looked_at];
+        let mut rows = statement.query(values)?;
+        let (mut found, mut count) = (Vec::new(), 0);
+        while let Some(row) = rows.next()? {
+            let sequence: i64 = row.get(0)?;
+            if found.len() == most {
+                return Ok((found, Some(sequence)));
+            }
+            count += 1;
+            let (open, ended): (bool, bool) = (row.get(2)?, row.get(3)?);
+            let event_type = row.get_ref(1)?.as_str().map_err(|error| bad("type", error))?;
+            let free = !open && (self.scope.only != Only::Missed || !ended);
+            if free && matches(event_type) && self.is_of_types(event_type) {
+                found.push(sequence);
+            }
+            if count == looked_at {
+                return Ok((found, Some(sequence + 1)));
+            }
+        }
+        Ok((found, None))
+    }
+
+    fn is_of_types(&self, event_type: &str) -> bool {
+        self.scope.event_types.as_ref().is_none_or(|types: &Filter| types.matches(event_type))
+    }
+
+    /// Deliveries that have ended, and never successfully.
+    fn failed(&self, conn: &Connection, most: usize) -> Result<(Vec<i64>, Option<i64>), StoreError> {
+        const UNLUCKY: &str = "SELECT u.sequence, e.type, \
+            EXISTS (SELECT 1 FROM open_delivery o WHERE o.endpoint = ?1 AND o.sequence = u.sequence) \
+            OR EXISTS (SELECT 1 FROM ended_delivery d WHERE d.endpoint = ?1 AND d.sequence = u.sequence AND d.state = 1) \
+            OR EXISTS (SELECT 1 FROM attempt a WHERE a.endpoint = ?1 AND a.sequence = u.sequence AND a.outcome = 0) \
+            FROM (SELECT DISTINCT sequence FROM ended_delivery WHERE endpoint = ?1 AND state IN (2, 3) AND state <> 1 \
+                  AND sequence >= ?2 AND sequence < ?3 ORDER BY sequence LIMIT ?5) u \
+            JOIN event e ON e.stream = ?4 AND e.sequence = u.sequence ORDER BY u.sequence";
+        let looked_at = limits::SCAN_MAX;
+        let mut statement = conn.prepare_cached(UNLUCKY)?;
+        let (endpoint, stream) = (self.endpoint.id.get(), self.endpoint.stream.get());
+        let mut rows = statement.query(params![endpoint, self.scope.numbers.start, self.end, stream, looked_at])?;
+        let (mut found, mut count) = (Vec::new(), 0);
+        while let Some(row) = rows.next()? {
+            let sequence: i64 = row.get(0)?;
+            if found.len() == most {
+                return Ok((found, Some(sequence)));
+            }
+            count += 1;
+            let event_type = row.get_ref(1)?.as_str().map_err(|error| bad("type", error))?;
+            if !row.get::<_, bool>(2)? && self.is_of_types(event_type) {
+                found.push(sequence);
+            }
+            if count == looked_at {
+                return Ok((found, Some(sequence + 1)));
+            }
+        }
+        Ok((found, None))
+    }
+}

@@ -1,0 +1,199 @@
+//! Removing what is old, a bounded step at a time, and giving the room back to the file system.
+//!
+//! An event goes together with its deliveries and attempts, in the order of their numbers, and never while a run of it is
+//! still open. The feed begins later then; its numbers stay as they are.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::ledger;
+use crate::clock::Ids;
+use crate::domain::id::StreamId;
+use crate::limits;
+use crate::store::{Horizon, StoreError, SweepPlace, Swept, TimeRange};
+
+/// One step of one stage.
+type Step = fn(&Connection, &Horizon, i64) -> Result<Swept, StoreError>;
+
+/// In this order; `Swept::next` counts them.
+const STAGES: [Step; 8] = [events, recharges, reports, conflicts, replays, endpoints, small_tables, free_pages];
+
+pub(super) fn sweep(conn: &Connection, horizon: &Horizon, place: SweepPlace) -> Result<Swept, StoreError> {
+    let Some(step) = STAGES.get(place.stage as usize) else { return Ok(Swept { removed: 0, next: None }) };
+    let Swept { removed, next } = step(conn, horizon, place.after)?;
+    let next = match next {
+        Some(SweepPlace { after, .. }) => Some(SweepPlace { stage: place.stage, after }),
+        None => (place.stage as usize + 1 < STAGES.len()).then_some(SweepPlace { stage: place.stage + 1, after: 0 }),
+    };
+    Ok(Swept { removed, next })
+}
+
+fn on(removed: usize, after: i64) -> Swept {
+    Swept { removed: removed as u64, next: Some(SweepPlace { stage: 0, after }) }
+}
+
+fn over(removed: usize) -> Swept {
+    Swept { removed: removed as u64, next: None }
+}
+
+/// The oldest events of the next stream that has old ones, with all that belongs to them.
+fn events(conn: &Connection, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
+    const NEXT: &str = "SELECT s.id FROM stream s WHERE s.id > ?1 AND \
+        (SELECT e.created_at FROM event e WHERE e.stream = s.id ORDER BY e.sequence LIMIT 1) < ?2 ORDER BY s.id LIMIT 1";
+    let values = params![after, horizon.retention.as_millis()];
+    let next = conn.prepare_cached(NEXT)?.query_row(values, |row| row.get::<_, i64>(0)).optional()?;
+    let Some(stream) = next else { return Ok(over(0)) };
+    let range = TimeRange { since: None, until: Some(horizon.retention) };
+    let old = ledger::sequences(conn, StreamId::new(stream), range)?;
+    const OPEN: &str =
+        "SELECT min((SELECT min(o.sequence) FROM open_delivery o WHERE o.endpoint = e.id)) FROM endpoint e WHERE e.stream = ?1";
+    let open: Option<i64> = conn.prepare_cached(OPEN)?.query_row([stream], |row| row.get(0))?;
+    let end = open.map_or(old.end, |open| old.end.min(open));
+    if old.start >= end {
+        return Ok(on(0, stream));
+    }
+    for table in ["attempt", "ended_delivery"] {
+        let removed = of_endpoints(conn, stream, end, table)?;
+        if removed > 0 {
+            // The same stream once more.
+            return Ok(on(removed, stream - 1));
+        }
+    }
+    let last = end.min(old.start + limits::SWEEP_STEP_ROWS as i64);
+    let mut removed = conn.prepare_cached("DELETE FROM dedupe WHERE stream = ?1 AND sequence < ?2")?.execute([stream, last])?;
+    removed += conn.prepare_cached("DELETE FROM event WHERE stream = ?1 AND sequence < ?2")?.execute([stream, last])?;
+    Ok(on(removed, if last < end { stream - 1 } else { stream }))
+}
+
+/// Rows of this table, of the stream's endpoints, that belong to events before `end`; as many as a step takes.
+fn of_endpoints(conn: &Connection, stream: i64, end: i64, table: &str) -> Result<usize, StoreError> {
+    const FIRST: &str = "SELECT id FROM endpoint WHERE stream = ?1 ORDER BY id";
+    let endpoints = conn.prepare_cached(FIRST)?.query_map([stream], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+    // The key at which a step ends; whole events are removed, so that the boundary is a number.
+    let boundary = format!("SELECT sequence FROM {table} WHERE endpoint = ?1 AND sequence < ?2 ORDER BY sequence LIMIT 1 OFFSET ?3");
+    let delete = format!("DELETE FROM {table} WHERE endpoint = ?1 AND sequence < ?2");
+    let mut removed = 0;
+    for endpoint in endpoints {
+        let left = limits::SWEEP_STEP_ROWS - removed.min(limits::SWEEP_STEP_ROWS);
+        if left == 0 {
+            break;
+        }
+        let values = params![endpoint, end, left];
+        let reached: Option<i64> = conn.prepare_cached(&boundary)?.query_row(values, |row| row.get(0)).optional()?;
+        // One event with very many attempts is removed at once.
+        let below = match reached {
+            Some(reached) => reached.max(first(conn, table, endpoint)? + 1),
+            None => end,
+        };
+        removed += conn.prepare_cached(&delete)?.execute([endpoint, below])?;
+    }
+    Ok(removed)
+}
+
+fn first(conn: &Connection, table: &str, endpoint: i64) -> Result<i64, StoreError> {
+    let sql = format!("SELECT coalesce(min(sequence), 0) FROM {table} WHERE endpoint = ?1");
+    Ok(conn.prepare_cached(&sql)?.query_row([endpoint], |row| row.get(0))?)
+}
+
+/// Settled recharges, where a retention for them is set. (Their reports go with them: see the next stage.)
+fn recharges(conn: &Connection, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
+    let Some(before) = horizon.recharges else { return Ok(over(0)) };
+    let floor = Ids::floor(before).get();
+    const PAGE: &str = "SELECT count(*), max(id) FROM (SELECT id FROM recharge WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3)";
+    let values = params![after, floor, limits::SWEEP_STEP_ROWS];
+    let (count, last): (usize, Option<i64>) = conn.prepare_cached(PAGE)?.query_row(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let Some(last) = last else { return Ok(over(0)) };
+    const SUMS: &str = "SELECT stream, status, count(*) FROM recharge WHERE id > ?1 AND id <= ?2 AND status <> 0 GROUP BY stream, status";
+    let read = |row: &rusqlite::Row| -> rusqlite::Result<(i64, usize, i64)> { Ok((row.get(0)?, row.get(1)?, row.get(2)?)) };
+    let sums = conn.prepare_cached(SUMS)?.query_map([after, last], read)?.collect::<Result<Vec<_>, _>>()?;
+    for (stream, status, count) in sums {
+        let column = ["queued", "success", "failed", "reversed"][status];
+        conn.execute(&format!("UPDATE stream SET {column} = {column} - ?2 WHERE id = ?1"), [stream, count])?;
+    }
+    const REPORTS: &str =
+        "DELETE FROM report WHERE recharge IN (SELECT id FROM recharge WHERE id > ?1 AND id <= ?2 AND status <> 0 ORDER BY id)";
+    let mut removed = conn.prepare_cached(REPORTS)?.execute([after, last])?;
+    removed += conn.prepare_cached("DELETE FROM recharge WHERE id > ?1 AND id <= ?2 AND status <> 0")?.execute([after, last])?;
+    Ok(if count < limits::SWEEP_STEP_ROWS { over(removed) } else { on(removed, last) })
+}
+
+fn reports(conn: &Connection, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
+    let before = horizon.retention;
+    let floor = Ids::floor(before).get();
+    const PAGE: &str = "SELECT count(*), max(recharge) FROM (SELECT recharge FROM report WHERE recharge > ?1 AND recharge < ?2 ORDER BY recharge LIMIT ?3)";
+    let values = params![after, floor, limits::SWEEP_STEP_ROWS];
+    let (count, last): (usize, Option<i64>) = conn.prepare_cached(PAGE)?.query_row(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let Some(last) = last else { return Ok(over(0)) };
+    const DELETE: &str = "DELETE FROM report WHERE recharge > ?1 AND recharge <= ?2 AND received_at < ?3";
+    let removed = conn.prepare_cached(DELETE)?.execute([after, last, before.as_millis()])?;
+    Ok(if count < limits::SWEEP_STEP_ROWS { over(removed) } else { on(removed, last) })
+}
+
+fn conflicts(conn: &Connection, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
+    const DELETE: &str = "DELETE FROM conflict WHERE id IN \
+        (SELECT id FROM conflict WHERE id > ?1 AND id < ?2 AND state <> 0 AND resolved_at < ?3 ORDER BY id LIMIT ?4)";
+    let retention = horizon.retention;
+    let values = params![after, Ids::floor(retention).get(), retention.as_millis(), limits::SWEEP_STEP_ROWS];
+    let removed = conn.prepare_cached(DELETE)?.execute(values)?;
+    Ok(if removed < limits::SWEEP_STEP_ROWS { over(removed) } else { on(removed, after) })
+}
+
+fn replays(conn: &Connection, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
+    const DELETE: &str =
+        "DELETE FROM replay WHERE id IN (SELECT id FROM replay WHERE id > ?1 AND id < ?2 AND state <> 0 ORDER BY id LIMIT ?3)";
+    let values = params![after, Ids::floor(horizon.retention).get(), limits::SWEEP_STEP_ROWS];
+    let removed = conn.prepare_cached(DELETE)?.execute(values)?;
+    Ok(if removed < limits::SWEEP_STEP_ROWS { over(removed) } else { on(removed, after) })
+}
+
+/// Endpoints that were deleted long ago, once nothing of theirs is left.
+fn endpoints(conn: &Connection, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
+    const GONE: &str = "SELECT id FROM endpoint e WHERE e.id > ?1 AND e.deleted_at < ?2 \
+        AND NOT EXISTS (SELECT 1 FROM open_delivery o WHERE o.endpoint = e.id) \
+        AND NOT EXISTS (SELECT 1 FROM ended_delivery d WHERE d.endpoint = e.id) \
+        AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.endpoint = e.id) ORDER BY e.id LIMIT ?3";
+    let values = params![after, horizon.retention.as_millis(), limits::SWEEP_STEP_ROWS];
+    let gone = conn.prepare_cached(GONE)?.query_map(values, |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+    for id in &gone {
+        conn.prepare_cached("DELETE FROM listening WHERE endpoint = ?1")?.execute([id])?;
+        conn.prepare_cached("DELETE FROM endpoint WHERE id = ?1")?.execute([id])?;
+    }
+    Ok(match gone.last() {
+        Some(last) if gone.len() == limits::SWEEP_STEP_ROWS => on(gone.len(), *last),
+        _ => over(gone.len()),
+    })
+}
+
+/// Tables whose rows are few, or are removed by their age alone.
+fn small_tables(conn: &Connection, horizon: &Horizon, _: i64) -> Result<Swept, StoreError> {
+    let most = limits::SWEEP_STEP_ROWS;
+    let Horizon { retention, audit, answers, traffic, .. } = horizon;
+    let mut removed = 0;
+    for (sql, before) in [
+        (
+            "DELETE FROM kept_answer WHERE (token, path, key) IN (SELECT token, path, key FROM kept_answer WHERE kept_at < ?1 LIMIT ?2)",
+            answers.as_millis(),
+        ),
+        ("DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE id < ?1 ORDER BY id LIMIT ?2)", Ids::floor(*audit).get()),
+        (
+            "DELETE FROM traffic WHERE minute IN (SELECT minute FROM traffic WHERE minute < ?1 LIMIT ?2)",
+            traffic.as_millis().div_euclid(60_000),
+        ),
+        ("DELETE FROM alert WHERE id IN (SELECT id FROM alert WHERE id < ?1 ORDER BY id LIMIT ?2)", Ids::floor(*retention).get()),
+    ] {
+        removed += conn.prepare_cached(sql)?.execute(params![before, most])?;
+    }
+    Ok(if removed > 0 { on(removed, 0) } else { over(0) })
+}
+
+/// Gives pages that are free back to the file system. They are not rows, so that they do not count as removed.
+fn free_pages(conn: &Connection, _: &Horizon, _: i64) -> Result<Swept, StoreError> {
+    let free: i64 = conn.query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
+    if free <= limits::FREE_PAGES_KEPT {
+        return Ok(over(0));
+    }
+    let pages = (free - limits::FREE_PAGES_KEPT).min(limits::SWEEP_STEP_PAGES);
+    let mut statement = conn.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+    let mut rows = statement.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(on(0, 0))
+}
