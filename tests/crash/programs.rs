@@ -32,16 +32,14 @@ pub struct Needs<'a> {
 impl Program {
     /// Python and the `standardwebhooks` library from PyPI.
     pub fn python(needs: Needs<'_>) -> Self {
-        let python = root().join("target/tests/venv/bin/python");
-        assert!(python.exists(), "{} is missing: {MISSING}", python.display());
-        let mut command = Command::new(python);
+        let mut command = Command::new(installed("python"));
         command.arg(receiver("python_receiver.py"));
         Self::start("python", command, needs)
     }
 
     /// Node.js and the `standardwebhooks` library from npm.
     pub fn node(needs: Needs<'_>) -> Self {
-        assert!(receiver("node_modules/standardwebhooks").exists(), "standardwebhooks is missing: {MISSING}");
+        assert!(node_modules().join("standardwebhooks").exists(), "standardwebhooks is missing: {MISSING}");
         let mut command = Command::new("node");
         command.arg(receiver("node_receiver.mjs"));
         Self::start("node", command, needs)
@@ -55,7 +53,8 @@ impl Program {
         Self::start(name, command, needs)
     }
 
-    fn start(name: &'static str, mut command: Command, needs: Needs<'_>) -> Self {
+    /// Any other that says on a line of its own where it listens.
+    pub fn start(name: &'static str, mut command: Command, needs: Needs<'_>) -> Self {
         let out = needs.folder.join(format!("{name}.jsonl"));
         command.env("SECRET", needs.secret).env("OUT", &out).env("PORT", "0").process_group(0);
         let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
@@ -107,7 +106,20 @@ fn listen(name: &str, output: impl Read, told: &mpsc::Sender<String>) {
     }
 }
 
-fn root() -> &'static Path {
+/// A program of the Python environment that scripts/setup-tests makes.
+pub fn installed(program: &str) -> PathBuf {
+    let path = root().join("target/tests/venv/bin").join(program);
+    assert!(path.exists(), "{} is missing: {MISSING}", path.display());
+    path
+}
+
+/// Where scripts/setup-tests installs npm's packages.
+pub fn node_modules() -> PathBuf {
+    receiver("node_modules")
+}
+
+/// The repository.
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 

@@ -125,12 +125,22 @@ impl Server {
         self.run();
     }
 
-    /// A client with a new operator's token, made beside the running server.
+    /// Where it listens, as the beginning of a URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", *self.address.borrow())
+    }
+
+    /// A client with a new operator's token.
     pub fn operator(&self) -> Client {
+        Client::new(self.address.subscribe(), self.operator_token())
+    }
+
+    /// A new operator's token, made beside the running server.
+    pub fn operator_token(&self) -> String {
         let output = self.command(&["token", "create", "--operator", "--json"]).output().expect("the command runs");
         assert!(output.status.success(), "token create: {}", String::from_utf8_lossy(&output.stderr));
         let answer: Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
-        Client::new(self.address.subscribe(), text(&answer, "token").to_owned())
+        text(&answer, "token").to_owned()
     }
 }
 
