@@ -220,7 +220,10 @@ fn walk(folder: &Path, files: &mut Vec<String>) {
     entries.sort();
     for path in entries {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if path.is_dir() && !OTHERS.contains(&&*name) {
+        if OTHERS.contains(&&*name) {
+            continue;
+        }
+        if path.is_dir() {
             walk(&path, files);
         } else if path.is_file() {
             files.push(path.strip_prefix(ROOT).expect("it is under the root").to_string_lossy().into_owned());
