@@ -45,10 +45,21 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Which log lines are written.
     pub log: String,
+    /// How they are written.
+    pub log_format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
 }
 
 /// Every setting by name, with what it is for; the order is that of docs/config.md.
-pub const SETTINGS: [&str; 23] = [
+pub const SETTINGS: [&str; 24] = [
     "listen",
     "database",
     "master_key",
@@ -71,6 +82,7 @@ pub const SETTINGS: [&str; 23] = [
     "event_payload_max",
     "drain_timeout",
     "log",
+    "log_format",
     "endpoints_per_vendor",
 ];
 
@@ -187,6 +199,7 @@ fn read_settings(fields: &mut Fields) -> Config {
         strict_hold: duration(fields, "strict_hold", hours(6)),
         drain_timeout: duration(fields, "drain_timeout", Duration::from_secs(20)),
         log: log_filter(fields),
+        log_format: fields.parse("log_format").unwrap_or(LogFormat::Text),
     }
 }
 
@@ -259,6 +272,18 @@ impl FromStr for Listen {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.parse().map(Self).map_err(|_| "must be an address and a port, such as 127.0.0.1:8080")
+    }
+}
+
+impl FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("must be text or json"),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, ConfigError, Sources};
+use crate::config::{Config, ConfigError, LogFormat, Sources};
 
 /// Makes sure a vendor learns what became of every recharge.
 #[derive(Debug, Parser)]
@@ -101,16 +101,15 @@ fn run(command: Command) -> anyhow::Result<()> {
     }
 }
 
-/// Log lines go to stderr, without colour where that is no terminal.
-fn log_to_stderr(filter: &str) {
+/// Log lines go to stderr; as text without colour where that is no terminal.
+fn log_to_stderr(filter: &str, format: LogFormat) {
     use std::io::IsTerminal;
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     // Only a second subscriber in one process is refused, and then the first one logs.
-    drop(subscriber.try_init());
+    drop(match format {
+        LogFormat::Text => subscriber.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
+    });
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -9,6 +9,7 @@ mod guard;
 mod harness;
 mod isolation;
 mod lanes;
+mod observing;
 mod receiver;
 mod reports;
 mod transport;

@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 
 use crate::app::{App, Outside, open_store};
 use crate::clock::{Stopwatch, Surroundings};
-use crate::config::{Config, Sources};
+use crate::config::{Config, LogFormat, Sources};
 use crate::domain::secret::Secret;
 
 /// Arguments of `demo`.
@@ -75,7 +75,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Demo {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        super::log_to_stderr("warn");
+        super::log_to_stderr("warn", LogFormat::Text);
         super::runtime()?.block_on(self.play())
     }
 
