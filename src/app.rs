@@ -1,7 +1,7 @@
 //! The composition root: from a configuration to running parts, and to their orderly end.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::future::Future;
+use std::future::{Future, IntoFuture};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
@@ -12,12 +12,13 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use rustls::pki_types::CertificateDer;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::clock::{Entropy, Surroundings};
 use crate::config::Config;
 use crate::engine::{self, Engine};
-use crate::http::{Api, router};
+use crate::http::{Api, Part, router};
 use crate::meters::Meters;
 use crate::ops::{self, Ops};
 use crate::store::Store;
@@ -45,6 +46,30 @@ impl Outside {
     pub fn system() -> anyhow::Result<Self> {
         let resolver = SystemResolver::new().context("the system's resolver configuration cannot be read; check /etc/resolv.conf")?;
         Ok(Self { surroundings: Surroundings::system(0), resolver: Arc::new(resolver), authorities: Vec::new() })
+    }
+}
+
+/// What a server listens on.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For the API.
+    pub api: TcpListener,
+    /// For health and metrics, where they have an address of their own.
+    pub metrics: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Listens where the configuration says.
+    ///
+    /// # Errors
+    /// An address is taken, or not this machine's.
+    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let api = TcpListener::bind(config.listen).await;
+        let api = api.with_context(|| format!("{} cannot be listened on; choose another address with --listen", config.listen))?;
+        let Some(address) = config.metrics_listen else { return Ok(Self { api, metrics: None }) };
+        let metrics = TcpListener::bind(address).await;
+        let metrics = metrics.with_context(|| format!("{address} cannot be listened on; choose another one as metrics_listen"))?;
+        Ok(Self { api, metrics: Some(metrics) })
     }
 }
 
@@ -101,18 +126,14 @@ impl App {
         &self.engine
     }
 
-    /// Serves on `listener` until `shutdown`, then drains: no new work, attempts under way are finished and written
+    /// Serves on `listeners` until `shutdown`, then drains: no new work, attempts under way are finished and written
     /// down, within `drain_timeout`.
     ///
     /// # Errors
-    /// The listener failed.
-    pub async fn run(mut self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
-        let service = router(self.api.clone()).into_make_service_with_connect_info::<SocketAddr>();
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let serving = tokio::spawn(async move {
-            let stopped = async { drop(stopped.await) };
-            axum::serve(listener, service).with_graceful_shutdown(stopped).await
-        });
+    /// A listener failed.
+    pub async fn run(mut self, listeners: Listeners, shutdown: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
+        let (stop, stopped) = watch::channel(());
+        let serving = tokio::spawn(serve(self.api.clone(), listeners, stopped));
         shutdown.await;
         tracing::info!("stopping: no new work is taken; attempts under way are finished");
         drop(stop);
@@ -126,6 +147,18 @@ impl App {
             ended.context("the server's task failed")?.context("the listener failed")?;
         }
         Ok(())
+    }
+}
+
+/// Serves until `stopped` says so, and then what is under way.
+async fn serve(api: Api, listeners: Listeners, stopped: watch::Receiver<()>) -> std::io::Result<()> {
+    let on = |listener: TcpListener, part| {
+        let (service, mut stopped) = (router(api.clone(), part).into_make_service_with_connect_info::<SocketAddr>(), stopped.clone());
+        axum::serve(listener, service).with_graceful_shutdown(async move { drop(stopped.changed().await) }).into_future()
+    };
+    match listeners {
+        Listeners { api, metrics: None } => on(api, Part::All).await,
+        Listeners { api, metrics: Some(metrics) } => tokio::try_join!(on(api, Part::Calls), on(metrics, Part::Health)).map(|_| ()),
     }
 }
 

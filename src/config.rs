@@ -23,6 +23,8 @@ use crate::transport::Limits;
 pub struct Config {
     /// Where the API listens.
     pub listen: SocketAddr,
+    /// Where health and metrics are, if not there.
+    pub metrics_listen: Option<SocketAddr>,
     /// The SQLite file.
     pub database: PathBuf,
     /// The key that seals secrets; without it the key file beside the database has it.
@@ -59,8 +61,9 @@ pub enum LogFormat {
 }
 
 /// Every setting by name, with what it is for; the order is that of docs/config.md.
-pub const SETTINGS: [&str; 24] = [
+pub const SETTINGS: [&str; 25] = [
     "listen",
+    "metrics_listen",
     "database",
     "master_key",
     "trusted_proxies",
@@ -170,6 +173,7 @@ fn read_settings(fields: &mut Fields) -> Config {
     let delivery_deadline = duration(fields, "delivery_deadline", hours(24));
     Config {
         listen: fields.parse::<Listen>("listen").map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)), |listen| listen.0),
+        metrics_listen: fields.parse::<Listen>("metrics_listen").map(|listen| listen.0),
         database: fields.parse::<Database>("database").map_or_else(|| PathBuf::from("ringback.db"), |database| database.0),
         master_key: fields.parse::<Key>("master_key").map(|key| key.0),
         trusted_proxies: networks(fields, "trusted_proxies", limits::ALLOWED_IPS_MAX).unwrap_or_default(),
@@ -250,6 +254,9 @@ fn check_relations(config: &Config, fields: &mut Fields) {
     at_most("event_payload_max", rules.event_payload_max, "the largest request", limits::BODY_MAX);
     if transport.connect_timeout > transport.attempt_timeout {
         fields.invalid("connect_timeout", "must not be longer than attempt_timeout");
+    }
+    if config.listen.port() != 0 && config.metrics_listen == Some(config.listen) {
+        fields.invalid("metrics_listen", "must not be the address that listen has; leave it out to have all on one");
     }
 }
 
@@ -339,7 +346,8 @@ mod tests {
 
     #[test]
     fn relations_between_bounds_are_judged() {
-        let error = read(&[("RINGBACK_ANSWER_KEPT", "1MiB"), ("RINGBACK_CONNECT_TIMEOUT", "1m")], &[]).unwrap_err();
-        assert_eq!(error.0.len(), 2, "{error}");
+        let twice = ("RINGBACK_METRICS_LISTEN", "127.0.0.1:8080");
+        let error = read(&[("RINGBACK_ANSWER_KEPT", "1MiB"), ("RINGBACK_CONNECT_TIMEOUT", "1m"), twice], &[]).unwrap_err();
+        assert_eq!(error.0.len(), 3, "{error}");
     }
 }

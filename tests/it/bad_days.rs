@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -86,6 +86,8 @@ impl Place {
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
+    /// What else it says.
+    pub says: BufReader<ChildStdout>,
 }
 
 impl Drop for Server {
@@ -108,9 +110,10 @@ impl Server {
         let log = fs::File::create(place.folder.path().join("log")).expect("a file");
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("it starts");
         let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("it says where it listens");
+        let mut says = BufReader::new(child.stdout.take().expect("a pipe"));
+        says.read_line(&mut line).expect("it says where it listens");
         let address = line.trim().strip_prefix("listening on http://").expect("its address").parse().expect("an address");
-        Self { child, address }
+        Self { child, address, says }
     }
 
     pub fn terminate(&self) {

@@ -18,11 +18,10 @@ use client::Client;
 use receivers::{Kind, Received, Receiver, Taken};
 use serde_json::{Value, json};
 use show::Summary;
-use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 
-use crate::app::{App, Outside, open_store};
+use crate::app::{App, Listeners, Outside, open_store};
 use crate::clock::{Stopwatch, Surroundings};
 use crate::config::{Config, LogFormat, Sources};
 use crate::domain::secret::Secret;
@@ -92,12 +91,10 @@ impl Demo {
         let config = Config::read(Sources { flags, ..Sources::default() })?;
         let operator = super::token::make(&open_store(&config, Surroundings::system(0))?, &Surroundings::system(0), "demo").await?;
         let app = App::start(&config, Outside::system()?)?;
-        let listener = TcpListener::bind(config.listen).await;
-        let listener =
-            listener.with_context(|| format!("{} cannot be listened on; choose another address with --listen", config.listen))?;
-        let address = listener.local_addr()?;
+        let listeners = Listeners::bind(&config).await?;
+        let address = listeners.api.local_addr()?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(app.run(listener, async { drop(stopped.await) }));
+        let serving = tokio::spawn(app.run(listeners, async { drop(stopped.await) }));
         let stage = Stage::set(address, operator.expose()).await?;
         if !self.json {
             show::opening(&format!("http://{address}"), operator.expose(), &stage.vendors);
