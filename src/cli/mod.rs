@@ -1,5 +1,6 @@
 //! The commands. Logs and errors go to stderr; exit codes are 0 done, 1 failed, 64 wrong use or configuration.
 
+mod completions;
 mod demo;
 mod serve;
 mod token;
@@ -34,6 +35,8 @@ enum Command {
     Config(ConfigCommand),
     /// Print the OpenAPI document
     Openapi,
+    /// Print completions for a shell, such as: ringback completions bash > /etc/bash_completion.d/ringback
+    Completions(completions::Completions),
 }
 
 #[derive(Debug, Subcommand)]
@@ -98,6 +101,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             anstream::print!("{}", crate::http::openapi());
             Ok(())
         }
+        Command::Completions(completions) => completions.run(),
     }
 }
 

@@ -3,6 +3,7 @@
 mod access;
 mod bad_days;
 mod client;
+mod command_line;
 mod delivery;
 mod endpoints;
 mod guard;
