@@ -7,6 +7,7 @@ use clap::{Args, CommandFactory};
 
 /// Arguments of `completions`.
 #[derive(Debug, Args)]
+#[command(after_help = "For example: ringback completions bash > ~/.local/share/bash-completion/completions/ringback")]
 pub(super) struct Completions {
     /// The shell that asks
     shell: clap_complete::Shell,

@@ -11,7 +11,7 @@ use crate::app::{App, Listeners, Outside};
 pub(super) struct Serve {
     #[command(flatten)]
     settings: Settings,
-    /// Where to listen, such as 127.0.0.1:8080; port 0 picks one
+    /// Where to listen; port 0 picks a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
 }

@@ -29,10 +29,10 @@ use crate::domain::secret::Secret;
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
 pub(super) struct Demo {
-    /// Where to listen; port 0 picks one
+    /// Where to listen; port 0 picks a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: String,
-    /// Stop making recharges after this time (such as 30s), wait for all deliveries, and print a summary
+    /// Make recharges for this long, such as 30s, then wait for all deliveries and print a summary
     #[arg(long = "for", value_name = "DURATION")]
     length: Option<humantime::Duration>,
     /// Print nothing but the summary, as JSON
