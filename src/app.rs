@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::clock::{Entropy, Surroundings};
+use crate::clock::{Entropy, Stopwatch, Surroundings};
 use crate::config::Config;
 use crate::engine::{self, Engine};
 use crate::http::{Api, Part, router};
@@ -25,6 +25,7 @@ use crate::store::Store;
 use crate::store::group_commit::GroupCommit;
 use crate::store::seal::MasterKey;
 use crate::store::sqlite::{self, SqliteStore};
+use crate::traces::Traces;
 use crate::transport::guard::Guard;
 use crate::transport::{Resolve, SystemResolver, Transport, tls_config};
 
@@ -80,6 +81,7 @@ pub struct App {
     committer: JoinHandle<()>,
     api: Api,
     drain_timeout: Duration,
+    traces: Option<Arc<Traces>>,
     _lock: File,
 }
 
@@ -97,11 +99,13 @@ impl App {
         let tls = tls_config(&authorities);
         let clock = Arc::clone(&surroundings.clock);
         let transport = Arc::new(Transport::new(config.transport.clone(), guard, resolver, tls, clock));
+        let traces = config.otlp_endpoint.as_ref().map(|collector| Traces::start(collector, &transport, &meters)).transpose()?;
         let engine = Engine::new(engine::Parts {
             store: Arc::clone(&store),
             transport: Arc::clone(&transport),
             surroundings: surroundings.clone(),
             meters: Arc::clone(&meters),
+            traces: traces.clone(),
             policy: config.policy.clone(),
             bounds: config.bounds.clone(),
             strict_hold: config.strict_hold,
@@ -118,7 +122,7 @@ impl App {
             rules: config.rules.clone(),
         });
         let api = Api { ops: Arc::new(ops), meters, trusted_proxies: config.trusted_proxies.clone().into() };
-        Ok(Self { engine, loops, committer: committing, api, drain_timeout: config.drain_timeout, _lock: lock })
+        Ok(Self { engine, loops, committer: committing, api, drain_timeout: config.drain_timeout, traces, _lock: lock })
     }
 
     /// The engine, for those who turn its steps by hand.
@@ -137,12 +141,16 @@ impl App {
         shutdown.await;
         tracing::info!("stopping: no new work is taken; attempts under way are finished");
         drop(stop);
+        let draining = Stopwatch::start();
         // Requests under way may still be writing, so that they are waited for first; but a client that keeps its
         // connection busy must not hold the attempts.
         let (served, ()) = tokio::join!(tokio::time::timeout(self.drain_timeout, serving), self.engine.drain(self.drain_timeout));
         self.loops.abort_all();
         while self.loops.join_next().await.is_some() {}
         self.committer.abort();
+        if let Some(traces) = &self.traces {
+            traces.finish(self.drain_timeout.saturating_sub(draining.elapsed())).await;
+        }
         if let Ok(ended) = served {
             ended.context("the server's task failed")?.context("the listener failed")?;
         }

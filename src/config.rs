@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde_json::{Map, Value};
+use url::Url;
 
 use crate::domain::retry::Policy;
 use crate::engine::Bounds;
@@ -45,6 +46,8 @@ pub struct Config {
     pub strict_hold: Duration,
     /// How long a stop waits for attempts under way.
     pub drain_timeout: Duration,
+    /// The collector that gets traces, if any.
+    pub otlp_endpoint: Option<Url>,
     /// Which log lines are written.
     pub log: String,
     /// How they are written.
@@ -61,7 +64,7 @@ pub enum LogFormat {
 }
 
 /// Every setting by name, with what it is for; the order is that of docs/config.md.
-pub const SETTINGS: [&str; 25] = [
+pub const SETTINGS: [&str; 26] = [
     "listen",
     "metrics_listen",
     "database",
@@ -86,6 +89,7 @@ pub const SETTINGS: [&str; 25] = [
     "drain_timeout",
     "log",
     "log_format",
+    "otlp_endpoint",
     "endpoints_per_vendor",
 ];
 
@@ -202,6 +206,7 @@ fn read_settings(fields: &mut Fields) -> Config {
         },
         strict_hold: duration(fields, "strict_hold", hours(6)),
         drain_timeout: duration(fields, "drain_timeout", Duration::from_secs(20)),
+        otlp_endpoint: fields.parse::<Collector>("otlp_endpoint").map(|collector| collector.0),
         log: log_filter(fields),
         log_format: fields.parse("log_format").unwrap_or(LogFormat::Text),
     }
@@ -279,6 +284,20 @@ impl FromStr for Listen {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.parse().map(Self).map_err(|_| "must be an address and a port, such as 127.0.0.1:8080")
+    }
+}
+
+/// The base of a collector's URLs.
+struct Collector(Url);
+
+impl FromStr for Collector {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let url = text.parse::<Url>().ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
+        let url = url.ok_or("must be an http or https URL, such as http://127.0.0.1:4318")?;
+        let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
+        if plain { Ok(Self(url)) } else { Err("must be a URL without user, query and fragment; /v1/traces is added to it") }
     }
 }
 

@@ -29,6 +29,7 @@ mod board_tests;
 mod lane;
 mod pace;
 mod plan;
+mod traced;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -51,6 +52,7 @@ use crate::limits;
 use crate::meters::Meters;
 use crate::store::group_commit::{GroupCommit, Handoff, Haste};
 use crate::store::{After, EndpointChange, OpenRun, Settle, Store, StoreError, Written};
+use crate::traces::Traces;
 use crate::transport::Transport;
 use crate::wire::Turn;
 
@@ -64,6 +66,8 @@ pub struct Parts {
     pub surroundings: Surroundings,
     /// What counts.
     pub meters: Arc<Meters>,
+    /// Where its work is told, if anywhere.
+    pub traces: Option<Arc<Traces>>,
     /// How runs are retried.
     pub policy: Policy,
     /// Bounds of the node.
@@ -78,6 +82,7 @@ pub struct Engine {
     transport: Arc<Transport>,
     surroundings: Surroundings,
     meters: Arc<Meters>,
+    traces: Option<Arc<Traces>>,
     ceiling: u32,
     strict_hold: Duration,
     committer: OnceLock<GroupCommit>,
@@ -100,6 +105,7 @@ impl Engine {
             transport: parts.transport,
             surroundings: parts.surroundings,
             meters: parts.meters,
+            traces: parts.traces,
             strict_hold: parts.strict_hold,
             committer: OnceLock::new(),
             armed: AtomicI64::new(i64::MAX),
@@ -206,6 +212,9 @@ impl Engine {
         let outcome = self.transport.send(&job.plan.target, write).await;
         self.meters.in_flight.decrement(1);
         self.meters.attempts(outcome.kind).increment(1);
+        if let Some(traces) = &self.traces {
+            traces.attempt(&job.run, job.plan.endpoint.vendor, started_at, &outcome);
+        }
         if outcome.kind == OutcomeKind::Succeeded {
             self.meters.delivery_seconds.record(self.now().since(job.run.event.created_at).as_secs_f64());
         } else {
@@ -387,6 +396,7 @@ impl Engine {
 impl Handoff for Engine {
     fn opened(&self, runs: Vec<OpenRun>) {
         self.meters.backlog.increment(runs.len() as f64);
+        self.trace_opened(&runs);
         self.act(|board, now| board.opened(runs, now));
     }
 
@@ -409,6 +419,7 @@ impl Handoff for Engine {
         }
         let ended = written.iter().filter(|settle| matches!(settle.after, After::Ended(..))).count();
         self.meters.backlog.decrement(ended as f64);
+        self.trace_settled(&written);
         self.act(|board, now| board.settled(&written, now));
         if !refused.is_empty() {
             self.settle_again(refused);

@@ -13,5 +13,6 @@ mod lanes;
 mod observing;
 mod receiver;
 mod reports;
+mod traces;
 mod transport;
 mod windows;
