@@ -3,7 +3,7 @@
 pub(crate) mod keys;
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::future::Future;
+use std::future::{Future, IntoFuture};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -13,17 +13,19 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use rustls::pki_types::CertificateDer;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::clock::Surroundings;
+use crate::clock::{Stopwatch, Surroundings};
 use crate::config::{Config, ConfigError};
 use crate::engine::{self, Engine};
-use crate::http::{Api, router};
+use crate::http::{Api, Part, router};
 use crate::meters::Meters;
 use crate::ops::{self, Ops};
 use crate::store::Store;
 use crate::store::group_commit::GroupCommit;
 use crate::store::sqlite::{self, SqliteStore};
+use crate::traces::Traces;
 use crate::transport::guard::Guard;
 use crate::transport::mail::Mailer;
 use crate::transport::{Resolve, SystemResolver, Transport, tls_config};
@@ -49,6 +51,30 @@ impl Outside {
     }
 }
 
+/// What a server listens on.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For the API.
+    pub api: TcpListener,
+    /// For health and metrics, where they have an address of their own.
+    pub metrics: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Listens where the configuration says.
+    ///
+    /// # Errors
+    /// An address is taken, or not this machine's.
+    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let api = TcpListener::bind(config.listen).await;
+        let api = api.with_context(|| format!("{} cannot be listened on; choose another address with --listen", config.listen))?;
+        let Some(address) = config.metrics_listen else { return Ok(Self { api, metrics: None }) };
+        let metrics = TcpListener::bind(address).await;
+        let metrics = metrics.with_context(|| format!("{address} cannot be listened on; choose another one as metrics_listen"))?;
+        Ok(Self { api, metrics: Some(metrics) })
+    }
+}
+
 /// A server, put together.
 pub struct App {
     engine: Arc<Engine>,
@@ -56,6 +82,7 @@ pub struct App {
     committer: JoinHandle<()>,
     api: Api,
     drain_timeout: Duration,
+    traces: Option<Arc<Traces>>,
     _lock: File,
 }
 
@@ -73,11 +100,13 @@ impl App {
         let tls = tls_config(&authorities);
         let clock = Arc::clone(&surroundings.clock);
         let transport = Arc::new(Transport::new(config.transport.clone(), guard, resolver, tls, clock));
+        let traces = config.otlp_endpoint.as_ref().map(|collector| Traces::start(collector, &transport, &meters)).transpose()?;
         let engine = Engine::new(engine::Parts {
             store: Arc::clone(&store),
             transport: Arc::clone(&transport),
             surroundings: surroundings.clone(),
             meters: Arc::clone(&meters),
+            traces: traces.clone(),
             policy: config.policy.clone(),
             bounds: config.bounds.clone(),
             strict_hold: config.strict_hold,
@@ -98,7 +127,7 @@ impl App {
             rules: config.rules.clone(),
         });
         let api = Api { ops: Arc::new(ops), meters, trusted_proxies: config.trusted_proxies.clone().into() };
-        Ok(Self { engine, loops, committer: committing, api, drain_timeout: config.drain_timeout, _lock: lock })
+        Ok(Self { engine, loops, committer: committing, api, drain_timeout: config.drain_timeout, traces, _lock: lock })
     }
 
     /// The engine, for those who turn its steps by hand.
@@ -106,33 +135,45 @@ impl App {
         &self.engine
     }
 
-    /// Serves on `listener` until `shutdown`, then drains: no new work, attempts under way are finished and written
+    /// Serves on `listeners` until `shutdown`, then drains: no new work, attempts under way are finished and written
     /// down, within `drain_timeout`.
     ///
     /// # Errors
-    /// The listener failed.
-    pub async fn run(mut self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
-        let service = router(self.api.clone()).into_make_service_with_connect_info::<SocketAddr>();
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let serving = tokio::spawn(async move {
-            let stopped = async { drop(stopped.await) };
-            axum::serve(listener, service).with_graceful_shutdown(stopped).await
-        });
+    /// A listener failed.
+    pub async fn run(mut self, listeners: Listeners, shutdown: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
+        let (stop, stopped) = watch::channel(());
+        let serving = tokio::spawn(serve(self.api.clone(), listeners, stopped));
         shutdown.await;
         // Whoever waits for events is answered now.
         self.api.ops.stop();
         tracing::info!("stopping: no new work is taken; attempts under way are finished");
         drop(stop);
+        let draining = Stopwatch::start();
         // Requests under way may still be writing, so that they are waited for first; but a client that keeps its
         // connection busy must not hold the attempts.
         let (served, ()) = tokio::join!(tokio::time::timeout(self.drain_timeout, serving), self.engine.drain(self.drain_timeout));
         self.loops.abort_all();
         while self.loops.join_next().await.is_some() {}
         self.committer.abort();
+        if let Some(traces) = &self.traces {
+            traces.finish(self.drain_timeout.saturating_sub(draining.elapsed())).await;
+        }
         if let Ok(ended) = served {
             ended.context("the server's task failed")?.context("the listener failed")?;
         }
         Ok(())
+    }
+}
+
+/// Serves until `stopped` says so, and then what is under way.
+async fn serve(api: Api, listeners: Listeners, stopped: watch::Receiver<()>) -> std::io::Result<()> {
+    let on = |listener: TcpListener, part| {
+        let (service, mut stopped) = (router(api.clone(), part).into_make_service_with_connect_info::<SocketAddr>(), stopped.clone());
+        axum::serve(listener, service).with_graceful_shutdown(async move { drop(stopped.changed().await) }).into_future()
+    };
+    match listeners {
+        Listeners { api, metrics: None } => on(api, Part::All).await,
+        Listeners { api, metrics: Some(metrics) } => tokio::try_join!(on(api, Part::Calls), on(metrics, Part::Health)).map(|_| ()),
     }
 }
 

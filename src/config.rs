@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde_json::{Map, Value};
+use url::Url;
 
 use crate::domain::retry::Policy;
 use crate::engine::{Bounds, Retention, Watch};
@@ -25,6 +26,8 @@ use crate::transport::mail::Mailer;
 pub struct Config {
     /// Where the API listens.
     pub listen: SocketAddr,
+    /// Where health and metrics are, if not there.
+    pub metrics_listen: Option<SocketAddr>,
     /// The SQLite file.
     pub database: PathBuf,
     /// The key that seals secrets; without it the key file beside the database has it.
@@ -55,13 +58,27 @@ pub struct Config {
     pub master_key_previous: Option<MasterKey>,
     /// How long a stop waits for attempts under way.
     pub drain_timeout: Duration,
+    /// The collector that gets traces, if any.
+    pub otlp_endpoint: Option<Url>,
     /// Which log lines are written.
     pub log: String,
+    /// How they are written.
+    pub log_format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
 }
 
 /// Every setting by name, with what it is for; the order is that of docs/config.md.
-pub const SETTINGS: [&str; 34] = [
+pub const SETTINGS: [&str; 37] = [
     "listen",
+    "metrics_listen",
     "database",
     "master_key",
     "master_key_previous",
@@ -93,6 +110,8 @@ pub const SETTINGS: [&str; 34] = [
     "smtp_url",
     "mail_from",
     "log",
+    "log_format",
+    "otlp_endpoint",
     "endpoints_per_vendor",
     "token_rate_limit",
 ];
@@ -192,6 +211,7 @@ fn read_settings(fields: &mut Fields) -> Config {
     };
     Config {
         listen: fields.parse::<Listen>("listen").map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)), |listen| listen.0),
+        metrics_listen: fields.parse::<Listen>("metrics_listen").map(|listen| listen.0),
         database: fields.parse::<Database>("database").map_or_else(|| PathBuf::from("ringback.db"), |database| database.0),
         master_key: fields.parse::<Key>("master_key").map(|key| key.0),
         trusted_proxies: networks(fields, "trusted_proxies", limits::ALLOWED_IPS_MAX).unwrap_or_default(),
@@ -231,7 +251,9 @@ fn read_settings(fields: &mut Fields) -> Config {
         master_key_previous: fields.parse::<Key>("master_key_previous").map(|key| key.0),
         strict_hold: duration(fields, "strict_hold", hours(6)),
         drain_timeout: duration(fields, "drain_timeout", Duration::from_secs(20)),
+        otlp_endpoint: fields.parse::<Collector>("otlp_endpoint").map(|collector| collector.0),
         log: log_filter(fields),
+        log_format: fields.parse("log_format").unwrap_or(LogFormat::Text),
     }
 }
 
@@ -323,6 +345,9 @@ fn check_relations(config: &Config, fields: &mut Fields) {
     if transport.connect_timeout > transport.attempt_timeout {
         fields.invalid("connect_timeout", "must not be longer than attempt_timeout");
     }
+    if config.listen.port() != 0 && config.metrics_listen == Some(config.listen) {
+        fields.invalid("metrics_listen", "must not be the address that listen has; leave it out to have all on one");
+    }
 }
 
 /// A duration that is longer than nothing, such as `30s`.
@@ -344,6 +369,32 @@ impl FromStr for Listen {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.parse().map(Self).map_err(|_| "must be an address and a port, such as 127.0.0.1:8080")
+    }
+}
+
+/// The base of a collector's URLs.
+struct Collector(Url);
+
+impl FromStr for Collector {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let url = text.parse::<Url>().ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
+        let url = url.ok_or("must be an http or https URL, such as http://127.0.0.1:4318")?;
+        let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
+        if plain { Ok(Self(url)) } else { Err("must be a URL without user, query and fragment; /v1/traces is added to it") }
+    }
+}
+
+impl FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("must be text or json"),
+        }
     }
 }
 
@@ -399,7 +450,8 @@ mod tests {
 
     #[test]
     fn relations_between_bounds_are_judged() {
-        let error = read(&[("RINGBACK_ANSWER_KEPT", "1MiB"), ("RINGBACK_CONNECT_TIMEOUT", "1m")], &[]).unwrap_err();
-        assert_eq!(error.0.len(), 2, "{error}");
+        let twice = ("RINGBACK_METRICS_LISTEN", "127.0.0.1:8080");
+        let error = read(&[("RINGBACK_ANSWER_KEPT", "1MiB"), ("RINGBACK_CONNECT_TIMEOUT", "1m"), twice], &[]).unwrap_err();
+        assert_eq!(error.0.len(), 3, "{error}");
     }
 }

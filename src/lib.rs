@@ -8,6 +8,7 @@
 //! - [`store`]: the ledger's memory; [`wire`]: events as requests; [`transport`]: requests on the network.
 //! - [`domain`]: the rules, pure.
 //! - [`fields`], [`limits`], [`clock`], [`meters`]: what all of them use.
+//! - [`traces`]: what the engine tells a collector of its work.
 //! - [`app`] puts the parts together, and [`config`] says how.
 #![warn(missing_docs)]
 
@@ -23,5 +24,6 @@ pub mod limits;
 pub mod meters;
 pub mod ops;
 pub mod store;
+pub mod traces;
 pub mod transport;
 pub mod wire;

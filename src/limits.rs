@@ -198,6 +198,17 @@ pub const ANSWER_HEADERS_KEPT: usize = 4 << 10;
 /// Longest error text that is kept with an attempt, in bytes.
 pub const ERROR_TEXT_MAX: usize = 300;
 
+// --- Traces ------------------------------------------------------------------------------------------------------
+
+/// Spans that wait to be sent; further ones are dropped and counted.
+pub const SPANS_WAITING_MAX: usize = 8192;
+/// Spans in one request to the collector.
+pub const SPANS_BATCH: usize = 512;
+/// Spans gather this long before they are sent, unless they are as many as a request takes.
+pub const SPANS_GATHER_FOR: Duration = Duration::from_secs(1);
+/// For one request to the collector, everything included.
+pub const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
+
 // --- Defaults of settings (docs/config.md) -----------------------------------------------------------------------
 
 /// `max_in_flight`: attempts under way at once on one node.
@@ -230,6 +241,7 @@ const _: () = assert!(REFILL_ROWS <= LANE_WINDOW as usize, "a refill fits into a
 const _: () = assert!(LANE_WINDOW_BYTES <= WINDOW_BYTES);
 const _: () = assert!(EVENT_PAYLOAD_MAX + DELIVERY_OVERHEAD as u64 <= LANE_WINDOW_BYTES, "one largest event fits into a lane");
 const _: () = assert!((EVENT_PAYLOAD_MAX as usize) < BODY_MAX, "the largest event fits into a request");
+const _: () = assert!(SPANS_BATCH <= SPANS_WAITING_MAX);
 const _: () = assert!(FAILING_AFTER < HOLD_AFTER);
 const _: () = assert!(MAX_IN_FLIGHT_PER_ENDPOINT <= MAX_IN_FLIGHT);
 const _: () = assert!(*STANDARD_SECRET.start() <= STANDARD_SECRET_NEW && STANDARD_SECRET_NEW <= *STANDARD_SECRET.end());

@@ -27,6 +27,8 @@ pub struct Meters {
     pub mails_failed: Counter,
     /// Rows that the janitor removed.
     pub swept: Counter,
+    /// Spans that did not reach the collector.
+    pub spans_dropped: Counter,
 }
 
 const SECONDS: [f64; 16] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0, 3600.0, 86_400.0];
@@ -59,6 +61,7 @@ impl Meters {
             delivery_seconds: recorder.register_histogram(&Key::from_static_name("ringback_delivery_seconds"), &METADATA),
             backlog: recorder.register_gauge(&Key::from_static_name("ringback_backlog"), &METADATA),
             in_flight: recorder.register_gauge(&Key::from_static_name("ringback_in_flight"), &METADATA),
+            spans_dropped: recorder.register_counter(&Key::from_static_name(SPANS_DROPPED), &METADATA),
             commit_batch_size: recorder.register_histogram(&Key::from_static_name("ringback_commit_batch_size"), &METADATA),
             mails_sent: counter(MAILS, "outcome", "sent"),
             mails_failed: counter(MAILS, "outcome", "failed"),
@@ -91,6 +94,7 @@ const REPORTS: &str = "ringback_reports_total";
 const ATTEMPTS: &str = "ringback_attempts_total";
 const MAILS: &str = "ringback_mails_total";
 const SWEPT: &str = "ringback_swept_rows_total";
+const SPANS_DROPPED: &str = "ringback_spans_dropped_total";
 
 fn describe(recorder: &impl Recorder) {
     let text = |text: &'static str| SharedString::const_str(text);
@@ -98,6 +102,7 @@ fn describe(recorder: &impl Recorder) {
     recorder.describe_counter(ATTEMPTS.into(), None, text("Delivery attempts, by outcome"));
     recorder.describe_counter(MAILS.into(), None, text("Alert mails, by whether the mail server took them"));
     recorder.describe_counter(SWEPT.into(), None, text("Old rows removed"));
+    recorder.describe_counter(SPANS_DROPPED.into(), None, text("Spans of traces that did not reach the collector"));
     recorder.describe_histogram("ringback_delivery_seconds".into(), Some(Unit::Seconds), text("From acceptance to delivery"));
     recorder.describe_gauge("ringback_backlog".into(), None, text("Deliveries that have not ended"));
     recorder.describe_gauge("ringback_in_flight".into(), None, text("Delivery attempts under way"));

@@ -16,8 +16,8 @@ struct Layer {
     instead: &'static str,
 }
 
-/// The direction: http and cli → ops → store, wire, transport → domain → limits; engine → store, wire, transport.
-const LAYERS: [Layer; 14] = [
+/// The direction: http and cli → ops → store, wire, transport → domain → limits; engine → store, wire, transport, traces.
+const LAYERS: [Layer; 15] = [
     Layer { name: "limits", may: &[], instead: "limits are plain numbers; compute what depends on more where it is used" },
     Layer { name: "fields", may: &[], instead: "fields know of no rules; pass what is read from them on to ops" },
     Layer { name: "domain", may: &["limits"], instead: "the rules are pure; take what they need as an argument" },
@@ -40,8 +40,13 @@ const LAYERS: [Layer; 14] = [
         instead: "hand the engine a hint through group_commit::Handoff, and name a store by its trait",
     },
     Layer {
+        name: "traces",
+        may: &["store", "transport", "domain", "limits", "meters"],
+        instead: "traces are told what happened by those who do it, in types of domain and store",
+    },
+    Layer {
         name: "engine",
-        may: &["store", "wire", "transport", "domain", "limits", "clock", "meters"],
+        may: &["store", "traces", "wire", "transport", "domain", "limits", "clock", "meters"],
         instead: "the engine works for nobody by name: it is told through Handoff, and names a store by its trait",
     },
     Layer {
@@ -58,8 +63,23 @@ const LAYERS: [Layer; 14] = [
     Layer { name: "app", may: EVERYTHING, instead: "" },
 ];
 
-const EVERYTHING: &[&str] =
-    &["app", "cli", "clock", "config", "domain", "engine", "fields", "http", "limits", "meters", "ops", "store", "transport", "wire"];
+const EVERYTHING: &[&str] = &[
+    "app",
+    "cli",
+    "clock",
+    "config",
+    "domain",
+    "engine",
+    "fields",
+    "http",
+    "limits",
+    "meters",
+    "ops",
+    "store",
+    "traces",
+    "transport",
+    "wire",
+];
 
 /// Parts of a layer that only the named ones may name, although the layer itself is open to others.
 const RESERVED: [(&str, &[&str], &str); 4] = [

@@ -1,5 +1,6 @@
 //! The commands. Logs and errors go to stderr; exit codes are 0 done, 1 failed, 64 wrong use or configuration.
 
+mod completions;
 mod demo;
 mod master_key;
 mod serve;
@@ -10,57 +11,65 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::clock::Surroundings;
-use crate::config::{Config, ConfigError, Sources};
+use crate::config::{Config, ConfigError, LogFormat, Sources};
 use crate::domain::audit::{Actor, Note};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Change, Deed, Done, Store, Write, Written};
 
 /// Makes sure a vendor learns what became of every recharge.
 #[derive(Debug, Parser)]
-#[command(name = "ringback", version, disable_help_subcommand = true)]
+#[command(name = "ringback", version, disable_help_subcommand = true, after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
+const AFTER_HELP: &str = "\
+Every setting can stand in the file given with --config, or in the environment as RINGBACK_ and its name in capitals; \
+docs/config.md has them all.
+
+Exit codes: 0 done, 1 failed, 64 wrong use or configuration. Logs and errors go to stderr.";
+
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Everything in one process on a fresh store: a server, two vendors, their receivers, live recharges
+    /// Show it at work: a server, two vendors, their receivers and live recharges in one process, on a fresh store
     Demo(demo::Demo),
-    /// The server
+    /// Run the server
     Serve(serve::Serve),
-    /// Tokens, straight into the database
+    /// Make tokens, straight into the database
     #[command(subcommand)]
     Token(token::Token),
-    /// Logins for the panel, straight into the database
+    /// Make logins for the panel, straight into the database
     #[command(subcommand)]
     User(user::User),
-    /// The key that encrypts secrets in the database
+    /// Change the key that encrypts secrets in the database
     #[command(subcommand)]
     MasterKey(master_key::MasterKey),
-    /// The configuration
+    /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Print the OpenAPI document
+    /// Print the OpenAPI document of the API, as JSON
     Openapi,
+    /// Print what a shell needs to complete commands and flags
+    Completions(completions::Completions),
 }
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Tell all problems of the configuration at once
+    /// Tell all problems of the configuration at once; there are none if the exit code is 0
     Check(Settings),
 }
 
 /// Settings that every command takes which opens the store.
 #[derive(Debug, Clone, Default, Args)]
 struct Settings {
-    /// The database, such as sqlite:ringback.db
+    /// The database [default: sqlite:ringback.db]
     #[arg(long, value_name = "URL")]
     database: Option<String>,
-    /// The configuration file (TOML)
+    /// A file with settings, in TOML
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -80,12 +89,7 @@ const WRONG_USE: u8 = 64;
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            // A reader that has gone away misses nothing that matters.
-            drop(error.print());
-            return if asked_for { ExitCode::SUCCESS } else { ExitCode::from(WRONG_USE) };
-        }
+        Err(error) => return not_run(&error),
     };
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -94,6 +98,37 @@ pub fn main() -> ExitCode {
             ExitCode::from(if error.is::<ConfigError>() { WRONG_USE } else { FAILED })
         }
     }
+}
+
+/// Help and version where they were asked for, help too where the command is missing, else one line.
+fn not_run(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            // A reader that has gone away misses nothing that matters.
+            drop(error.print());
+        }
+        _ => anstream::eprintln!("ringback: {}; see {} --help", in_one_line(error), typed_command()),
+    }
+    if error.use_stderr() { ExitCode::from(WRONG_USE) } else { ExitCode::SUCCESS }
+}
+
+/// What clap says in several paragraphs, without its usage.
+fn in_one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let said = text.split("\n\n").take_while(|paragraph| !paragraph.starts_with("Usage:") && !paragraph.starts_with("For more"));
+    let lines = said.map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
+    lines.map(|line| line.trim_start_matches("error: ").trim_start_matches("tip: ").to_owned()).collect::<Vec<_>>().join("; ")
+}
+
+/// The command that was typed, as far as it is one: the place to look for help.
+fn typed_command() -> String {
+    let (mut command, mut typed) = (Cli::command(), "ringback".to_owned());
+    for word in std::env::args_os().skip(1) {
+        let Some(found) = command.find_subcommand(&word).cloned() else { break };
+        typed = format!("{typed} {}", found.get_name());
+        command = found;
+    }
+    typed
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
@@ -112,19 +147,19 @@ fn run(command: Command) -> anyhow::Result<()> {
             anstream::print!("{}", crate::http::openapi());
             Ok(())
         }
+        Command::Completions(completions) => completions.run(),
     }
 }
 
-/// Log lines go to stderr, without colour where that is no terminal.
-fn log_to_stderr(filter: &str) {
+/// Log lines go to stderr; as text without colour where that is no terminal.
+fn log_to_stderr(filter: &str, format: LogFormat) {
     use std::io::IsTerminal;
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     // Only a second subscriber in one process is refused, and then the first one logs.
-    drop(subscriber.try_init());
+    drop(match format {
+        LogFormat::Text => subscriber.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
+    });
 }
 
 /// Does something that was asked for on the command line, straight in the database.

@@ -1,19 +1,17 @@
 //! `ringback serve`: the server.
 
-use anyhow::Context;
 use clap::Args;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Settings;
-use crate::app::{App, Outside};
+use crate::app::{App, Listeners, Outside};
 
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
 pub(super) struct Serve {
     #[command(flatten)]
     settings: Settings,
-    /// Where to listen, such as 127.0.0.1:8080; port 0 picks one
+    /// Where to listen; port 0 picks a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
 }
@@ -21,18 +19,26 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let config = self.settings.read(self.listen)?;
-        super::log_to_stderr(&config.log);
+        super::log_to_stderr(&config.log, config.log_format);
         super::runtime()?.block_on(async {
             let app = App::start(&config, Outside::system()?)?;
-            let listener = TcpListener::bind(config.listen).await;
-            let listener =
-                listener.with_context(|| format!("{} cannot be listened on; choose another address with --listen", config.listen))?;
+            let listeners = Listeners::bind(&config).await?;
             // Whoever is told the address may ask for the stop at once.
             let stop = asked_to_stop()?;
-            anstream::println!("listening on http://{}", listener.local_addr()?);
-            app.run(listener, stop).await
+            tell(&listeners)?;
+            app.run(listeners, stop).await
         })
     }
+}
+
+/// Prints the addresses that were bound.
+fn tell(Listeners { api, metrics }: &Listeners) -> std::io::Result<()> {
+    let mut lines = format!("listening on http://{}\n", api.local_addr()?);
+    if let Some(metrics) = metrics {
+        lines.push_str(&format!("metrics on http://{}\n", metrics.local_addr()?));
+    }
+    anstream::print!("{lines}");
+    Ok(())
 }
 
 /// Ends at SIGTERM or SIGINT.

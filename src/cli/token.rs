@@ -18,7 +18,7 @@ use crate::store::{Deed, Page, Store};
 /// What can be done with tokens.
 #[derive(Debug, Subcommand)]
 pub(super) enum Token {
-    /// Make an operator's token and print it once; a running server knows it within a second
+    /// Make an operator's token and print it, this once; a running server knows it within a second
     Create(Create),
     /// List the operator's tokens, without the tokens themselves
     List(List),
@@ -30,13 +30,13 @@ pub(super) enum Token {
 pub(super) struct Create {
     #[command(flatten)]
     settings: Settings,
-    /// An operator's token (vendors' tokens are made through the API)
+    /// Say that it is to be an operator's; vendors' tokens are made through the API
     #[arg(long)]
     operator: bool,
-    /// A name for people
+    /// What it is for, in words for people
     #[arg(long, default_value = "command line")]
     name: String,
-    /// Print {"token": "…"}
+    /// Print it as {"token": "…"}
     #[arg(long)]
     json: bool,
 }

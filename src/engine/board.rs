@@ -117,6 +117,11 @@ impl Board {
         self.lanes.get(&endpoint).map_or(0, Lane::runs)
     }
 
+    /// An endpoint as it was last read.
+    pub fn plan(&self, endpoint: EndpointId) -> Option<&Plan> {
+        self.lanes.get(&endpoint)?.plan.as_deref()
+    }
+
     /// No attempt is begun any more.
     pub fn stop(&mut self) {
         self.stopped = true;

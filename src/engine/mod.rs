@@ -32,6 +32,7 @@ mod mailer;
 mod pace;
 mod plan;
 mod replays;
+mod traced;
 mod watch;
 
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -58,6 +59,7 @@ use crate::limits;
 use crate::meters::Meters;
 use crate::store::group_commit::{GroupCommit, Handoff, Haste};
 use crate::store::{After, OpenQuery, OpenRun, Settle, Store, StoreError, Written};
+use crate::traces::Traces;
 use crate::transport::Transport;
 use crate::transport::mail::Mailer;
 use crate::wire::Turn;
@@ -75,6 +77,8 @@ pub struct Parts {
     pub surroundings: Surroundings,
     /// What counts.
     pub meters: Arc<Meters>,
+    /// Where its work is told, if anywhere.
+    pub traces: Option<Arc<Traces>>,
     /// How runs are retried.
     pub policy: Policy,
     /// Bounds of the node.
@@ -97,6 +101,7 @@ pub struct Engine {
     transport: Arc<Transport>,
     surroundings: Surroundings,
     meters: Arc<Meters>,
+    traces: Option<Arc<Traces>>,
     ceiling: u32,
     strict_hold: Duration,
     /// How long a run may take.
@@ -127,6 +132,7 @@ impl Engine {
             transport: parts.transport,
             surroundings: parts.surroundings,
             meters: parts.meters,
+            traces: parts.traces,
             strict_hold: parts.strict_hold,
             watch: parts.watch,
             retention: parts.retention,
@@ -242,6 +248,9 @@ impl Engine {
         let outcome = self.transport.send(&job.plan.target, write).await;
         self.meters.in_flight.decrement(1);
         self.meters.attempts(outcome.kind).increment(1);
+        if let Some(traces) = &self.traces {
+            traces.attempt(&job.run, job.plan.endpoint.vendor, started_at, &outcome);
+        }
         if outcome.kind != OutcomeKind::Succeeded {
             tracing::debug!(
                 endpoint.id = %job.run.key.endpoint, event.id = %job.run.event.id, delivery.id = %job.run.key.delivery(), attempt = job.run.attempts + 1,
@@ -416,6 +425,7 @@ impl Engine {
 impl Handoff for Engine {
     fn opened(&self, runs: Vec<OpenRun>) {
         self.meters.backlog.increment(runs.len() as f64);
+        self.trace_opened(&runs);
         self.act(|board, now| board.opened(runs, now));
     }
 
@@ -457,6 +467,7 @@ impl Handoff for Engine {
         }
         let ended = written.iter().filter(|settle| matches!(settle.after, After::Ended(..))).count();
         self.meters.backlog.decrement(ended as f64);
+        self.trace_settled(&written);
         self.act(|board, now| board.settled(&written, now));
         if !refused.is_empty() {
             self.settle_again(refused);

@@ -61,20 +61,37 @@ impl utoipa::Modify for Security {
     }
 }
 
-fn build() -> (Router<Api>, utoipa::openapi::OpenApi) {
-    OpenApiRouter::with_openapi(Document::openapi()).merge(routes::all()).split_for_parts()
+/// What an address serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Everything.
+    All,
+    /// Everything but health and metrics, which have an address of their own.
+    Calls,
+    /// Health and metrics.
+    Health,
 }
 
-/// The OpenAPI document, as JSON.
+fn build(part: Part) -> (Router<Api>, utoipa::openapi::OpenApi) {
+    let router = OpenApiRouter::with_openapi(Document::openapi());
+    let router = match part {
+        Part::All => router.merge(routes::health()).merge(routes::calls()),
+        Part::Calls => router.merge(routes::calls()),
+        Part::Health => router.merge(routes::health()),
+    };
+    router.split_for_parts()
+}
+
+/// The OpenAPI document of all parts, as JSON.
 pub fn openapi() -> String {
-    let mut text = build().1.to_pretty_json().expect("the document serializes");
+    let mut text = build(Part::All).1.to_pretty_json().expect("the document serializes");
     text.push('\n');
     text
 }
 
-/// The API.
-pub fn router(api: Api) -> Router {
-    let (router, _) = build();
+/// A part of the API.
+pub fn router(api: Api, part: Part) -> Router {
+    let (router, _) = build(part);
     router
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)

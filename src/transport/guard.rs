@@ -89,6 +89,11 @@ impl Guard {
         Self { forbidden, allowed }
     }
 
+    /// A guard that lets everything through.
+    pub(super) fn open() -> Self {
+        Self { forbidden: Vec::new(), allowed: Vec::new() }
+    }
+
     /// Judges an address that is about to be dialled.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,11 +17,11 @@ use crate::client::{Reply, Request, send, try_send};
 use crate::harness::{text, until};
 use crate::receiver::Receiver;
 
-const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+pub const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 const OTHER_KEY: &str = "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=";
 
 /// The program with nothing but these settings in its environment.
-fn program(settings: &[(&str, &str)], arguments: &[&str]) -> Command {
+pub fn program(settings: &[(&str, &str)], arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringback"));
     command.env_clear().args(arguments).stdin(Stdio::null());
     for (name, value) in settings {
@@ -31,13 +31,13 @@ fn program(settings: &[(&str, &str)], arguments: &[&str]) -> Command {
 }
 
 /// Runs it to its end.
-fn run(settings: &[(&str, &str)], arguments: &[&str]) -> Output {
+pub fn run(settings: &[(&str, &str)], arguments: &[&str]) -> Output {
     program(settings, arguments).output().expect("it runs")
 }
 
 /// What it said when it failed: one line, on stderr.
 #[track_caller]
-fn one_line(output: &Output, code: i32) -> String {
+pub fn one_line(output: &Output, code: i32) -> String {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{said}");
     assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
@@ -47,8 +47,8 @@ fn one_line(output: &Output, code: i32) -> String {
 }
 
 /// A database in a folder of its own.
-struct Place {
-    folder: TempDir,
+pub struct Place {
+    pub folder: TempDir,
 }
 
 impl Place {
@@ -57,7 +57,7 @@ impl Place {
     }
 
     /// One with a database that was made with [`KEY`].
-    fn with_database() -> Self {
+    pub fn with_database() -> Self {
         let place = Self::new();
         place.token();
         place
@@ -67,11 +67,11 @@ impl Place {
         self.folder.path().join("it.db")
     }
 
-    fn database(&self) -> String {
+    pub fn database(&self) -> String {
         format!("sqlite:{}", self.file().display())
     }
 
-    fn token(&self) -> String {
+    pub fn token(&self) -> String {
         let output = run(&[("master_key", KEY)], &["token", "create", "--operator", "--json", "--database", &self.database()]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         text(&serde_json::from_slice::<Value>(&output.stdout).expect("JSON")["token"])
@@ -83,9 +83,11 @@ impl Place {
 }
 
 /// A server in a process of its own; it is killed if a test ends before it does.
-struct Server {
+pub struct Server {
     child: Child,
-    address: SocketAddr,
+    pub address: SocketAddr,
+    /// What else it says.
+    pub says: BufReader<ChildStdout>,
 }
 
 impl Drop for Server {
@@ -97,28 +99,35 @@ impl Drop for Server {
 
 impl Server {
     fn start(place: &Place) -> Self {
+        Self::with(place, &[])
+    }
+
+    /// One with more settings.
+    pub fn with(place: &Place, more: &[(&str, &str)]) -> Self {
         let settings = [("master_key", KEY), ("allow_networks", "127.0.0.1/32"), ("require_https", "false"), ("retry_schedule", "1s")];
+        let settings = [&settings, more].concat();
         let mut command = program(&settings, &["serve", "--listen", "127.0.0.1:0", "--database", &place.database()]);
         let log = fs::File::create(place.folder.path().join("log")).expect("a file");
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("it starts");
         let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("it says where it listens");
+        let mut says = BufReader::new(child.stdout.take().expect("a pipe"));
+        says.read_line(&mut line).expect("it says where it listens");
         let address = line.trim().strip_prefix("listening on http://").expect("its address").parse().expect("an address");
-        Self { child, address }
+        Self { child, address, says }
     }
 
-    fn terminate(&self) {
+    pub fn terminate(&self) {
         let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill runs");
         assert!(sent.success());
     }
 
     /// The exit code, once it has ended.
-    async fn ended(&mut self) -> Option<i32> {
+    pub async fn ended(&mut self) -> Option<i32> {
         let child = Mutex::new(&mut self.child);
         until("its end", || async { child.lock().try_wait().expect("a child") }).await.code()
     }
 
-    async fn call(&self, method: &str, path: &str, token: &str, body: Value) -> Reply {
+    pub async fn call(&self, method: &str, path: &str, token: &str, body: Value) -> Reply {
         let body = (!body.is_null()).then(|| body.to_string().into_bytes());
         send(self.address, Request { method, path, token: Some(token), body, ..Request::default() }).await
     }
@@ -296,7 +305,7 @@ async fn load(
     }
 }
 
-async fn connected(server: &Server, token: &str, hook: &Receiver) -> (String, String) {
+pub async fn connected(server: &Server, token: &str, hook: &Receiver) -> (String, String) {
     let vendor = server.call("POST", "/v1/vendors", token, json!({"name": "Shop", "email": "shop@example.com"})).await.expect(201);
     let (id, live) = (text(&vendor["id"]), text(&vendor["live_token"]));
     let endpoint = server.call("POST", "/v1/endpoints", &live, json!({"url": hook.url()})).await.expect(201);
@@ -344,7 +353,7 @@ fn open(file: &Path) -> u64 {
     conn.query_row("SELECT count(*) FROM open_delivery", [], |row| row.get(0)).expect("a count")
 }
 
-fn log_of(folder: &Path) -> String {
+pub fn log_of(folder: &Path) -> String {
     fs::read_to_string(folder.join("log")).unwrap_or_default()
 }
 

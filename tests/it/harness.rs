@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use ringback::app::{App, Outside, open_store};
+use ringback::app::{App, Listeners, Outside, open_store};
 use ringback::clock::{Clock, Ids, ManualClock, SeededEntropy, Stopwatch, Surroundings, SystemClock};
 use ringback::config::{Config, Sources};
 use ringback::domain::id::TokenId;
@@ -23,7 +23,6 @@ use ringback::transport::Resolve;
 use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -122,6 +121,7 @@ impl Setup {
         let operator = make_operator(&config, &surroundings).await;
         let mut app = TestApp {
             address: config.listen,
+            metrics_address: None,
             operator,
             clock: manual,
             names: Arc::default(),
@@ -158,6 +158,8 @@ struct Running {
 /// A running server.
 pub struct TestApp {
     pub address: SocketAddr,
+    /// Where health and metrics are, if they have an address of their own.
+    pub metrics_address: Option<SocketAddr>,
     /// The operator's token.
     pub operator: String,
     pub clock: Arc<ManualClock>,
@@ -212,10 +214,11 @@ impl TestApp {
         let outside =
             Outside { surroundings: self.surroundings.clone(), resolver: self.names.clone(), authorities: self.authorities.clone() };
         let app = App::start(&self.config, outside).expect("the server starts");
-        let listener = TcpListener::bind(self.config.listen).await.expect("a port");
-        self.address = listener.local_addr().expect("an address");
+        let listeners = Listeners::bind(&self.config).await.expect("a port");
+        self.address = listeners.api.local_addr().expect("an address");
+        self.metrics_address = listeners.metrics.as_ref().map(|listener| listener.local_addr().expect("an address"));
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(app.run(listener, async { drop(stopped.await) }));
+        let task = tokio::spawn(app.run(listeners, async { drop(stopped.await) }));
         self.running = Some(Running { stop, task });
     }
 

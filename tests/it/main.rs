@@ -3,13 +3,16 @@
 mod access;
 mod bad_days;
 mod client;
+mod command_line;
 mod delivery;
 mod endpoints;
 mod guard;
 mod harness;
 mod isolation;
 mod lanes;
+mod observing;
 mod receiver;
 mod reports;
+mod traces;
 mod transport;
 mod windows;

@@ -18,22 +18,21 @@ use client::Client;
 use receivers::{Kind, Received, Receiver, Taken};
 use serde_json::{Value, json};
 use show::Summary;
-use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 
-use crate::app::{App, Outside, open_store};
+use crate::app::{App, Listeners, Outside, open_store};
 use crate::clock::{Stopwatch, Surroundings};
-use crate::config::{Config, Sources};
+use crate::config::{Config, LogFormat, Sources};
 use crate::domain::secret::Secret;
 
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
 pub(super) struct Demo {
-    /// Where to listen; port 0 picks one
+    /// Where to listen; port 0 picks a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: String,
-    /// Stop making recharges after this time (such as 30s), wait for all deliveries, and print a summary
+    /// Make recharges for this long, such as 30s, then wait for all deliveries and print a summary
     #[arg(long = "for", value_name = "DURATION")]
     length: Option<humantime::Duration>,
     /// Print nothing but the summary, as JSON
@@ -75,7 +74,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Demo {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        super::log_to_stderr("warn");
+        super::log_to_stderr("warn", LogFormat::Text);
         super::runtime()?.block_on(self.play())
     }
 
@@ -92,12 +91,10 @@ impl Demo {
         let config = Config::read(Sources { flags, ..Sources::default() })?;
         let operator = super::token::make(&open_store(&config, Surroundings::system(0))?, &Surroundings::system(0), "demo").await?;
         let app = App::start(&config, Outside::system()?)?;
-        let listener = TcpListener::bind(config.listen).await;
-        let listener =
-            listener.with_context(|| format!("{} cannot be listened on; choose another address with --listen", config.listen))?;
-        let address = listener.local_addr()?;
+        let listeners = Listeners::bind(&config).await?;
+        let address = listeners.api.local_addr()?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(app.run(listener, async { drop(stopped.await) }));
+        let serving = tokio::spawn(app.run(listeners, async { drop(stopped.await) }));
         let stage = Stage::set(address, operator.expose()).await?;
         if !self.json {
             show::opening(&format!("http://{address}"), operator.expose(), &stage.vendors);

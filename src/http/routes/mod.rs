@@ -15,12 +15,14 @@ use utoipa_axum::routes;
 
 use super::Api;
 
-/// All of them.
-pub(super) fn all() -> OpenApiRouter<Api> {
+/// Health and metrics, which can have an address of their own.
+pub(super) fn health() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(server::healthz)).routes(routes!(server::readyz)).routes(routes!(server::metrics))
+}
+
+/// All others.
+pub(super) fn calls() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
-        .routes(routes!(server::healthz))
-        .routes(routes!(server::readyz))
-        .routes(routes!(server::metrics))
         .routes(routes!(server::openapi))
         .routes(routes!(vendors::create, vendors::list))
         .routes(routes!(vendors::read, vendors::change))
