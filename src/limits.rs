@@ -114,6 +114,11 @@ pub const SETTLE_RETRY: Duration = Duration::from_secs(1);
 pub const STORE_RETRY: Duration = Duration::from_secs(5);
 /// A lane without work is forgotten, with its pace and its health, after this time.
 pub const LANE_IDLE: Duration = Duration::from_secs(600);
+/// After a fault of our own (the proxy is down, no file descriptor is left) no attempt begins for this long, and twice as
+/// long with each further one.
+pub const FAULT_PAUSE: Duration = Duration::from_secs(1);
+/// Longest of these pauses.
+pub const FAULT_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Memory that a delivery in the window is charged for beside its event's facts, in bytes.
 pub const DELIVERY_OVERHEAD: usize = 256;
 
@@ -163,5 +168,6 @@ const _: () = assert!(LANE_WINDOW_BYTES <= WINDOW_BYTES);
 const _: () = assert!(EVENT_PAYLOAD_MAX + DELIVERY_OVERHEAD as u64 <= LANE_WINDOW_BYTES, "one largest event fits into a lane");
 const _: () = assert!((EVENT_PAYLOAD_MAX as usize) < BODY_MAX, "the largest event fits into a request");
 const _: () = assert!(FAILING_AFTER < HOLD_AFTER);
+const _: () = assert!(FAULT_PAUSE.as_millis() < FAULT_PAUSE_MAX.as_millis());
 const _: () = assert!(MAX_IN_FLIGHT_PER_ENDPOINT <= MAX_IN_FLIGHT);
 const _: () = assert!(*STANDARD_SECRET.start() <= STANDARD_SECRET_NEW && STANDARD_SECRET_NEW <= *STANDARD_SECRET.end());

@@ -3,7 +3,7 @@
 use metrics::{Counter, Gauge, Histogram, Key, Level, Metadata, Recorder, SharedString, Unit};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::domain::attempt::OutcomeKind;
+use crate::domain::attempt::{FaultCause, OutcomeKind};
 use crate::domain::recharge::Verdict;
 
 /// The meters of one server, looked up once, so that counting costs an addition.
@@ -13,6 +13,7 @@ pub struct Meters {
     /// Reports that were not well formed.
     pub reports_invalid: Counter,
     attempts: [Counter; 5],
+    faults: [Counter; 2],
     /// From an event's acceptance to its first success at an endpoint, in seconds.
     pub delivery_seconds: Histogram,
     /// Runs that have not ended.
@@ -50,6 +51,7 @@ impl Meters {
             reports: Verdict::ALL.map(|verdict| counter(REPORTS, "verdict", verdict.as_str())),
             reports_invalid: counter(REPORTS, "verdict", "invalid"),
             attempts: OutcomeKind::ALL.map(|kind| counter(ATTEMPTS, "outcome", kind.as_str())),
+            faults: FaultCause::ALL.map(|cause| counter(FAULTS, "cause", cause.as_str())),
             delivery_seconds: recorder.register_histogram(&Key::from_static_name("ringback_delivery_seconds"), &METADATA),
             backlog: recorder.register_gauge(&Key::from_static_name("ringback_backlog"), &METADATA),
             in_flight: recorder.register_gauge(&Key::from_static_name("ringback_in_flight"), &METADATA),
@@ -67,6 +69,11 @@ impl Meters {
         &self.attempts[kind as usize]
     }
 
+    /// Requests that could not be made for this cause.
+    pub fn faults(&self, cause: FaultCause) -> &Counter {
+        &self.faults[cause as usize]
+    }
+
     /// The Prometheus text.
     pub fn render(&self) -> String {
         self.handle.render()
@@ -80,11 +87,13 @@ impl Meters {
 
 const REPORTS: &str = "ringback_reports_total";
 const ATTEMPTS: &str = "ringback_attempts_total";
+const FAULTS: &str = "ringback_faults_total";
 
 fn describe(recorder: &impl Recorder) {
     let text = |text: &'static str| SharedString::const_str(text);
     recorder.describe_counter(REPORTS.into(), None, text("Reports received, by verdict"));
     recorder.describe_counter(ATTEMPTS.into(), None, text("Delivery attempts, by outcome"));
+    recorder.describe_counter(FAULTS.into(), None, text("Requests that could not be made, which is not the endpoint's doing, by cause"));
     recorder.describe_histogram("ringback_delivery_seconds".into(), Some(Unit::Seconds), text("From acceptance to delivery"));
     recorder.describe_gauge("ringback_backlog".into(), None, text("Deliveries that have not ended"));
     recorder.describe_gauge("ringback_in_flight".into(), None, text("Delivery attempts under way"));

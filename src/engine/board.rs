@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use super::lane::{Lane, Refill, Window, key_of};
 use super::pace::{Shift, Standing};
+use super::pause::Pause;
 use super::plan::Plan;
-use crate::domain::attempt::{Attempt, Outcome, OutcomeKind};
+use crate::domain::attempt::{Attempt, Fault, FaultCause, Outcome, OutcomeKind, Reach};
 use crate::domain::delivery::{DeliveryState, EndReason, OpenRun};
 use crate::domain::id::EndpointId;
 use crate::domain::retry::{self, Decision, Policy};
@@ -63,6 +64,8 @@ pub(super) struct Finished {
     pub settle: Settle,
     pub decision: Decision,
     pub next: Option<Job>,
+    /// The fault that is over with this.
+    pub mended: Option<(FaultCause, Reach)>,
 }
 
 pub(super) struct Board {
@@ -79,6 +82,8 @@ pub(super) struct Board {
     under_way: [usize; 3],
     unsettled: usize,
     bytes: usize,
+    /// Faults of our own that meet all endpoints.
+    pause: Pause,
     stopped: bool,
 }
 
@@ -95,6 +100,7 @@ impl Board {
             under_way: [0; 3],
             unsettled: 0,
             bytes: 0,
+            pause: Pause::default(),
             stopped: false,
         }
     }
@@ -317,7 +323,11 @@ impl Board {
     /// The next attempt to make, if one may be made now.
     pub fn next(&mut self, now: Timestamp) -> Option<Job> {
         let in_flight = self.in_flight();
-        if self.stopped || in_flight >= self.bounds.max_in_flight || in_flight + self.unsettled >= self.bounds.unsettled_max {
+        if self.stopped
+            || self.pause.until(now).is_some()
+            || in_flight >= self.bounds.max_in_flight
+            || in_flight + self.unsettled >= self.bounds.unsettled_max
+        {
             return None;
         }
         let share = (self.bounds.max_in_flight / limits::UNPROVEN_SHARE / 2).max(1);
@@ -352,6 +362,7 @@ impl Board {
         let state = retry::Run { attempts, deadline: run.deadline };
         let decision = retry::decide(state, &outcome, &self.policy, now, jitter);
         let (kind, gone) = (outcome.kind, outcome.status == Some(retry::GONE));
+        let mended = self.got_through(endpoint, &outcome);
         let policy = Arc::clone(&self.policy);
         let deadline = run.deadline;
         let after = self.with(endpoint, now, |lane, _| {
@@ -371,7 +382,38 @@ impl Board {
         }
         let attempt = Attempt { number: attempts, run: key.run, started_at, outcome };
         let settle = Settle { key, attempt: Some(attempt), attempts, deadline, now, after };
-        Finished { settle, decision, next: self.next(now) }
+        Finished { settle, decision, next: self.next(now), mended }
+    }
+
+    /// What an answer says about faults of our own: a kept-alive connection still works, a new one that all is well.
+    fn got_through(&mut self, endpoint: EndpointId, outcome: &Outcome) -> Option<(FaultCause, Reach)> {
+        outcome.status?;
+        self.pause.lift();
+        let of_lane = self.lanes.get_mut(&endpoint).and_then(|lane| lane.pause.end()).filter(|(_, reach)| *reach == Reach::Endpoint);
+        if outcome.phases.connect.is_some() { self.pause.end().or(of_lane) } else { of_lane }
+    }
+
+    /// An attempt could not be made, which is not the endpoint's doing: its run goes back as it was, and none begins for
+    /// a while. Answers whether this is the first such fault.
+    pub fn faulted(&mut self, job: Job, fault: &Fault, now: Timestamp) -> bool {
+        let Job { run, standing, .. } = job;
+        self.under_way[standing as usize] -= 1;
+        let endpoint = run.key.endpoint;
+        let (of_lane, deleted) = self.with(endpoint, now, |lane, _| {
+            lane.give_back(run, now);
+            let deleted = lane.plan.as_ref().is_some_and(|plan| plan.endpoint.deleted);
+            (lane.pause.fault(fault.cause, fault.reach, now), deleted)
+        });
+        if deleted {
+            self.chores.push_back(Chore::Expire(endpoint));
+        }
+        if fault.reach == Reach::Endpoint {
+            return of_lane;
+        }
+        let first = self.pause.fault(fault.cause, fault.reach, now);
+        // Whichever timer rings then, all lanes get their turns.
+        self.timers.extend(self.pause.until(now).map(|at| Reverse((at, endpoint))));
+        first
     }
 }
 

@@ -21,9 +21,9 @@ use crate::domain::vendor::Mode;
 use crate::limits;
 use crate::store::{After, OpenQuery, Settle};
 
-const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+pub(super) const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
-fn bounds() -> Bounds {
+pub(super) fn bounds() -> Bounds {
     Bounds {
         max_in_flight: 64,
         max_in_flight_per_endpoint: 8,
@@ -34,7 +34,7 @@ fn bounds() -> Bounds {
     }
 }
 
-fn outcome(kind: OutcomeKind) -> Outcome {
+pub(super) fn outcome(kind: OutcomeKind) -> Outcome {
     Outcome {
         kind,
         status: None,
@@ -48,20 +48,20 @@ fn outcome(kind: OutcomeKind) -> Outcome {
 }
 
 /// A board with a store that is a list of open runs.
-struct Table {
-    board: Board,
-    now: Timestamp,
-    stored: HashMap<EndpointId, Vec<OpenRun>>,
-    ordering: Ordering,
+pub(super) struct Table {
+    pub(super) board: Board,
+    pub(super) now: Timestamp,
+    pub(super) stored: HashMap<EndpointId, Vec<OpenRun>>,
+    pub(super) ordering: Ordering,
 }
 
 impl Table {
-    fn new(bounds: Bounds) -> Self {
+    pub(super) fn new(bounds: Bounds) -> Self {
         let policy = Policy { schedule: vec![Duration::from_secs(5), Duration::from_secs(30)], deadline: Duration::from_secs(86_400) };
         Self { board: Board::new(bounds, policy), now: START, stored: HashMap::new(), ordering: Ordering::None }
     }
 
-    fn run(&self, endpoint: i64, sequence: i64, size: usize) -> OpenRun {
+    pub(super) fn run(&self, endpoint: i64, sequence: i64, size: usize) -> OpenRun {
         let data = RawValue::from_string(format!("\"{}\"", "x".repeat(size))).unwrap();
         let event = Event {
             id: EventId { stream: StreamId::new(1), sequence },
@@ -81,14 +81,14 @@ impl Table {
         }
     }
 
-    fn open(&mut self, endpoint: i64, sequences: std::ops::RangeInclusive<i64>, size: usize) {
+    pub(super) fn open(&mut self, endpoint: i64, sequences: std::ops::RangeInclusive<i64>, size: usize) {
         let runs: Vec<_> = sequences.map(|sequence| self.run(endpoint, sequence, size)).collect();
         self.stored.entry(EndpointId::new(endpoint)).or_default().extend(runs.iter().cloned());
         self.board.opened(runs, self.now);
         self.do_chores();
     }
 
-    fn plan(&self, id: EndpointId) -> Plan {
+    pub(super) fn plan(&self, id: EndpointId) -> Plan {
         let settings = Settings {
             url: "https://example.com/".parse().unwrap(),
             description: None,
@@ -120,7 +120,7 @@ impl Table {
         Plan::new(endpoint, 8, Duration::from_secs(21_600)).unwrap()
     }
 
-    fn do_chores(&mut self) {
+    pub(super) fn do_chores(&mut self) {
         while let Some(chore) = self.board.next_chore() {
             match chore {
                 Chore::Load(id) => self.board.loaded(id, Some(Arc::new(self.plan(id))), self.now),
@@ -145,17 +145,21 @@ impl Table {
     }
 
     /// Everything that may go out now.
-    fn jobs(&mut self) -> Vec<Job> {
+    pub(super) fn jobs(&mut self) -> Vec<Job> {
         std::iter::from_fn(|| self.board.next(self.now)).collect()
     }
 
     /// An attempt comes back and is written down.
-    fn finish(&mut self, job: Job, kind: OutcomeKind) -> Option<Job> {
+    pub(super) fn finish(&mut self, job: Job, kind: OutcomeKind) -> Option<Job> {
         let finished = self.board.finished(job, self.now, outcome(kind), self.now, 0.0);
-        self.write_down(&finished.settle);
-        self.board.settled(&[finished.settle], self.now);
-        self.do_chores();
+        self.settle(&finished.settle);
         finished.next
+    }
+
+    pub(super) fn settle(&mut self, settle: &Settle) {
+        self.write_down(settle);
+        self.board.settled(std::slice::from_ref(settle), self.now);
+        self.do_chores();
     }
 
     fn write_down(&mut self, settle: &Settle) {
@@ -172,7 +176,7 @@ impl Table {
     }
 
     /// Lets everything succeed that comes, and answers with the numbers in the order in which they went out.
-    fn drain(&mut self) -> Vec<i64> {
+    pub(super) fn drain(&mut self) -> Vec<i64> {
         let mut sent = Vec::new();
         let mut jobs = self.jobs();
         while !jobs.is_empty() {
@@ -185,7 +189,7 @@ impl Table {
         sent
     }
 
-    fn prove(&mut self, endpoint: i64) {
+    pub(super) fn prove(&mut self, endpoint: i64) {
         self.open(endpoint, 1..=1, 1);
         assert_eq!(self.drain(), [1]);
     }

@@ -8,10 +8,13 @@
 //! ones by their time; or, after the lane was released or its endpoint enabled, all of them in order (`walk`). A refill
 //! races with outcomes that are being written: runs that ended meanwhile are noted and not taken again.
 
+mod give_back;
+
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::pace::Pace;
+use super::pause::Pause;
 use super::plan::Plan;
 use crate::domain::delivery::{EndReason, OpenRun, RunKey};
 use crate::domain::endpoint::{EndpointStatus, Ordering};
@@ -69,6 +72,8 @@ struct Refilling {
 pub(super) struct Lane {
     pub plan: Option<Arc<Plan>>,
     pub pace: Pace,
+    /// Faults of our own on the way to this endpoint.
+    pub pause: Pause,
     /// It found no room in the node's window; the board calls when there is some.
     pub starved: bool,
     /// It stands in one of the board's queues.
@@ -107,6 +112,7 @@ impl Lane {
         Self {
             plan: None,
             pace: Pace::new(),
+            pause: Pause::default(),
             starved: false,
             queued: false,
             wakes_at: None,
@@ -338,7 +344,7 @@ impl Lane {
     /// Which run goes next, by where it stands.
     fn pick(&self, now: Timestamp) -> Option<Pick> {
         let plan = self.plan.as_ref().filter(|plan| plan.endpoint.sends())?;
-        if self.pace.rate_free_at(plan.endpoint.settings.rate_limit_per_second, now).is_some() {
+        if self.pause.until(now).is_some() || self.pace.rate_free_at(plan.endpoint.settings.rate_limit_per_second, now).is_some() {
             return None;
         }
         if let Some(probe_at) = self.pace.next_probe_at() {
@@ -497,7 +503,8 @@ impl Lane {
         let head = self.fresh.front().and_then(|run| run.next_attempt_at).filter(|_| self.is_strict() && probe.is_none());
         let aside =
             self.fresh.front().and_then(|run| run.failed_since).filter(|_| self.is_strict()).map(|since| since.plus(plan.strict_hold));
-        [rate, probe, waiting, head, aside, self.next_stored_due].into_iter().flatten().filter(|at| *at > now).min()
+        let pause = self.pause.until(now).filter(|_| has_work);
+        [rate, probe, waiting, head, aside, pause, self.next_stored_due].into_iter().flatten().filter(|at| *at > now).min()
     }
 
     // --- Ends without an attempt -----------------------------------------------------------------------------------

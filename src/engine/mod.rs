@@ -21,13 +21,19 @@
 //! sending pauses at a bound, the writing is tried again, and no request is repeated for it. A crash between an attempt
 //! and its outcome's commit repeats that attempt after the start: at least once, with the same `webhook-id`.
 //!
+//! A fault of our own (the proxy is down, no file descriptor is left) is no attempt: the run goes back to its lane as it
+//! was, nothing is written down, and no attempt begins for a [pause](pause).
+//!
 //! One node keeps all lanes; nothing here is shared between processes.
 
 mod board;
 #[cfg(test)]
 mod board_tests;
+#[cfg(test)]
+mod fault_tests;
 mod lane;
 mod pace;
+mod pause;
 mod plan;
 
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -42,7 +48,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::clock::Surroundings;
-use crate::domain::attempt::OutcomeKind;
+use crate::domain::attempt::{Fault, FaultCause, OutcomeKind, Reach};
 use crate::domain::endpoint::{EndpointStatus, Ordering as Strictness};
 use crate::domain::id::EndpointId;
 use crate::domain::retry::{Decision, Policy};
@@ -203,8 +209,12 @@ impl Engine {
         let turn = Turn { number: job.run.attempts + 1, at: started_at };
         let write = || job.plan.writer.event(&job.run.event, turn, iv);
         self.meters.in_flight.increment(1);
-        let outcome = self.transport.send(&job.plan.target, write).await;
+        let sent = self.transport.send(&job.plan.target, write).await;
         self.meters.in_flight.decrement(1);
+        let outcome = match sent {
+            Ok(outcome) => outcome,
+            Err(fault) => return self.faulted(job, &fault),
+        };
         self.meters.attempts(outcome.kind).increment(1);
         if outcome.kind == OutcomeKind::Succeeded {
             self.meters.delivery_seconds.record(self.now().since(job.run.event.created_at).as_secs_f64());
@@ -217,12 +227,39 @@ impl Engine {
         let jitter = self.surroundings.entropy.jitter();
         let key = job.run.key;
         let is_strict = job.plan.endpoint.settings.ordering == Strictness::Strict;
-        let Finished { settle, decision, next } = self.act(|board, now| board.finished(job, started_at, outcome, now, jitter));
+        let Finished { settle, decision, next, mended } = self.act(|board, now| board.finished(job, started_at, outcome, now, jitter));
         if decision == Decision::Exhausted {
             tracing::info!(delivery.id = %key.delivery(), attempts = settle.attempts, "a delivery is exhausted: its deadline has passed");
         }
+        if let Some((cause, reach)) = mended {
+            self.mended(key.endpoint, cause, reach);
+        }
         self.settle(settle, if is_strict { Haste::Now } else { Haste::None });
         next
+    }
+
+    /// No attempt could be made. What can be sent now is set off by the board.
+    fn faulted(&self, job: Job, fault: &Fault) -> Option<Job> {
+        self.meters.faults(fault.cause).increment(1);
+        let endpoint = job.run.key.endpoint;
+        if self.act(|board, now| board.faulted(job, fault, now)) {
+            let (cause, error) = (fault.cause.as_str(), &fault.text);
+            match fault.reach {
+                Reach::Node => tracing::warn!(cause, %error, "nothing can be sent; deliveries wait and spend no attempts"),
+                Reach::Endpoint => {
+                    tracing::warn!(endpoint.id = %endpoint, cause, %error, "nothing can be sent to the endpoint; its deliveries wait and spend no attempts");
+                }
+            }
+        }
+        None
+    }
+
+    fn mended(&self, endpoint: EndpointId, cause: FaultCause, reach: Reach) {
+        let cause = cause.as_str();
+        match reach {
+            Reach::Node => tracing::info!(cause, "requests get through again"),
+            Reach::Endpoint => tracing::info!(endpoint.id = %endpoint, cause, "requests to the endpoint get through again"),
+        }
     }
 
     /// Writes an outcome. A strict lane waits for it before it goes on.

@@ -9,6 +9,9 @@
 //! A connection is driven by the task that uses it, not by one of its own: an exchange costs no hop between tasks, and
 //! an idle connection no task. A kept-alive connection that turns out to have been closed by the other side meanwhile
 //! is replaced once, within the same attempt; the receiver knows a repetition by its `webhook-id`.
+//!
+//! What keeps this node from sending anything at all (it has no file descriptor left for a socket) is a [`Fault`], not
+//! an outcome: it says nothing about the endpoint.
 
 mod connect;
 mod exchange;
@@ -30,7 +33,7 @@ use guard::Guard;
 pub use resolve::{Resolve, SystemResolver};
 
 use crate::clock::{Clock, Stopwatch};
-use crate::domain::attempt::{Outcome, OutcomeKind, Phases};
+use crate::domain::attempt::{Fault, Outcome, OutcomeKind, Phases};
 use crate::limits;
 
 /// How requests are made (settings of the same names).
@@ -117,14 +120,16 @@ struct Trace {
 
 /// Why there is no answer.
 #[derive(Debug)]
-struct Failure {
-    kind: OutcomeKind,
-    text: String,
+enum Failure {
+    /// It is the endpoint's: this is what the attempt came to.
+    Theirs(OutcomeKind, String),
+    /// It is ours: there was no attempt.
+    Ours(Fault),
 }
 
 impl Failure {
     fn new(kind: OutcomeKind, text: impl Into<String>) -> Self {
-        Self { kind, text: text.into() }
+        Self::Theirs(kind, text.into())
     }
 }
 
@@ -147,25 +152,23 @@ impl Transport {
     }
 
     /// Sends the request that `write` writes (again, where a kept-alive connection turned out to be closed). It comes to an
-    /// outcome whatever happens, within `attempt_timeout`.
-    pub async fn send(&self, target: &Target, write: impl Fn() -> http::Request<Bytes> + Send + Sync) -> Outcome {
+    /// outcome whatever the endpoint does, within `attempt_timeout`.
+    ///
+    /// # Errors
+    /// The [`Fault`] of our own for which nothing could be sent; it says nothing about the endpoint.
+    pub async fn send(&self, target: &Target, write: impl Fn() -> http::Request<Bytes> + Send + Sync) -> Result<Outcome, Fault> {
         let total = Stopwatch::start();
         let mut trace = Trace::default();
         let exchanged = tokio::time::timeout(self.limits.attempt_timeout, self.exchange(target, &write, &mut trace)).await;
         trace.phases.total = total.micros();
-        let phases = trace.phases;
-        match exchanged {
-            Ok(Ok(answer)) => self.answered(answer, trace),
-            Ok(Err(failure)) => unanswered(failure, trace),
-            Err(_) => {
-                let waited = self.limits.attempt_timeout.as_secs_f64();
-                let what = match (phases.connect, phases.first_byte) {
-                    (None, None) if phases.resolve.is_none() => "no connection",
-                    (_, None) => "no answer",
-                    _ => "the answer did not end",
-                };
-                unanswered(Failure::new(OutcomeKind::TimedOut, format!("{what} within {waited} s")), trace)
-            }
+        let failure = match exchanged {
+            Ok(Ok(answer)) => return Ok(self.answered(answer, trace)),
+            Ok(Err(failure)) => failure,
+            Err(_) => too_late(&trace, self.limits.attempt_timeout),
+        };
+        match failure {
+            Failure::Theirs(kind, text) => Ok(unanswered(kind, shortened(text), trace)),
+            Failure::Ours(fault) => Err(Fault { text: shortened(fault.text), ..fault }),
         }
     }
 
@@ -186,8 +189,7 @@ impl Transport {
         }
         let limit = self.limits.connect_timeout;
         let connecting = tokio::time::timeout(limit, self.connect(target, trace)).await;
-        let stream =
-            connecting.map_err(|_| Failure::new(OutcomeKind::TimedOut, format!("no connection within {} s", limit.as_secs_f64())))??;
+        let stream = connecting.map_err(|_| unconnected(limit))??;
         let mut connection = Connection::open(stream).await?;
         match connection.exchange(addressed(write(), target), &self.limits, &mut trace.phases).await {
             Ok(answer) => Ok(finish(target, connection, answer)),
@@ -230,9 +232,27 @@ fn finish(target: &Target, connection: Connection, (answer, reusable): (Answer, 
     answer
 }
 
-fn unanswered(Failure { kind, mut text }: Failure, Trace { phases, address }: Trace) -> Outcome {
-    let end = text.floor_char_boundary(limits::ERROR_TEXT_MAX);
-    text.truncate(end);
+/// `attempt_timeout` has passed.
+fn too_late(trace: &Trace, limit: Duration) -> Failure {
+    let what = match (trace.phases.connect, trace.phases.first_byte) {
+        (None, None) if trace.phases.resolve.is_none() => return unconnected(limit),
+        (_, None) => "no answer",
+        _ => "the answer did not end",
+    };
+    Failure::new(OutcomeKind::TimedOut, format!("{what} within {} s", limit.as_secs_f64()))
+}
+
+/// The time for a connection has passed.
+fn unconnected(limit: Duration) -> Failure {
+    Failure::new(OutcomeKind::TimedOut, format!("no connection within {} s", limit.as_secs_f64()))
+}
+
+fn shortened(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(limits::ERROR_TEXT_MAX));
+    text
+}
+
+fn unanswered(kind: OutcomeKind, text: String, Trace { phases, address }: Trace) -> Outcome {
     Outcome { kind, status: None, error: Some(text), phases, address, retry_after: None, answer_headers: None, answer_body: None }
 }
 
