@@ -25,7 +25,7 @@ use crate::store::group_commit::GroupCommit;
 use crate::store::seal::MasterKey;
 use crate::store::sqlite::{self, SqliteStore};
 use crate::transport::guard::Guard;
-use crate::transport::{Resolve, SystemResolver, Transport, tls_config};
+use crate::transport::{self, Resolve, SystemResolver, Transport, tls_config};
 
 /// What tests replace; the program uses the real ones.
 pub struct Outside {
@@ -71,7 +71,8 @@ impl App {
         let guard = Guard::new(config.allow_networks.clone());
         let tls = tls_config(&authorities);
         let clock = Arc::clone(&surroundings.clock);
-        let transport = Arc::new(Transport::new(config.transport.clone(), guard, resolver, tls, clock));
+        let (limits, proxy) = (config.transport.clone(), config.proxy.clone());
+        let transport = Arc::new(Transport::new(transport::Parts { limits, guard, proxy, resolver, tls, clock }));
         let engine = Engine::new(engine::Parts {
             store: Arc::clone(&store),
             transport: Arc::clone(&transport),

@@ -130,6 +130,8 @@ pub const CONNECTION_IDLE: Duration = Duration::from_secs(30);
 pub const CONNECT_ADDRESSES_MAX: usize = 4;
 /// Head of an answer: bytes the parser takes before it calls the answer invalid.
 pub const ANSWER_HEAD_MAX: usize = 64 << 10;
+/// Headers of a proxy's answer to a CONNECT.
+pub const PROXY_HEADERS_MAX: usize = 100;
 /// Head of an answer that is kept with the attempt, in bytes.
 pub const ANSWER_HEADERS_KEPT: usize = 4 << 10;
 /// Longest error text that is kept with an attempt, in bytes.

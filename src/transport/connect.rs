@@ -1,4 +1,4 @@
-//! Opening a connection: resolve, judge, dial, TLS.
+//! Opening a connection: resolve, judge, dial (straight or through the proxy), TLS.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -88,7 +88,9 @@ impl Transport {
                 failure.get_or_insert(Failure::new(OutcomeKind::Refused, refusal.to_string()));
                 continue;
             }
-            match direct(SocketAddr::new(*address, port)).await {
+            let to = SocketAddr::new(*address, port);
+            let reached = if let Some(proxy) = &self.proxy { self.tunnel(proxy, to, trace).await } else { direct(to).await };
+            match reached {
                 Ok(stream) => return Ok(stream),
                 Err(Failure::Ours(fault)) if fault.reach == Reach::Node => return Err(Failure::Ours(fault)),
                 // Where one of the addresses could not be tried, nothing is known of the endpoint.

@@ -10,12 +10,13 @@
 //! an idle connection no task. A kept-alive connection that turns out to have been closed by the other side meanwhile
 //! is replaced once, within the same attempt; the receiver knows a repetition by its `webhook-id`.
 //!
-//! What keeps this node from sending anything at all (it has no file descriptor left for a socket) is a [`Fault`], not
-//! an outcome: it says nothing about the endpoint.
+//! What keeps this node from sending anything at all (it has no file descriptor left for a socket, the [proxy] is down)
+//! is a [`Fault`], not an outcome: it says nothing about the endpoint.
 
 mod connect;
 mod exchange;
 pub mod guard;
+mod proxy;
 mod resolve;
 
 use std::net::IpAddr;
@@ -30,6 +31,7 @@ use url::Url;
 pub use connect::tls_config;
 use exchange::Connection;
 use guard::Guard;
+pub use proxy::{NotAProxy, Proxy};
 pub use resolve::{Resolve, SystemResolver};
 
 use crate::clock::{Clock, Stopwatch};
@@ -49,10 +51,27 @@ pub struct Limits {
     pub answer_kept: usize,
 }
 
+/// What a transport is made of.
+pub struct Parts {
+    /// Its bounds.
+    pub limits: Limits,
+    /// What judges addresses.
+    pub guard: Guard,
+    /// What requests go through; none, and they go straight to the endpoint.
+    pub proxy: Option<Proxy>,
+    /// Names to addresses.
+    pub resolver: Arc<dyn Resolve>,
+    /// TLS, as [`tls_config`] makes it.
+    pub tls: Arc<rustls::ClientConfig>,
+    /// For dates in `Retry-After`.
+    pub clock: Arc<dyn Clock>,
+}
+
 /// Makes requests.
 pub struct Transport {
     limits: Limits,
     guard: Guard,
+    proxy: Option<Proxy>,
     resolver: Arc<dyn Resolve>,
     tls: Arc<rustls::ClientConfig>,
     clock: Arc<dyn Clock>,
@@ -116,6 +135,8 @@ impl Target {
 struct Trace {
     phases: Phases,
     address: Option<IpAddr>,
+    /// A connection to the proxy is being opened.
+    is_reaching_proxy: bool,
 }
 
 /// Why there is no answer.
@@ -141,9 +162,10 @@ struct Answer {
 }
 
 impl Transport {
-    /// A transport with these bounds.
-    pub fn new(limits: Limits, guard: Guard, resolver: Arc<dyn Resolve>, tls: Arc<rustls::ClientConfig>, clock: Arc<dyn Clock>) -> Self {
-        Self { limits, guard, resolver, tls, clock }
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { limits, guard, proxy, resolver, tls, clock } = parts;
+        Self { limits, guard, proxy, resolver, tls, clock }
     }
 
     /// The guard that judges addresses, for URLs that are given.
@@ -164,7 +186,7 @@ impl Transport {
         let failure = match exchanged {
             Ok(Ok(answer)) => return Ok(self.answered(answer, trace)),
             Ok(Err(failure)) => failure,
-            Err(_) => too_late(&trace, self.limits.attempt_timeout),
+            Err(_) => self.too_late(&trace),
         };
         match failure {
             Failure::Theirs(kind, text) => Ok(unanswered(kind, shortened(text), trace)),
@@ -189,12 +211,32 @@ impl Transport {
         }
         let limit = self.limits.connect_timeout;
         let connecting = tokio::time::timeout(limit, self.connect(target, trace)).await;
-        let stream = connecting.map_err(|_| unconnected(limit))??;
+        let stream = connecting.map_err(|_| self.unconnected(trace, limit))??;
         let mut connection = Connection::open(stream).await?;
         match connection.exchange(addressed(write(), target), &self.limits, &mut trace.phases).await {
             Ok(answer) => Ok(finish(target, connection, answer)),
             Err(exchange::Broken::Stale) => Err(Failure::new(OutcomeKind::Unreachable, "the connection was closed before an answer")),
             Err(exchange::Broken::Failed(failure)) => Err(failure),
+        }
+    }
+
+    /// `attempt_timeout` has passed.
+    fn too_late(&self, trace: &Trace) -> Failure {
+        let limit = self.limits.attempt_timeout;
+        let what = match (trace.phases.connect, trace.phases.first_byte) {
+            (None, None) if trace.phases.resolve.is_none() || trace.is_reaching_proxy => return self.unconnected(trace, limit),
+            (_, None) => "no answer",
+            _ => "the answer did not end",
+        };
+        Failure::new(OutcomeKind::TimedOut, format!("{what} within {} s", limit.as_secs_f64()))
+    }
+
+    /// The time for a connection has passed.
+    fn unconnected(&self, trace: &Trace, limit: Duration) -> Failure {
+        let seconds = limit.as_secs_f64();
+        match self.proxy.as_ref().filter(|_| trace.is_reaching_proxy) {
+            Some(proxy) => proxy.late(seconds),
+            None => Failure::new(OutcomeKind::TimedOut, format!("no connection within {seconds} s")),
         }
     }
 
@@ -232,27 +274,12 @@ fn finish(target: &Target, connection: Connection, (answer, reusable): (Answer, 
     answer
 }
 
-/// `attempt_timeout` has passed.
-fn too_late(trace: &Trace, limit: Duration) -> Failure {
-    let what = match (trace.phases.connect, trace.phases.first_byte) {
-        (None, None) if trace.phases.resolve.is_none() => return unconnected(limit),
-        (_, None) => "no answer",
-        _ => "the answer did not end",
-    };
-    Failure::new(OutcomeKind::TimedOut, format!("{what} within {} s", limit.as_secs_f64()))
-}
-
-/// The time for a connection has passed.
-fn unconnected(limit: Duration) -> Failure {
-    Failure::new(OutcomeKind::TimedOut, format!("no connection within {} s", limit.as_secs_f64()))
-}
-
 fn shortened(mut text: String) -> String {
     text.truncate(text.floor_char_boundary(limits::ERROR_TEXT_MAX));
     text
 }
 
-fn unanswered(kind: OutcomeKind, text: String, Trace { phases, address }: Trace) -> Outcome {
+fn unanswered(kind: OutcomeKind, text: String, Trace { phases, address, .. }: Trace) -> Outcome {
     Outcome { kind, status: None, error: Some(text), phases, address, retry_after: None, answer_headers: None, answer_body: None }
 }
 
