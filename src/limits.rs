@@ -108,6 +108,11 @@ pub const CHORES_MAX: usize = 4;
 pub const SWEEP_EVERY: Duration = Duration::from_secs(15);
 /// Endpoints looked at in one step of the sweep.
 pub const SWEEP_ROWS: usize = 1000;
+/// A clock that shows a time this long before the latest one seen was set back. Less than that is two threads that read
+/// it one after the other, or a time server's small correction.
+pub const CLOCK_BACK: Duration = Duration::from_secs(5);
+/// A sweep that comes this much later than it should follows a leap: the clock was set forward, or the machine slept.
+pub const CLOCK_LEAP: Duration = Duration::from_secs(60);
 /// Wait before an outcome that the store could not take is offered again.
 pub const SETTLE_RETRY: Duration = Duration::from_secs(1);
 /// Wait before a store that did not answer is asked again.

@@ -9,6 +9,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::lane::{Lane, Refill, Window, key_of};
 use super::pace::{Shift, Standing};
@@ -59,6 +60,17 @@ pub(super) enum Chore {
     Disable(EndpointId),
 }
 
+/// What the clock did between two sweeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leap {
+    /// It went on.
+    None,
+    /// It was set back by this much.
+    Back(Duration),
+    /// It was set forward, or the machine slept: nothing was seen for this long.
+    Forward(Duration),
+}
+
 /// What follows from an attempt.
 pub(super) struct Finished {
     pub settle: Settle,
@@ -84,6 +96,11 @@ pub(super) struct Board {
     bytes: usize,
     /// Faults of our own that meet all endpoints.
     pause: Pause,
+    /// The latest time it was told, as far as the clock was not set back since.
+    latest: Timestamp,
+    swept_at: Option<Timestamp>,
+    /// The clock was set back, so that this sweep releases all lanes.
+    releasing: bool,
     stopped: bool,
 }
 
@@ -101,6 +118,9 @@ impl Board {
             unsettled: 0,
             bytes: 0,
             pause: Pause::default(),
+            latest: Timestamp::from_millis(0),
+            swept_at: None,
+            releasing: false,
             stopped: false,
         }
     }
@@ -229,10 +249,30 @@ impl Board {
         }
     }
 
+    /// A sweep begins. Times from before a clock was set back say nothing any more, so that everything pending is due. A
+    /// leap forward is no time in which a lane could have sent, so that what passed its deadline there gets its attempt.
+    pub fn begin_sweep(&mut self, now: Timestamp) -> Leap {
+        let (back, before) = (self.latest.since(now), self.swept_at.replace(now));
+        if back > limits::CLOCK_BACK {
+            (self.latest, self.releasing) = (now, true);
+            return Leap::Back(back);
+        }
+        let passed = before.map_or(Duration::ZERO, |before| now.since(before)).saturating_sub(limits::SWEEP_EVERY);
+        if passed <= limits::CLOCK_LEAP {
+            return Leap::None;
+        }
+        self.lanes.values_mut().for_each(|lane| lane.since = now);
+        Leap::Forward(passed)
+    }
+
     /// The sweep's page of endpoints that have open runs.
     pub fn swept(&mut self, backlogs: &[Backlog], now: Timestamp) {
+        let releasing = self.releasing;
         for backlog in backlogs {
             let deleted = self.with(backlog.endpoint, now, |lane, _| {
+                if releasing {
+                    lane.release();
+                }
                 lane.seen_in_store();
                 lane.plan.as_ref().is_some_and(|plan| plan.endpoint.deleted)
             });
@@ -312,8 +352,9 @@ impl Board {
         }
     }
 
-    /// Forgets lanes that have had nothing to do for long, and closes connections that nobody uses.
+    /// The end of a sweep. Forgets lanes that have had nothing to do for long, and closes connections that nobody uses.
     pub fn tidy(&mut self, now: Timestamp) {
+        self.releasing = false;
         self.lanes.retain(|_, lane| lane.queued || !lane.is_idle() || now.since(lane.used_at) < limits::LANE_IDLE);
         self.lanes.values().filter_map(|lane| lane.plan.as_ref()).for_each(|plan| plan.target.close_idle());
     }
@@ -322,6 +363,7 @@ impl Board {
 
     /// The next attempt to make, if one may be made now.
     pub fn next(&mut self, now: Timestamp) -> Option<Job> {
+        self.latest = self.latest.max(now);
         let in_flight = self.in_flight();
         if self.stopped
             || self.pause.until(now).is_some()
@@ -368,7 +410,7 @@ impl Board {
         let after = self.with(endpoint, now, |lane, _| {
             let shift = lane.pace.learn(kind, plan.cap, &policy, now);
             let deleted = lane.plan.as_ref().is_some_and(|plan| plan.endpoint.deleted);
-            let after = follow(decision, &run, deleted, lane.pace.next_probe_at(), now);
+            let after = follow(decision, &run, deleted, lane.pace.next_probe_at(now), now);
             lane.returned(key_of(key), retried(run, attempts, after));
             match shift {
                 Shift::Holds => lane.hold(),

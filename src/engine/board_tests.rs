@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::board::{Board, Bounds, Chore, Job, Read};
+use super::board::{Board, Bounds, Chore, Job, Leap, Read};
 use super::plan::Plan;
 use crate::domain::attempt::{Outcome, OutcomeKind, Phases};
-use crate::domain::delivery::{OpenRun, RunKey};
+use crate::domain::delivery::{DeliveryState, EndReason, OpenRun, RunKey};
 use crate::domain::endpoint::{CipherText, Endpoint, EndpointStatus, Ordering, Profile, Settings};
 use crate::domain::event::{Event, Facts};
 use crate::domain::filter::Filter;
@@ -19,7 +19,7 @@ use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::domain::vendor::Mode;
 use crate::limits;
-use crate::store::{After, OpenQuery, Settle};
+use crate::store::{After, Backlog, Expired, OpenQuery, Settle};
 
 pub(super) const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
@@ -333,4 +333,62 @@ fn sending_pauses_when_outcomes_are_not_written_down() {
     table.board.settled(&settles, table.now);
     table.do_chores();
     assert_eq!(table.drain().len(), 39);
+}
+
+// --- A clock that jumps --------------------------------------------------------------------------------------------------
+
+impl Table {
+    fn sweep(&mut self) -> Leap {
+        let leap = self.board.begin_sweep(self.now);
+        let backlog = |(endpoint, runs): (&EndpointId, &Vec<OpenRun>)| {
+            runs.iter().map(|run| run.deadline).min().map(|first_deadline| Backlog { endpoint: *endpoint, first_deadline })
+        };
+        let backlogs: Vec<_> = self.stored.iter().filter_map(backlog).collect();
+        self.board.swept(&backlogs, self.now);
+        self.board.tidy(self.now);
+        self.do_chores();
+        leap
+    }
+}
+
+#[test]
+fn all_is_due_in_order_after_the_clock_was_set_back() {
+    for ordering in [Ordering::None, Ordering::Strict] {
+        let mut table = Table::new(bounds());
+        table.ordering = ordering;
+        table.prove(1);
+        table.open(1, 2..=4, 10);
+        let mut jobs = table.jobs();
+        while let Some(job) = jobs.pop() {
+            jobs.extend(table.finish(job, OutcomeKind::Rejected));
+        }
+        assert_eq!((table.sweep(), table.jobs().len()), (Leap::None, 0), "they wait for their times");
+        let back = Duration::from_secs(7200);
+        table.now = Timestamp::from_millis(table.now.as_millis() - 7_200_000);
+        assert_eq!((table.sweep(), table.sweep()), (Leap::Back(back), Leap::None), "it is told once");
+        assert_eq!(table.drain(), [2, 3, 4]);
+        table.now = Timestamp::from_millis(table.now.as_millis() - 4000);
+        assert_eq!(table.sweep(), Leap::None, "a small step is none");
+    }
+}
+
+#[test]
+fn nothing_ends_as_blocked_for_a_leap_of_the_clock() {
+    for (step, reason) in [(Duration::from_secs(15), Some(EndReason::Blocked)), (Duration::from_secs(90_000), None)] {
+        let mut table = Table::new(Bounds { max_in_flight: 1, ..bounds() });
+        table.prove(1);
+        table.open(1, 2..=3, 10);
+        let under_way = table.jobs();
+        table.sweep();
+        let deadline = START.plus(Duration::from_secs(86_400));
+        while table.now <= deadline {
+            table.now = table.now.plus(step);
+            table.sweep();
+        }
+        let late = Expired { key: table.run(1, 3, 10).key, attempts: 0, deadline, next_attempt_at: None };
+        let ended = table.board.expire(EndpointId::new(1), &[late], table.now);
+        let expected = reason.map(|reason| After::Ended(DeliveryState::Exhausted, Some(reason)));
+        assert_eq!(ended.first().map(|settle| settle.after), expected);
+        assert_eq!(under_way.len(), 1);
+    }
 }

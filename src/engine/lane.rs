@@ -82,7 +82,7 @@ pub(super) struct Lane {
     pub wakes_at: Option<Timestamp>,
     /// Its endpoint is being read.
     pub loading: bool,
-    /// When this node began to keep it.
+    /// Since when this node has kept it without a gap.
     pub since: Timestamp,
     /// When it last had something to do.
     pub used_at: Timestamp,
@@ -347,7 +347,7 @@ impl Lane {
         if self.pause.until(now).is_some() || self.pace.rate_free_at(plan.endpoint.settings.rate_limit_per_second, now).is_some() {
             return None;
         }
-        if let Some(probe_at) = self.pace.next_probe_at() {
+        if let Some(probe_at) = self.pace.next_probe_at(now) {
             return if probe_at <= now && self.under_way == 0 && self.head.is_none() && self.beside.is_none() {
                 self.oldest()
             } else {
@@ -498,7 +498,7 @@ impl Lane {
         let plan = self.plan.as_ref()?;
         let has_work = !self.fresh.is_empty() || !self.waiting.is_empty();
         let rate = self.pace.rate_free_at(plan.endpoint.settings.rate_limit_per_second, now).filter(|_| has_work);
-        let probe = self.pace.next_probe_at();
+        let probe = self.pace.next_probe_at(now);
         let waiting = self.waiting.first_key_value().map(|((at, _), _)| *at).filter(|_| probe.is_none());
         let head = self.fresh.front().and_then(|run| run.next_attempt_at).filter(|_| self.is_strict() && probe.is_none());
         let aside =

@@ -24,6 +24,9 @@
 //! A fault of our own (the proxy is down, no file descriptor is left) is no attempt: the run goes back to its lane as it
 //! was, nothing is written down, and no attempt begins for a [pause](pause).
 //!
+//! The clock may jump. A time that lies further ahead than it can counts as come; a sweep that finds the clock set back
+//! makes everything pending due, and one that follows a leap forward lets nothing end for what could not be done in it.
+//!
 //! One node keeps all lanes; nothing here is shared between processes.
 
 mod board;
@@ -41,7 +44,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub use board::Bounds;
-use board::{Board, Chore, Finished, Job, Read};
+use board::{Board, Chore, Finished, Job, Leap, Read};
 use parking_lot::Mutex;
 use plan::Plan;
 use tokio::sync::Notify;
@@ -305,6 +308,11 @@ impl Engine {
     /// # Errors
     /// The store's.
     pub async fn sweep(&self) -> Result<(), StoreError> {
+        match self.act(Board::begin_sweep) {
+            Leap::None => {}
+            Leap::Back(by) => tracing::warn!(seconds = by.as_secs(), "the clock was set back; everything pending is due now"),
+            Leap::Forward(by) => tracing::info!(seconds = by.as_secs(), "the clock was set forward, or the machine slept"),
+        }
         let open = self.store.open_count().await?;
         self.meters.backlog.set(open as f64);
         let mut after = None;

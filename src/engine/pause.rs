@@ -26,7 +26,8 @@ impl Pause {
 
     /// When it ends by itself, if it has not. A clock that was set back does not lengthen it.
     pub fn until(&self, now: Timestamp) -> Option<Timestamp> {
-        self.until.filter(|until| *until > now && until.since(now) <= limits::FAULT_PAUSE_MAX)
+        let latest = now.plus(limits::FAULT_PAUSE_MAX + limits::CLOCK_BACK);
+        self.until.filter(|until| *until > now && *until <= latest)
     }
 
     /// Something got through: there is no need to wait, but what was wrong may still be.

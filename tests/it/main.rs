@@ -3,6 +3,7 @@
 mod access;
 mod bad_days;
 mod client;
+mod clock;
 mod delivery;
 mod endpoints;
 mod faults;
