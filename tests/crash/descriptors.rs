@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use ringback::clock::Stopwatch;
 use ringback::domain::secret::Secret;
 use serde_json::json;
 
@@ -27,12 +28,7 @@ async fn without_file_descriptors_deliveries_wait_and_spend_no_attempts() {
     let endpoint = server::new_endpoint(&mut client, &vendor, json!({"url": url, "secret": secret})).await;
     let endpoint = text(&endpoint, "id").to_owned();
 
-    let mut idle = Vec::new();
-    wait::until("all descriptors are taken", WITHIN, async || {
-        idle.push(TcpStream::connect(server.address()).expect("the system takes it"));
-        server.open_files() >= FILES_MAX
-    })
-    .await;
+    let idle = take_all_descriptors(&server).await;
     // The client's connection is older, so that the API still answers on it.
     let report = |number| json!({"vendor_id": vendor, "reference_no": format!("R-{number}"), "status": "success"});
     client.post("/v1/reports", &json!({"reports": (0..EVENTS).map(report).collect::<Vec<_>>()})).await;
@@ -51,6 +47,21 @@ async fn without_file_descriptors_deliveries_wait_and_spend_no_attempts() {
     assert_eq!(lines("nothing can be sent; deliveries wait and spend no attempts"), 1, "{log}");
     assert!(log.contains("Too many open files"), "{log}");
     assert_eq!(lines("requests get through again"), 1, "{log}");
+}
+
+/// Opens connections until the server has no descriptor left, and more of them wait to be accepted, so that one that
+/// is free for a moment is taken too (after a failure the server accepts nothing for a second).
+async fn take_all_descriptors(server: &Server) -> Vec<TcpStream> {
+    let (mut idle, mut full_since) = (Vec::new(), None::<Stopwatch>);
+    wait::until("all descriptors are taken, and stay so", WITHIN, async || {
+        if idle.len() < 2 * FILES_MAX {
+            idle.push(TcpStream::connect(server.address()).expect("the system takes it"));
+        }
+        full_since = if server.open_files() < FILES_MAX { None } else { full_since.or_else(|| Some(Stopwatch::start())) };
+        full_since.is_some_and(|since| since.elapsed() > Duration::from_secs(2))
+    })
+    .await;
+    idle
 }
 
 /// Requests that could not be made for lack of resources, so far.
