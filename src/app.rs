@@ -28,7 +28,7 @@ use crate::store::sqlite::{self, SqliteStore};
 use crate::traces::Traces;
 use crate::transport::guard::Guard;
 use crate::transport::mail::Mailer;
-use crate::transport::{Resolve, SystemResolver, Transport, tls_config};
+use crate::transport::{self, Resolve, SystemResolver, Transport, tls_config};
 
 /// What tests replace; the program uses the real ones.
 pub struct Outside {
@@ -99,7 +99,8 @@ impl App {
         let guard = Guard::new(config.allow_networks.clone());
         let tls = tls_config(&authorities);
         let clock = Arc::clone(&surroundings.clock);
-        let transport = Arc::new(Transport::new(config.transport.clone(), guard, resolver, tls, clock));
+        let (limits, proxy) = (config.transport.clone(), config.proxy.clone());
+        let transport = Arc::new(Transport::new(transport::Parts { limits, guard, proxy, resolver, tls, clock }));
         let traces = config.otlp_endpoint.as_ref().map(|collector| Traces::start(collector, &transport, &meters)).transpose()?;
         let engine = Engine::new(engine::Parts {
             store: Arc::clone(&store),

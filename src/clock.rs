@@ -18,7 +18,7 @@ use crate::domain::time::Timestamp;
 pub trait Clock: Send + Sync + 'static {
     /// The present time, UTC.
     fn now(&self) -> Timestamp;
-    /// Returns once [`Clock::now`] has reached `until`.
+    /// Returns once as much time has passed as there is from now to `until`, whatever the clock is set to meanwhile.
     async fn sleep_until(&self, until: Timestamp);
 }
 
@@ -39,35 +39,52 @@ impl Clock for SystemClock {
     }
 }
 
+#[derive(Debug, Clone, Copy)]
+struct ManualTime {
+    shown: Timestamp,
+    /// As on a machine, sleep is measured by what has passed and not by what is shown.
+    passed: Duration,
+}
+
 /// A clock that stands still until it is moved; for tests.
 #[derive(Debug)]
 pub struct ManualClock {
-    now: AtomicI64,
+    time: Mutex<ManualTime>,
     moved: tokio::sync::watch::Sender<()>,
 }
 
 impl ManualClock {
     /// A clock that shows `now`.
     pub fn at(now: Timestamp) -> Self {
-        Self { now: AtomicI64::new(now.as_millis()), moved: tokio::sync::watch::Sender::new(()) }
+        Self { time: Mutex::new(ManualTime { shown: now, passed: Duration::ZERO }), moved: tokio::sync::watch::Sender::new(()) }
     }
 
     /// Moves the clock on and wakes all who waited for a time it has reached.
     pub fn advance(&self, by: Duration) {
-        self.now.fetch_add(by.as_millis() as i64, Ordering::SeqCst);
+        let mut time = self.time.lock();
+        (time.shown, time.passed) = (time.shown.plus(by), time.passed + by);
+        drop(time);
         self.moved.send_replace(());
+    }
+
+    /// Sets the clock back, as an operator or a time server would. No time passes.
+    pub fn set_back(&self, by: Duration) {
+        let mut time = self.time.lock();
+        time.shown = Timestamp::from_millis(time.shown.as_millis() - by.as_millis() as i64);
     }
 }
 
 #[async_trait]
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.now.load(Ordering::SeqCst))
+        self.time.lock().shown
     }
 
     async fn sleep_until(&self, until: Timestamp) {
         let mut moved = self.moved.subscribe();
-        while self.now() < until {
+        let ManualTime { shown, passed } = *self.time.lock();
+        let end = passed + until.since(shown);
+        while self.time.lock().passed < end {
             if moved.changed().await.is_err() {
                 return;
             }

@@ -18,8 +18,8 @@ use crate::fields::{Fields, Problem};
 use crate::limits;
 use crate::ops::{Rules, networks};
 use crate::store::seal::MasterKey;
-use crate::transport::Limits;
 use crate::transport::mail::Mailer;
+use crate::transport::{Limits, Proxy};
 
 /// All settings (docs/config.md), each with its value in force.
 #[derive(Debug, Clone)]
@@ -36,6 +36,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// Forbidden networks that may be reached all the same.
     pub allow_networks: Vec<IpNet>,
+    /// What outbound requests go through.
+    pub proxy: Option<Proxy>,
     /// What the verbs obey.
     pub rules: Rules,
     /// How runs are retried.
@@ -76,7 +78,7 @@ pub enum LogFormat {
 }
 
 /// Every setting by name, with what it is for; the order is that of docs/config.md.
-pub const SETTINGS: [&str; 37] = [
+pub const SETTINGS: [&str; 38] = [
     "listen",
     "metrics_listen",
     "database",
@@ -85,6 +87,7 @@ pub const SETTINGS: [&str; 37] = [
     "public_url",
     "trusted_proxies",
     "allow_networks",
+    "proxy",
     "require_https",
     "retry_schedule",
     "delivery_deadline",
@@ -216,6 +219,7 @@ fn read_settings(fields: &mut Fields) -> Config {
         master_key: fields.parse::<Key>("master_key").map(|key| key.0),
         trusted_proxies: networks(fields, "trusted_proxies", limits::ALLOWED_IPS_MAX).unwrap_or_default(),
         allow_networks: networks(fields, "allow_networks", limits::ALLOWED_IPS_MAX).unwrap_or_default(),
+        proxy: fields.parse::<Proxy>("proxy"),
         policy: Policy { schedule: schedule(fields), deadline: delivery_deadline },
         bounds: Bounds {
             max_in_flight: count(fields, "max_in_flight", limits::MAX_IN_FLIGHT) as usize,

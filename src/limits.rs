@@ -136,12 +136,22 @@ pub const CHORES_MAX: usize = 4;
 pub const SWEEP_EVERY: Duration = Duration::from_secs(15);
 /// Endpoints looked at in one step of the sweep.
 pub const SWEEP_ROWS: usize = 1000;
+/// A clock that shows a time this long before the latest one seen was set back. Less than that is two threads that read
+/// it one after the other, or a time server's small correction.
+pub const CLOCK_BACK: Duration = Duration::from_secs(5);
+/// A sweep that comes this much later than it should follows a leap: the clock was set forward, or the machine slept.
+pub const CLOCK_LEAP: Duration = Duration::from_secs(60);
 /// Wait before an outcome that the store could not take is offered again.
 pub const SETTLE_RETRY: Duration = Duration::from_secs(1);
 /// Wait before a store that did not answer is asked again.
 pub const STORE_RETRY: Duration = Duration::from_secs(5);
 /// A lane without work is forgotten, with its pace and its health, after this time.
 pub const LANE_IDLE: Duration = Duration::from_secs(600);
+/// After a fault of our own (the proxy is down, no file descriptor is left) no attempt begins for this long, and twice as
+/// long with each further one.
+pub const FAULT_PAUSE: Duration = Duration::from_secs(1);
+/// Longest of these pauses.
+pub const FAULT_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Memory that a delivery in the window is charged for beside its event's facts, in bytes.
 pub const DELIVERY_OVERHEAD: usize = 256;
 
@@ -193,6 +203,8 @@ pub const CONNECTION_IDLE: Duration = Duration::from_secs(30);
 pub const CONNECT_ADDRESSES_MAX: usize = 4;
 /// Head of an answer: bytes the parser takes before it calls the answer invalid.
 pub const ANSWER_HEAD_MAX: usize = 64 << 10;
+/// Headers of a proxy's answer to a CONNECT.
+pub const PROXY_HEADERS_MAX: usize = 100;
 /// Head of an answer that is kept with the attempt, in bytes.
 pub const ANSWER_HEADERS_KEPT: usize = 4 << 10;
 /// Longest error text that is kept with an attempt, in bytes.
@@ -243,5 +255,6 @@ const _: () = assert!(EVENT_PAYLOAD_MAX + DELIVERY_OVERHEAD as u64 <= LANE_WINDO
 const _: () = assert!((EVENT_PAYLOAD_MAX as usize) < BODY_MAX, "the largest event fits into a request");
 const _: () = assert!(SPANS_BATCH <= SPANS_WAITING_MAX);
 const _: () = assert!(FAILING_AFTER < HOLD_AFTER);
+const _: () = assert!(FAULT_PAUSE.as_millis() < FAULT_PAUSE_MAX.as_millis());
 const _: () = assert!(MAX_IN_FLIGHT_PER_ENDPOINT <= MAX_IN_FLIGHT);
 const _: () = assert!(*STANDARD_SECRET.start() <= STANDARD_SECRET_NEW && STANDARD_SECRET_NEW <= *STANDARD_SECRET.end());

@@ -3,7 +3,7 @@
 use metrics::{Counter, Gauge, Histogram, Key, Level, Metadata, Recorder, SharedString, Unit};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::domain::attempt::OutcomeKind;
+use crate::domain::attempt::{FaultCause, OutcomeKind};
 use crate::domain::recharge::Verdict;
 
 /// The meters of one server, looked up once, so that counting costs an addition.
@@ -13,6 +13,7 @@ pub struct Meters {
     /// Reports that were not well formed.
     pub reports_invalid: Counter,
     attempts: [Counter; 5],
+    faults: [Counter; 2],
     /// From an event's acceptance to its first success at an endpoint, in seconds.
     pub delivery_seconds: Histogram,
     /// Runs that have not ended.
@@ -58,6 +59,7 @@ impl Meters {
             reports: Verdict::ALL.map(|verdict| counter(REPORTS, "verdict", verdict.as_str())),
             reports_invalid: counter(REPORTS, "verdict", "invalid"),
             attempts: OutcomeKind::ALL.map(|kind| counter(ATTEMPTS, "outcome", kind.as_str())),
+            faults: FaultCause::ALL.map(|cause| counter(FAULTS, "cause", cause.as_str())),
             delivery_seconds: recorder.register_histogram(&Key::from_static_name("ringback_delivery_seconds"), &METADATA),
             backlog: recorder.register_gauge(&Key::from_static_name("ringback_backlog"), &METADATA),
             in_flight: recorder.register_gauge(&Key::from_static_name("ringback_in_flight"), &METADATA),
@@ -79,6 +81,11 @@ impl Meters {
         &self.attempts[kind as usize]
     }
 
+    /// Requests that could not be made for this cause.
+    pub fn faults(&self, cause: FaultCause) -> &Counter {
+        &self.faults[cause as usize]
+    }
+
     /// The Prometheus text.
     pub fn render(&self) -> String {
         self.handle.render()
@@ -95,6 +102,7 @@ const ATTEMPTS: &str = "ringback_attempts_total";
 const MAILS: &str = "ringback_mails_total";
 const SWEPT: &str = "ringback_swept_rows_total";
 const SPANS_DROPPED: &str = "ringback_spans_dropped_total";
+const FAULTS: &str = "ringback_faults_total";
 
 fn describe(recorder: &impl Recorder) {
     let text = |text: &'static str| SharedString::const_str(text);
@@ -103,6 +111,7 @@ fn describe(recorder: &impl Recorder) {
     recorder.describe_counter(MAILS.into(), None, text("Alert mails, by whether the mail server took them"));
     recorder.describe_counter(SWEPT.into(), None, text("Old rows removed"));
     recorder.describe_counter(SPANS_DROPPED.into(), None, text("Spans of traces that did not reach the collector"));
+    recorder.describe_counter(FAULTS.into(), None, text("Requests that could not be made, which is not the endpoint's doing, by cause"));
     recorder.describe_histogram("ringback_delivery_seconds".into(), Some(Unit::Seconds), text("From acceptance to delivery"));
     recorder.describe_gauge("ringback_backlog".into(), None, text("Deliveries that have not ended"));
     recorder.describe_gauge("ringback_in_flight".into(), None, text("Delivery attempts under way"));

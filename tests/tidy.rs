@@ -56,7 +56,17 @@ const LAYERS: [Layer; 15] = [
     },
     Layer {
         name: "config",
-        may: &["domain", "fields", "limits", "engine::Bounds", "ops::Rules", "ops::networks", "store::seal", "transport::Limits"],
+        may: &[
+            "domain",
+            "fields",
+            "limits",
+            "engine::Bounds",
+            "ops::Rules",
+            "ops::networks",
+            "store::seal",
+            "transport::Limits",
+            "transport::Proxy",
+        ],
         instead: "a configuration names only the settings of the parts; app puts the parts together",
     },
     Layer { name: "cli", may: EVERYTHING, instead: "" },

@@ -77,6 +77,48 @@ pub struct Outcome {
     pub answer_body: Option<Vec<u8>>,
 }
 
+/// Why no request could be made, where that is not the endpoint's doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FaultCause {
+    /// The proxy that requests go through.
+    Proxy,
+    /// This machine: it has no file descriptor, port or memory for another connection.
+    Resources,
+}
+
+impl FaultCause {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Proxy, Self::Resources];
+
+    /// The word used in metrics and in the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Proxy => "proxy",
+            Self::Resources => "resources",
+        }
+    }
+}
+
+/// Which requests a fault is likely to meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Those to the same endpoint.
+    Endpoint,
+    /// All that need a new connection.
+    Node,
+}
+
+/// A fault of our own. Nothing was sent to the endpoint, so that it is no attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Whose it is.
+    pub cause: FaultCause,
+    /// What else it is likely to meet.
+    pub reach: Reach,
+    /// What happened, in a sentence for people; no secrets.
+    pub text: String,
+}
+
 /// One HTTP request of a delivery. It is immutable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {

@@ -81,7 +81,8 @@ impl DeliveryState {
 pub enum EndReason {
     /// Its lane was holding: the endpoint failed at everything.
     Held,
-    /// Its lane was blocked: by a failing head in strict order, or by its own rate or in-flight limit.
+    /// Its lane was blocked: by a failing head in strict order, by its own rate or in-flight limit, or by a fault of our
+    /// own for which nothing could be sent.
     Blocked,
     /// Its vendor was disabled. (A paused endpoint's deadlines stand still.)
     Paused,

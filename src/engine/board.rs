@@ -9,11 +9,13 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::lane::{Lane, Read, Refill, Window, key_of};
 use super::pace::{Shift, Standing};
+use super::pause::Pause;
 use super::plan::Plan;
-use crate::domain::attempt::{Attempt, Outcome, OutcomeKind};
+use crate::domain::attempt::{Attempt, Fault, FaultCause, Outcome, OutcomeKind, Reach};
 use crate::domain::delivery::{DeliveryState, EndReason, OpenRun};
 use crate::domain::id::EndpointId;
 use crate::domain::retry::{self, Decision, Policy};
@@ -58,11 +60,24 @@ pub(super) enum Chore {
     Disable(EndpointId),
 }
 
+/// What the clock did between two sweeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leap {
+    /// It went on.
+    None,
+    /// It was set back by this much.
+    Back(Duration),
+    /// It was set forward, or the machine slept: nothing was seen for this long.
+    Forward(Duration),
+}
+
 /// What follows from an attempt.
 pub(super) struct Finished {
     pub settle: Settle,
     pub decision: Decision,
     pub next: Option<Job>,
+    /// The fault that is over with this.
+    pub mended: Option<(FaultCause, Reach)>,
 }
 
 pub(super) struct Board {
@@ -79,6 +94,13 @@ pub(super) struct Board {
     under_way: [usize; 3],
     unsettled: usize,
     bytes: usize,
+    /// Faults of our own that meet all endpoints.
+    pause: Pause,
+    /// The latest time it was told, as far as the clock was not set back since.
+    latest: Timestamp,
+    swept_at: Option<Timestamp>,
+    /// The clock was set back, so that this sweep releases all lanes.
+    releasing: bool,
     stopped: bool,
 }
 
@@ -95,6 +117,10 @@ impl Board {
             under_way: [0; 3],
             unsettled: 0,
             bytes: 0,
+            pause: Pause::default(),
+            latest: Timestamp::from_millis(0),
+            swept_at: None,
+            releasing: false,
             stopped: false,
         }
     }
@@ -250,10 +276,30 @@ impl Board {
         }
     }
 
+    /// A sweep begins. Times from before a clock was set back say nothing any more, so that everything pending is due. A
+    /// leap forward is no time in which a lane could have sent, so that what passed its deadline there gets its attempt.
+    pub fn begin_sweep(&mut self, now: Timestamp) -> Leap {
+        let (back, before) = (self.latest.since(now), self.swept_at.replace(now));
+        if back > limits::CLOCK_BACK {
+            (self.latest, self.releasing) = (now, true);
+            return Leap::Back(back);
+        }
+        let passed = before.map_or(Duration::ZERO, |before| now.since(before)).saturating_sub(limits::SWEEP_EVERY);
+        if passed <= limits::CLOCK_LEAP {
+            return Leap::None;
+        }
+        self.lanes.values_mut().for_each(|lane| lane.since = now);
+        Leap::Forward(passed)
+    }
+
     /// The sweep's page of endpoints that have open runs.
     pub fn swept(&mut self, backlogs: &[Backlog], now: Timestamp) {
+        let releasing = self.releasing;
         for backlog in backlogs {
             let deleted = self.with(backlog.endpoint, now, |lane, _| {
+                if releasing {
+                    lane.release();
+                }
                 lane.seen_in_store();
                 lane.plan.as_ref().is_some_and(|plan| plan.endpoint.deleted)
             });
@@ -335,8 +381,9 @@ impl Board {
         }
     }
 
-    /// Forgets lanes that have had nothing to do for long, and closes connections that nobody uses.
+    /// The end of a sweep. Forgets lanes that have had nothing to do for long, and closes connections that nobody uses.
     pub fn tidy(&mut self, now: Timestamp) {
+        self.releasing = false;
         self.lanes.retain(|_, lane| lane.queued || !lane.is_idle() || now.since(lane.used_at) < limits::LANE_IDLE);
         self.lanes.values().filter_map(|lane| lane.plan.as_ref()).for_each(|plan| plan.target.close_idle());
     }
@@ -345,8 +392,13 @@ impl Board {
 
     /// The next attempt to make, if one may be made now.
     pub fn next(&mut self, now: Timestamp) -> Option<Job> {
+        self.latest = self.latest.max(now);
         let in_flight = self.in_flight();
-        if self.stopped || in_flight >= self.bounds.max_in_flight || in_flight + self.unsettled >= self.bounds.unsettled_max {
+        if self.stopped
+            || self.pause.until(now).is_some()
+            || in_flight >= self.bounds.max_in_flight
+            || in_flight + self.unsettled >= self.bounds.unsettled_max
+        {
             return None;
         }
         let share = (self.bounds.max_in_flight / limits::UNPROVEN_SHARE / 2).max(1);
@@ -381,6 +433,7 @@ impl Board {
         let state = retry::Run { attempts, deadline: run.deadline };
         let decision = retry::decide(state, &outcome, &self.policy, now, jitter);
         let (kind, gone) = (outcome.kind, outcome.status == Some(retry::GONE));
+        let mended = self.got_through(endpoint, &outcome);
         let policy = Arc::clone(&self.policy);
         let (deadline, replay) = (run.deadline, run.replay);
         let is_first = key.run == 1 && replay.is_none() && kind == OutcomeKind::Succeeded;
@@ -388,7 +441,7 @@ impl Board {
         let after = self.with(endpoint, now, |lane, _| {
             let shift = lane.pace.learn(kind, plan.cap, &policy, now);
             let deleted = lane.plan.as_ref().is_some_and(|plan| plan.endpoint.deleted);
-            let after = follow(decision, &run, deleted, lane.pace.next_probe_at(), now);
+            let after = follow(decision, &run, deleted, lane.pace.next_probe_at(now), now);
             lane.returned(key_of(key), retried(run, attempts, after));
             match shift {
                 Shift::Holds => lane.hold(),
@@ -402,7 +455,38 @@ impl Board {
         }
         let attempt = Attempt { number: attempts, run: key.run, started_at, outcome };
         let settle = Settle { key, attempt: Some(attempt), attempts, deadline, now, after, replay, latency };
-        Finished { settle, decision, next: self.next(now) }
+        Finished { settle, decision, next: self.next(now), mended }
+    }
+
+    /// What an answer says about faults of our own: a kept-alive connection still works, a new one that all is well.
+    fn got_through(&mut self, endpoint: EndpointId, outcome: &Outcome) -> Option<(FaultCause, Reach)> {
+        outcome.status?;
+        self.pause.lift();
+        let of_lane = self.lanes.get_mut(&endpoint).and_then(|lane| lane.pause.end()).filter(|(_, reach)| *reach == Reach::Endpoint);
+        if outcome.phases.connect.is_some() { self.pause.end().or(of_lane) } else { of_lane }
+    }
+
+    /// An attempt could not be made, which is not the endpoint's doing: its run goes back as it was, and none begins for
+    /// a while. Answers whether this is the first such fault.
+    pub fn faulted(&mut self, job: Job, fault: &Fault, now: Timestamp) -> bool {
+        let Job { run, standing, .. } = job;
+        self.under_way[standing as usize] -= 1;
+        let endpoint = run.key.endpoint;
+        let (of_lane, deleted) = self.with(endpoint, now, |lane, _| {
+            lane.give_back(run, now);
+            let deleted = lane.plan.as_ref().is_some_and(|plan| plan.endpoint.deleted);
+            (lane.pause.fault(fault.cause, fault.reach, now), deleted)
+        });
+        if deleted {
+            self.chores.push_back(Chore::Expire(endpoint));
+        }
+        if fault.reach == Reach::Endpoint {
+            return of_lane;
+        }
+        let first = self.pause.fault(fault.cause, fault.reach, now);
+        // Whichever timer rings then, all lanes get their turns.
+        self.timers.extend(self.pause.until(now).map(|at| Reverse((at, endpoint))));
+        first
     }
 }
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::board::{Board, Bounds, Chore, Job};
+use super::board::{Board, Bounds, Chore, Job, Leap};
 use super::lane::Read;
 use super::plan::Plan;
 use crate::domain::attempt::{Outcome, OutcomeKind, Phases};
-use crate::domain::delivery::{OpenRun, RunKey};
+use crate::domain::delivery::{DeliveryState, EndReason, OpenRun, RunKey};
 use crate::domain::endpoint::{Endpoint, EndpointStatus, Ordering, Settings};
 use crate::domain::event::{Event, Facts};
 use crate::domain::id::{EndpointId, EventId, StreamId, VendorId};
@@ -19,11 +19,11 @@ use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::domain::vendor::Mode;
 use crate::limits;
-use crate::store::{After, OpenQuery, Settle};
+use crate::store::{After, Backlog, Expired, OpenQuery, Settle};
 
-const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+pub(super) const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
-fn bounds() -> Bounds {
+pub(super) fn bounds() -> Bounds {
     Bounds {
         max_in_flight: 64,
         max_in_flight_per_endpoint: 8,
@@ -34,7 +34,7 @@ fn bounds() -> Bounds {
     }
 }
 
-fn outcome(kind: OutcomeKind) -> Outcome {
+pub(super) fn outcome(kind: OutcomeKind) -> Outcome {
     Outcome {
         kind,
         status: None,
@@ -48,20 +48,20 @@ fn outcome(kind: OutcomeKind) -> Outcome {
 }
 
 /// A board with a store that is a list of open runs.
-struct Table {
-    board: Board,
-    now: Timestamp,
-    stored: HashMap<EndpointId, Vec<OpenRun>>,
-    ordering: Ordering,
+pub(super) struct Table {
+    pub(super) board: Board,
+    pub(super) now: Timestamp,
+    pub(super) stored: HashMap<EndpointId, Vec<OpenRun>>,
+    pub(super) ordering: Ordering,
 }
 
 impl Table {
-    fn new(bounds: Bounds) -> Self {
+    pub(super) fn new(bounds: Bounds) -> Self {
         let policy = Policy { schedule: vec![Duration::from_secs(5), Duration::from_secs(30)], deadline: Duration::from_secs(86_400) };
         Self { board: Board::new(bounds, policy), now: START, stored: HashMap::new(), ordering: Ordering::None }
     }
 
-    fn run(&self, endpoint: i64, sequence: i64, size: usize) -> OpenRun {
+    pub(super) fn run(&self, endpoint: i64, sequence: i64, size: usize) -> OpenRun {
         let data = RawValue::from_string(format!("\"{}\"", "x".repeat(size))).unwrap();
         let event = Event {
             id: EventId { stream: StreamId::new(1), sequence },
@@ -82,14 +82,14 @@ impl Table {
         }
     }
 
-    fn open(&mut self, endpoint: i64, sequences: std::ops::RangeInclusive<i64>, size: usize) {
+    pub(super) fn open(&mut self, endpoint: i64, sequences: std::ops::RangeInclusive<i64>, size: usize) {
         let runs: Vec<_> = sequences.map(|sequence| self.run(endpoint, sequence, size)).collect();
         self.stored.entry(EndpointId::new(endpoint)).or_default().extend(runs.iter().cloned());
         self.board.opened(runs, self.now);
         self.do_chores();
     }
 
-    fn plan(&self, id: EndpointId) -> Plan {
+    pub(super) fn plan(&self, id: EndpointId) -> Plan {
         let url = "https://example.com/".parse().unwrap();
         let settings = Settings { ordering: self.ordering, ..Settings::new(url, Secret::new("secret")) };
         let status = EndpointStatus::Connected;
@@ -97,7 +97,7 @@ impl Table {
         Plan::new(endpoint, 8, Duration::from_secs(21_600)).unwrap()
     }
 
-    fn do_chores(&mut self) {
+    pub(super) fn do_chores(&mut self) {
         while let Some(chore) = self.board.next_chore() {
             match chore {
                 Chore::Load(id) => self.board.loaded(id, Some(Arc::new(self.plan(id))), self.now),
@@ -127,17 +127,21 @@ impl Table {
     }
 
     /// Everything that may go out now.
-    fn jobs(&mut self) -> Vec<Job> {
+    pub(super) fn jobs(&mut self) -> Vec<Job> {
         std::iter::from_fn(|| self.board.next(self.now)).collect()
     }
 
     /// An attempt comes back and is written down.
-    fn finish(&mut self, job: Job, kind: OutcomeKind) -> Option<Job> {
+    pub(super) fn finish(&mut self, job: Job, kind: OutcomeKind) -> Option<Job> {
         let finished = self.board.finished(job, self.now, outcome(kind), self.now, 0.0);
-        self.write_down(&finished.settle);
-        self.board.settled(&[finished.settle], self.now);
-        self.do_chores();
+        self.settle(&finished.settle);
         finished.next
+    }
+
+    pub(super) fn settle(&mut self, settle: &Settle) {
+        self.write_down(settle);
+        self.board.settled(std::slice::from_ref(settle), self.now);
+        self.do_chores();
     }
 
     fn write_down(&mut self, settle: &Settle) {
@@ -154,7 +158,7 @@ impl Table {
     }
 
     /// Lets everything succeed that comes, and answers with the numbers in the order in which they went out.
-    fn drain(&mut self) -> Vec<i64> {
+    pub(super) fn drain(&mut self) -> Vec<i64> {
         let mut sent = Vec::new();
         let mut jobs = self.jobs();
         while !jobs.is_empty() {
@@ -167,7 +171,7 @@ impl Table {
         sent
     }
 
-    fn prove(&mut self, endpoint: i64) {
+    pub(super) fn prove(&mut self, endpoint: i64) {
         self.open(endpoint, 1..=1, 1);
         assert_eq!(self.drain(), [1]);
     }
@@ -311,4 +315,62 @@ fn sending_pauses_when_outcomes_are_not_written_down() {
     table.board.settled(&settles, table.now);
     table.do_chores();
     assert_eq!(table.drain().len(), 39);
+}
+
+// --- A clock that jumps --------------------------------------------------------------------------------------------------
+
+impl Table {
+    fn sweep(&mut self) -> Leap {
+        let leap = self.board.begin_sweep(self.now);
+        let backlog = |(endpoint, runs): (&EndpointId, &Vec<OpenRun>)| {
+            runs.iter().map(|run| run.deadline).min().map(|first_deadline| Backlog { endpoint: *endpoint, first_deadline })
+        };
+        let backlogs: Vec<_> = self.stored.iter().filter_map(backlog).collect();
+        self.board.swept(&backlogs, self.now);
+        self.board.tidy(self.now);
+        self.do_chores();
+        leap
+    }
+}
+
+#[test]
+fn all_is_due_in_order_after_the_clock_was_set_back() {
+    for ordering in [Ordering::None, Ordering::Strict] {
+        let mut table = Table::new(bounds());
+        table.ordering = ordering;
+        table.prove(1);
+        table.open(1, 2..=4, 10);
+        let mut jobs = table.jobs();
+        while let Some(job) = jobs.pop() {
+            jobs.extend(table.finish(job, OutcomeKind::Rejected));
+        }
+        assert_eq!((table.sweep(), table.jobs().len()), (Leap::None, 0), "they wait for their times");
+        let back = Duration::from_secs(7200);
+        table.now = Timestamp::from_millis(table.now.as_millis() - 7_200_000);
+        assert_eq!((table.sweep(), table.sweep()), (Leap::Back(back), Leap::None), "it is told once");
+        assert_eq!(table.drain(), [2, 3, 4]);
+        table.now = Timestamp::from_millis(table.now.as_millis() - 4000);
+        assert_eq!(table.sweep(), Leap::None, "a small step is none");
+    }
+}
+
+#[test]
+fn nothing_ends_as_blocked_for_a_leap_of_the_clock() {
+    for (step, reason) in [(Duration::from_secs(15), Some(EndReason::Blocked)), (Duration::from_secs(90_000), None)] {
+        let mut table = Table::new(Bounds { max_in_flight: 1, ..bounds() });
+        table.prove(1);
+        table.open(1, 2..=3, 10);
+        let under_way = table.jobs();
+        table.sweep();
+        let deadline = START.plus(Duration::from_secs(86_400));
+        while table.now <= deadline {
+            table.now = table.now.plus(step);
+            table.sweep();
+        }
+        let late = Expired { key: table.run(1, 3, 10).key, attempts: 0, deadline, next_attempt_at: None, replay: None };
+        let ended = table.board.expire(EndpointId::new(1), &[late], table.now);
+        let expected = reason.map(|reason| After::Ended(DeliveryState::Exhausted, Some(reason)));
+        assert_eq!(ended.first().map(|settle| settle.after), expected);
+        assert_eq!(under_way.len(), 1);
+    }
 }

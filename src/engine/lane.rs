@@ -13,6 +13,8 @@
 
 mod refill;
 
+mod give_back;
+
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -20,6 +22,7 @@ use refill::Refilling;
 pub(super) use refill::{Read, Refill};
 
 use super::pace::Pace;
+use super::pause::Pause;
 use super::plan::Plan;
 use crate::domain::delivery::{EndReason, OpenRun, RunKey};
 use crate::domain::endpoint::{EndpointStatus, Ordering};
@@ -60,6 +63,8 @@ struct Known {
 pub(super) struct Lane {
     pub plan: Option<Arc<Plan>>,
     pub pace: Pace,
+    /// Faults of our own on the way to this endpoint.
+    pub pause: Pause,
     /// It found no room in the node's window; the board calls when there is some.
     pub starved: bool,
     /// It stands in one of the board's queues.
@@ -68,7 +73,7 @@ pub(super) struct Lane {
     pub wakes_at: Option<Timestamp>,
     /// Its endpoint is being read.
     pub loading: bool,
-    /// When this node began to keep it.
+    /// Since when this node has kept it without a gap.
     pub since: Timestamp,
     /// When it last had something to do.
     pub used_at: Timestamp,
@@ -105,6 +110,7 @@ impl Lane {
         Self {
             plan: None,
             pace: Pace::new(),
+            pause: Pause::default(),
             starved: false,
             queued: false,
             wakes_at: None,
@@ -253,10 +259,10 @@ impl Lane {
     /// Which run goes next, by where it stands.
     fn pick(&self, now: Timestamp) -> Option<Pick> {
         let plan = self.plan.as_ref().filter(|plan| plan.endpoint.sends())?;
-        if self.pace.rate_free_at(plan.endpoint.settings.rate_limit_per_second, now).is_some() {
+        if self.pause.until(now).is_some() || self.pace.rate_free_at(plan.endpoint.settings.rate_limit_per_second, now).is_some() {
             return None;
         }
-        if let Some(probe_at) = self.pace.next_probe_at() {
+        if let Some(probe_at) = self.pace.next_probe_at(now) {
             return if probe_at <= now && self.under_way == 0 && self.head.is_none() && self.beside.is_none() {
                 self.oldest()
             } else {
@@ -435,13 +441,14 @@ impl Lane {
         let plan = self.plan.as_ref()?;
         let has_work = !self.fresh.is_empty() || !self.waiting.is_empty() || !self.replays.is_empty();
         let rate = self.pace.rate_free_at(plan.endpoint.settings.rate_limit_per_second, now).filter(|_| has_work);
-        let probe = self.pace.next_probe_at();
+        let probe = self.pace.next_probe_at(now);
         let waiting = self.waiting.first_key_value().map(|((at, _), _)| *at).filter(|_| probe.is_none());
         let replay = self.replays.first_key_value().map(|((at, _), _)| *at).filter(|_| probe.is_none());
         let head = self.fresh.front().and_then(|run| run.next_attempt_at).filter(|_| self.is_strict() && probe.is_none());
         let aside =
             self.fresh.front().and_then(|run| run.failed_since).filter(|_| self.is_strict()).map(|since| since.plus(plan.strict_hold));
-        [rate, probe, waiting, replay, head, aside, self.next_stored_due].into_iter().flatten().filter(|at| *at > now).min()
+        let pause = self.pause.until(now).filter(|_| has_work);
+        [rate, probe, waiting, replay, head, aside, pause, self.next_stored_due].into_iter().flatten().filter(|at| *at > now).min()
     }
 
     // --- Ends without an attempt -----------------------------------------------------------------------------------

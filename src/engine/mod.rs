@@ -21,15 +21,24 @@
 //! sending pauses at a bound, the writing is tried again, and no request is repeated for it. A crash between an attempt
 //! and its outcome's commit repeats that attempt after the start: at least once, with the same `webhook-id`.
 //!
+//! A fault of our own (the proxy is down, no file descriptor is left) is no attempt: the run goes back to its lane as it
+//! was, nothing is written down, and no attempt begins for a [pause](pause).
+//!
+//! The clock may jump. A time that lies further ahead than it can counts as come; a sweep that finds the clock set back
+//! makes everything pending due, and one that follows a leap forward lets nothing end for what could not be done in it.
+//!
 //! One node keeps all lanes; nothing here is shared between processes.
 
 mod board;
 #[cfg(test)]
 mod board_tests;
+#[cfg(test)]
+mod fault_tests;
 mod janitor;
 mod lane;
 mod mailer;
 mod pace;
+mod pause;
 mod plan;
 mod replays;
 mod traced;
@@ -40,7 +49,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub use board::Bounds;
-use board::{Board, Chore, Finished, Job};
+use board::{Board, Chore, Finished, Job, Leap};
 pub use janitor::Retention;
 use lane::Read;
 use parking_lot::Mutex;
@@ -50,7 +59,7 @@ use tokio::task::JoinSet;
 pub use watch::Watch;
 
 use crate::clock::Surroundings;
-use crate::domain::attempt::OutcomeKind;
+use crate::domain::attempt::{Fault, FaultCause, OutcomeKind, Reach};
 use crate::domain::endpoint::Ordering as Strictness;
 use crate::domain::id::EndpointId;
 use crate::domain::retry::{Decision, Policy};
@@ -245,8 +254,12 @@ impl Engine {
         let turn = Turn { number: job.run.attempts + 1, at: started_at };
         let write = || job.plan.writer.event(&job.run.event, turn, iv);
         self.meters.in_flight.increment(1);
-        let outcome = self.transport.send(&job.plan.target, write).await;
+        let sent = self.transport.send(&job.plan.target, write).await;
         self.meters.in_flight.decrement(1);
+        let outcome = match sent {
+            Ok(outcome) => outcome,
+            Err(fault) => return self.faulted(job, &fault),
+        };
         self.meters.attempts(outcome.kind).increment(1);
         if let Some(traces) = &self.traces {
             traces.attempt(&job.run, job.plan.endpoint.vendor, started_at, &outcome);
@@ -260,13 +273,40 @@ impl Engine {
         let jitter = self.surroundings.entropy.jitter();
         let key = job.run.key;
         let is_strict = job.plan.endpoint.settings.ordering == Strictness::Strict;
-        let Finished { settle, decision, next } = self.act(|board, now| board.finished(job, started_at, outcome, now, jitter));
+        let Finished { settle, decision, next, mended } = self.act(|board, now| board.finished(job, started_at, outcome, now, jitter));
         settle.latency.into_iter().for_each(|took| self.meters.delivery_seconds.record(took.as_secs_f64()));
         if decision == Decision::Exhausted {
             tracing::info!(delivery.id = %key.delivery(), attempts = settle.attempts, "a delivery is exhausted: its deadline has passed");
         }
+        if let Some((cause, reach)) = mended {
+            self.mended(key.endpoint, cause, reach);
+        }
         self.settle(settle, if is_strict { Haste::Now } else { Haste::None });
         next
+    }
+
+    /// No attempt could be made. What can be sent now is set off by the board.
+    fn faulted(&self, job: Job, fault: &Fault) -> Option<Job> {
+        self.meters.faults(fault.cause).increment(1);
+        let endpoint = job.run.key.endpoint;
+        if self.act(|board, now| board.faulted(job, fault, now)) {
+            let (cause, error) = (fault.cause.as_str(), &fault.text);
+            match fault.reach {
+                Reach::Node => tracing::warn!(cause, %error, "nothing can be sent; deliveries wait and spend no attempts"),
+                Reach::Endpoint => {
+                    tracing::warn!(endpoint.id = %endpoint, cause, %error, "nothing can be sent to the endpoint; its deliveries wait and spend no attempts");
+                }
+            }
+        }
+        None
+    }
+
+    fn mended(&self, endpoint: EndpointId, cause: FaultCause, reach: Reach) {
+        let cause = cause.as_str();
+        match reach {
+            Reach::Node => tracing::info!(cause, "requests get through again"),
+            Reach::Endpoint => tracing::info!(endpoint.id = %endpoint, cause, "requests to the endpoint get through again"),
+        }
     }
 
     /// Writes an outcome. A strict lane waits for it before it goes on.
@@ -312,6 +352,11 @@ impl Engine {
     /// # Errors
     /// The store's.
     pub async fn sweep(&self) -> Result<(), StoreError> {
+        match self.act(Board::begin_sweep) {
+            Leap::None => {}
+            Leap::Back(by) => tracing::warn!(seconds = by.as_secs(), "the clock was set back; everything pending is due now"),
+            Leap::Forward(by) => tracing::info!(seconds = by.as_secs(), "the clock was set forward, or the machine slept"),
+        }
         let open = self.store.open_count().await?;
         self.meters.backlog.set(open as f64);
         let mut after = None;

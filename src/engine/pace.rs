@@ -1,4 +1,5 @@
-//! How fast a lane may go: its in-flight cap with slow start, its rate limit, and whether it holds.
+//! How fast a lane may go: its in-flight cap with slow start, its rate limit, and whether it holds. A time that lies
+//! further ahead than it can is from before the clock was set back, and counts as come.
 
 use std::time::Duration;
 
@@ -121,7 +122,7 @@ impl Pace {
             return Shift::None;
         }
         // What was under way when it began to hold is no probe.
-        if self.hold.is_some_and(|hold| now < hold.next_probe_at) {
+        if self.next_probe_at(now).is_some_and(|at| now < at) {
             return Shift::None;
         }
         let probes = self.hold.map_or(0, |hold| hold.probes) + 1;
@@ -136,8 +137,9 @@ impl Pace {
     }
 
     /// When a lane that holds probes next.
-    pub fn next_probe_at(&self) -> Option<Timestamp> {
-        self.hold.map(|hold| hold.next_probe_at)
+    pub fn next_probe_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let latest = now.plus(limits::PROBE_MAX + limits::CLOCK_BACK);
+        self.hold.map(|hold| if hold.next_probe_at > latest { now } else { hold.next_probe_at })
     }
 
     /// Whether it had a success lately, and nothing has spoken against it since: a failure now and then does not.
@@ -192,19 +194,37 @@ impl Pace {
     /// When the next request may go, if not now. Requests are spread evenly; after a pause of the program's own (a tick
     /// of the clock is a millisecond) up to a twentieth of a second's worth may go at once to catch up.
     pub fn rate_free_at(&self, rate: Option<u32>, now: Timestamp) -> Option<Timestamp> {
-        rate?;
-        let free_at = Timestamp::from_millis(self.free_at.div_euclid(1000) + i64::from(self.free_at.rem_euclid(1000) > 0));
+        let free_at = self.free_at(rate?, now);
+        let free_at = Timestamp::from_millis(free_at.div_euclid(1000) + i64::from(free_at.rem_euclid(1000) > 0));
         (free_at > now).then_some(free_at)
+    }
+
+    /// The same in microseconds, without what the clock did.
+    fn free_at(&self, rate: u32, now: Timestamp) -> i64 {
+        let latest = now.plus(interval(rate) + limits::CLOCK_BACK);
+        if self.free_at > latest.as_millis() * 1000 { now.as_millis() * 1000 } else { self.free_at }
     }
 
     /// A request goes out.
     pub fn spend(&mut self, rate: Option<u32>, now: Timestamp) {
         let Some(rate) = rate else { return };
-        let interval = Duration::from_secs(1) / rate.max(1);
-        let slack = if rate >= 20 { Duration::from_millis(50) } else { Duration::ZERO };
-        let now = now.as_millis() * 1000;
-        self.free_at = self.free_at.max(now - slack.as_micros() as i64) + interval.as_micros() as i64;
+        let earliest = now.as_millis() * 1000 - micros(slack(rate));
+        self.free_at = self.free_at(rate, now).max(earliest) + micros(interval(rate));
     }
+}
+
+/// Between two requests.
+fn interval(rate: u32) -> Duration {
+    Duration::from_secs(1) / rate.max(1)
+}
+
+/// What may be caught up.
+fn slack(rate: u32) -> Duration {
+    if rate >= 20 { Duration::from_millis(50) } else { Duration::ZERO }
+}
+
+fn micros(duration: Duration) -> i64 {
+    duration.as_micros() as i64
 }
 
 #[cfg(test)]
@@ -242,12 +262,33 @@ mod tests {
         }
         assert_eq!(pace.learn(OutcomeKind::Unreachable, 32, &policy(), now), Shift::Holds);
         for wait in [5, 30, 60, 60] {
-            assert_eq!(pace.next_probe_at(), Some(now.plus(Duration::from_secs(wait))));
-            now = pace.next_probe_at().unwrap();
+            assert_eq!(pace.next_probe_at(now), Some(now.plus(Duration::from_secs(wait))));
+            now = pace.next_probe_at(now).unwrap();
             assert_eq!(pace.learn(OutcomeKind::Unreachable, 32, &policy(), now), Shift::None);
         }
         assert_eq!(pace.learn(OutcomeKind::Succeeded, 32, &policy(), now), Shift::Released);
         assert_eq!((pace.cap(32), pace.is_proven(now)), (1, true));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_stalls_neither_rate_nor_probe() {
+        let before = Timestamp::from_millis(START.as_millis() - 7_200_000);
+        for rate in [1, 19, 20, 3000] {
+            let mut pace = Pace::new();
+            pace.spend(Some(rate), START);
+            assert!(pace.rate_free_at(Some(rate), START).is_some() || rate >= 20, "it is kept while the clock goes on");
+            assert_eq!(pace.rate_free_at(Some(rate), before), None);
+            pace.spend(Some(rate), before);
+            let next = pace.rate_free_at(Some(rate), before).unwrap_or(before);
+            assert!(next.since(before) <= interval(rate) + Duration::from_millis(1), "and it is kept on the new time");
+        }
+        let mut pace = Pace::new();
+        for _ in 0..limits::HOLD_AFTER {
+            pace.learn(OutcomeKind::Unreachable, 32, &policy(), START);
+        }
+        assert_eq!(pace.next_probe_at(before), Some(before));
+        pace.learn(OutcomeKind::Unreachable, 32, &policy(), before);
+        assert_eq!(pace.next_probe_at(before), Some(before.plus(Duration::from_secs(30))), "that was a probe");
     }
 
     #[test]

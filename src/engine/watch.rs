@@ -174,8 +174,13 @@ impl Engine {
         let mut iv = [0; 16];
         self.surroundings.entropy.fill(&mut iv);
         let turn = Turn { number: 1, at: now };
-        let outcome = self.transport.send(&target, || writer.handshake(&event, turn, iv)).await;
-        writer.connects(&outcome)
+        match self.transport.send(&target, || writer.handshake(&event, turn, iv)).await {
+            Ok(outcome) => writer.connects(&outcome),
+            Err(fault) => {
+                tracing::warn!(endpoint.id = %endpoint.id, error = fault.text, "a disabled endpoint could not be tried; it will be again");
+                false
+            }
+        }
     }
 
     /// Does something that a rule asks for.

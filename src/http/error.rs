@@ -93,6 +93,10 @@ impl From<OpsError> for ApiError {
                 let more = json!({"seen": views::SeenView::of(&seen)});
                 Self { more, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "connect_failed", detail) }
             }
+            OpsError::Fault(_) => {
+                tracing::warn!(error = %detail, "a handshake or test could not be sent");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+            }
             OpsError::Store(StoreError::Full(_)) => {
                 tracing::error!(error = %detail, "the disk is full");
                 let detail = "the server's disk is full; nothing was taken. Try again later";

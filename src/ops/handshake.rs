@@ -30,7 +30,10 @@ impl Ops {
 
     async fn send(&self, settings: &Settings, write: impl Fn() -> Message + Send + Sync) -> Result<Outcome, OpsError> {
         let target = Target::new(&settings.url).map_err(|error| OpsError::IllegalState(format!("the endpoint's url {error}")))?;
-        Ok(self.transport.send(&target, write).await)
+        self.transport.send(&target, write).await.map_err(|fault| {
+            self.meters.faults(fault.cause).increment(1);
+            OpsError::Fault(fault.text)
+        })
     }
 
     fn turn(&self, event: &Event) -> (Turn, [u8; 16]) {

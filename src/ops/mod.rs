@@ -88,6 +88,9 @@ pub enum OpsError {
     /// The handshake failed.
     #[error("the endpoint did not connect: {}", .0.problem)]
     ConnectFailed(Box<Seen>),
+    /// A fault of our own kept a handshake or a test from being sent. It says nothing about the endpoint.
+    #[error("nothing could be sent, and nothing was changed: {0}; this is not the endpoint's doing, try again later")]
+    Fault(String),
     /// The store could not find out.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -103,7 +103,10 @@ impl fmt::Debug for Collector {
 #[async_trait]
 impl HttpClient for Collector {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let outcome = self.transport.send(&self.target, || request.clone()).await;
+        let outcome = match self.transport.send(&self.target, || request.clone()).await {
+            Ok(outcome) => outcome,
+            Err(fault) => return Err(fault.text.into()),
+        };
         self.note(&outcome);
         match outcome.status {
             Some(status) => Ok(Response::builder().status(status).body(outcome.answer_body.unwrap_or_default().into())?),

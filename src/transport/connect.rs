@@ -1,4 +1,4 @@
-//! Opening a connection: resolve, judge, dial, TLS.
+//! Opening a connection: resolve, judge, dial (straight or through the proxy), TLS.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use super::{Failure, Target, Trace, Transport};
 use crate::clock::Stopwatch;
-use crate::domain::attempt::{OutcomeKind, Phases};
+use crate::domain::attempt::{Fault, FaultCause, OutcomeKind, Phases, Reach};
 use crate::limits;
 
 /// A byte stream, with or without TLS.
@@ -66,7 +66,13 @@ impl Transport {
         let watch = Stopwatch::start();
         let resolved = self.resolver.resolve(name).await;
         phases.resolve = Some(watch.micros());
-        let addresses = resolved.map_err(|error| Failure::new(OutcomeKind::Unreachable, format!("DNS: {name}: {error}")))?;
+        let addresses = resolved.map_err(|error| {
+            let text = format!("DNS: {name}: {error}");
+            if is_shortage(&error) {
+                return Failure::Ours(Fault { cause: FaultCause::Resources, reach: Reach::Node, text });
+            }
+            Failure::new(OutcomeKind::Unreachable, text)
+        })?;
         if addresses.is_empty() {
             return Err(Failure::new(OutcomeKind::Unreachable, format!("DNS: {name} has no address")));
         }
@@ -82,17 +88,41 @@ impl Transport {
                 failure.get_or_insert(Failure::new(OutcomeKind::Refused, refusal.to_string()));
                 continue;
             }
-            match dial_one(SocketAddr::new(*address, port)).await {
+            let to = SocketAddr::new(*address, port);
+            let reached = if let Some(proxy) = &self.proxy { self.tunnel(proxy, to, trace).await } else { direct(to).await };
+            match reached {
                 Ok(stream) => return Ok(stream),
-                Err(error) => failure = Some(Failure::new(OutcomeKind::Unreachable, format!("connect to {address} port {port}: {error}"))),
+                Err(Failure::Ours(fault)) if fault.reach == Reach::Node => return Err(Failure::Ours(fault)),
+                // Where one of the addresses could not be tried, nothing is known of the endpoint.
+                Err(found) if !matches!(failure, Some(Failure::Ours(_))) => failure = Some(found),
+                Err(_) => {}
             }
         }
         Err(failure.expect("there is at least one address"))
     }
 }
 
-async fn dial_one(address: SocketAddr) -> io::Result<TcpStream> {
+async fn direct(address: SocketAddr) -> Result<TcpStream, Failure> {
+    open(address).await.map_err(|error| {
+        let text = format!("connect to {} port {}: {error}", address.ip(), address.port());
+        // All local ports to one destination can be taken while there are some to others. Of an IPv6 address the same
+        // error says that this machine has no way to it.
+        let no_port = error.kind() == io::ErrorKind::AddrNotAvailable && address.is_ipv4();
+        let reach = if no_port { Some(Reach::Endpoint) } else { is_shortage(&error).then_some(Reach::Node) };
+        match reach {
+            Some(reach) => Failure::Ours(Fault { cause: FaultCause::Resources, reach, text }),
+            None => Failure::new(OutcomeKind::Unreachable, text),
+        }
+    })
+}
+
+pub(super) async fn open(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+/// Whether this machine has no file descriptor or no memory for another socket.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }

@@ -9,11 +9,15 @@
 //! A connection is driven by the task that uses it, not by one of its own: an exchange costs no hop between tasks, and
 //! an idle connection no task. A kept-alive connection that turns out to have been closed by the other side meanwhile
 //! is replaced once, within the same attempt; the receiver knows a repetition by its `webhook-id`.
+//!
+//! What keeps this node from sending anything at all (it has no file descriptor left for a socket, the [proxy] is down)
+//! is a [`Fault`], not an outcome: it says nothing about the endpoint.
 
 mod connect;
 mod exchange;
 pub mod guard;
 pub mod mail;
+mod proxy;
 mod resolve;
 
 use std::net::IpAddr;
@@ -28,10 +32,11 @@ use url::Url;
 pub use connect::tls_config;
 use exchange::Connection;
 use guard::Guard;
+pub use proxy::{NotAProxy, Proxy};
 pub use resolve::{Resolve, SystemResolver};
 
 use crate::clock::{Clock, Stopwatch};
-use crate::domain::attempt::{Outcome, OutcomeKind, Phases};
+use crate::domain::attempt::{Fault, Outcome, OutcomeKind, Phases};
 use crate::limits;
 
 /// How requests are made (settings of the same names).
@@ -47,10 +52,27 @@ pub struct Limits {
     pub answer_kept: usize,
 }
 
+/// What a transport is made of.
+pub struct Parts {
+    /// Its bounds.
+    pub limits: Limits,
+    /// What judges addresses.
+    pub guard: Guard,
+    /// What requests go through; none, and they go straight to the endpoint.
+    pub proxy: Option<Proxy>,
+    /// Names to addresses.
+    pub resolver: Arc<dyn Resolve>,
+    /// TLS, as [`tls_config`] makes it.
+    pub tls: Arc<rustls::ClientConfig>,
+    /// For dates in `Retry-After`.
+    pub clock: Arc<dyn Clock>,
+}
+
 /// Makes requests.
 pub struct Transport {
     limits: Limits,
     guard: Guard,
+    proxy: Option<Proxy>,
     resolver: Arc<dyn Resolve>,
     tls: Arc<rustls::ClientConfig>,
     clock: Arc<dyn Clock>,
@@ -114,18 +136,22 @@ impl Target {
 struct Trace {
     phases: Phases,
     address: Option<IpAddr>,
+    /// A connection to the proxy is being opened.
+    is_reaching_proxy: bool,
 }
 
 /// Why there is no answer.
 #[derive(Debug)]
-struct Failure {
-    kind: OutcomeKind,
-    text: String,
+enum Failure {
+    /// It is the endpoint's: this is what the attempt came to.
+    Theirs(OutcomeKind, String),
+    /// It is ours: there was no attempt.
+    Ours(Fault),
 }
 
 impl Failure {
     fn new(kind: OutcomeKind, text: impl Into<String>) -> Self {
-        Self { kind, text: text.into() }
+        Self::Theirs(kind, text.into())
     }
 }
 
@@ -137,15 +163,16 @@ struct Answer {
 }
 
 impl Transport {
-    /// A transport with these bounds.
-    pub fn new(limits: Limits, guard: Guard, resolver: Arc<dyn Resolve>, tls: Arc<rustls::ClientConfig>, clock: Arc<dyn Clock>) -> Self {
-        Self { limits, guard, resolver, tls, clock }
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { limits, guard, proxy, resolver, tls, clock } = parts;
+        Self { limits, guard, proxy, resolver, tls, clock }
     }
 
     /// One with other bounds that may reach every address: for what the operator names, never for an endpoint.
     pub fn unguarded(&self, limits: Limits) -> Self {
         let (resolver, tls, clock) = (Arc::clone(&self.resolver), Arc::clone(&self.tls), Arc::clone(&self.clock));
-        Self { limits, guard: Guard::open(), resolver, tls, clock }
+        Self { limits, guard: Guard::open(), proxy: None, resolver, tls, clock }
     }
 
     /// The guard that judges addresses, for URLs that are given.
@@ -154,25 +181,23 @@ impl Transport {
     }
 
     /// Sends the request that `write` writes (again, where a kept-alive connection turned out to be closed). It comes to an
-    /// outcome whatever happens, within `attempt_timeout`.
-    pub async fn send(&self, target: &Target, write: impl Fn() -> http::Request<Bytes> + Send + Sync) -> Outcome {
+    /// outcome whatever the endpoint does, within `attempt_timeout`.
+    ///
+    /// # Errors
+    /// The [`Fault`] of our own for which nothing could be sent; it says nothing about the endpoint.
+    pub async fn send(&self, target: &Target, write: impl Fn() -> http::Request<Bytes> + Send + Sync) -> Result<Outcome, Fault> {
         let total = Stopwatch::start();
         let mut trace = Trace::default();
         let exchanged = tokio::time::timeout(self.limits.attempt_timeout, self.exchange(target, &write, &mut trace)).await;
         trace.phases.total = total.micros();
-        let phases = trace.phases;
-        match exchanged {
-            Ok(Ok(answer)) => self.answered(answer, trace),
-            Ok(Err(failure)) => unanswered(failure, trace),
-            Err(_) => {
-                let waited = self.limits.attempt_timeout.as_secs_f64();
-                let what = match (phases.connect, phases.first_byte) {
-                    (None, None) if phases.resolve.is_none() => "no connection",
-                    (_, None) => "no answer",
-                    _ => "the answer did not end",
-                };
-                unanswered(Failure::new(OutcomeKind::TimedOut, format!("{what} within {waited} s")), trace)
-            }
+        let failure = match exchanged {
+            Ok(Ok(answer)) => return Ok(self.answered(answer, trace)),
+            Ok(Err(failure)) => failure,
+            Err(_) => self.too_late(&trace),
+        };
+        match failure {
+            Failure::Theirs(kind, text) => Ok(unanswered(kind, shortened(text), trace)),
+            Failure::Ours(fault) => Err(Fault { text: shortened(fault.text), ..fault }),
         }
     }
 
@@ -193,13 +218,32 @@ impl Transport {
         }
         let limit = self.limits.connect_timeout;
         let connecting = tokio::time::timeout(limit, self.connect(target, trace)).await;
-        let stream =
-            connecting.map_err(|_| Failure::new(OutcomeKind::TimedOut, format!("no connection within {} s", limit.as_secs_f64())))??;
+        let stream = connecting.map_err(|_| self.unconnected(trace, limit))??;
         let mut connection = Connection::open(stream).await?;
         match connection.exchange(addressed(write(), target), &self.limits, &mut trace.phases).await {
             Ok(answer) => Ok(finish(target, connection, answer)),
             Err(exchange::Broken::Stale) => Err(Failure::new(OutcomeKind::Unreachable, "the connection was closed before an answer")),
             Err(exchange::Broken::Failed(failure)) => Err(failure),
+        }
+    }
+
+    /// `attempt_timeout` has passed.
+    fn too_late(&self, trace: &Trace) -> Failure {
+        let limit = self.limits.attempt_timeout;
+        let what = match (trace.phases.connect, trace.phases.first_byte) {
+            (None, None) if trace.phases.resolve.is_none() || trace.is_reaching_proxy => return self.unconnected(trace, limit),
+            (_, None) => "no answer",
+            _ => "the answer did not end",
+        };
+        Failure::new(OutcomeKind::TimedOut, format!("{what} within {} s", limit.as_secs_f64()))
+    }
+
+    /// The time for a connection has passed.
+    fn unconnected(&self, trace: &Trace, limit: Duration) -> Failure {
+        let seconds = limit.as_secs_f64();
+        match self.proxy.as_ref().filter(|_| trace.is_reaching_proxy) {
+            Some(proxy) => proxy.late(seconds),
+            None => Failure::new(OutcomeKind::TimedOut, format!("no connection within {seconds} s")),
         }
     }
 
@@ -237,9 +281,12 @@ fn finish(target: &Target, connection: Connection, (answer, reusable): (Answer, 
     answer
 }
 
-fn unanswered(Failure { kind, mut text }: Failure, Trace { phases, address }: Trace) -> Outcome {
-    let end = text.floor_char_boundary(limits::ERROR_TEXT_MAX);
-    text.truncate(end);
+fn shortened(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(limits::ERROR_TEXT_MAX));
+    text
+}
+
+fn unanswered(kind: OutcomeKind, text: String, Trace { phases, address, .. }: Trace) -> Outcome {
     Outcome { kind, status: None, error: Some(text), phases, address, retry_after: None, answer_headers: None, answer_body: None }
 }
 

@@ -1,11 +1,12 @@
 //! Names to addresses.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use hickory_resolver::TokioResolver;
+use hickory_resolver::net::NetError;
 
 /// Resolves names. It is asked at each connect; whether it keeps answers, and for how long, is its own affair.
 #[async_trait]
@@ -32,7 +33,16 @@ impl SystemResolver {
 #[async_trait]
 impl Resolve for SystemResolver {
     async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
-        let found = self.0.lookup_ip(name).await.map_err(io::Error::other)?;
+        let found = self.0.lookup_ip(name).await.map_err(told)?;
         Ok(found.iter().collect())
     }
+}
+
+/// An error of the system's own where this machine cannot open a socket to ask a name server through. The resolver does
+/// not tell that from name servers that are away.
+fn told(error: NetError) -> io::Error {
+    if error.is_no_records_found() {
+        return io::Error::other(error);
+    }
+    UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).err().unwrap_or_else(|| io::Error::other(error))
 }

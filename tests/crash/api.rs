@@ -37,6 +37,15 @@ impl Client {
         Self { address, token, sender: None }
     }
 
+    /// A page that is not JSON, which must be there.
+    pub async fn text(&mut self, path: &str) -> String {
+        let request = Request::get(path).header("host", "ringback").body(Full::default()).expect("a request");
+        let response = self.connected().await.expect("a connection").send_request(request).await.expect("an answer");
+        assert!(response.status().is_success(), "GET {path}: {}", response.status());
+        let bytes = response.into_body().collect().await.expect("a body").to_bytes();
+        String::from_utf8(bytes.into()).expect("UTF-8")
+    }
+
     /// One call. An error means that it is unknown whether it took effect.
     pub async fn call(&mut self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<(StatusCode, Value)> {
         let exchanged = tokio::time::timeout(ANSWERED_WITHIN, self.exchange(method.clone(), path, body)).await;

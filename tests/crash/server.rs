@@ -40,6 +40,8 @@ impl Drop for Running {
 pub struct Server {
     folder: TempDir,
     settings: Vec<(&'static str, &'static str)>,
+    /// Files and sockets that it may have open, where that is bounded.
+    files_max: Option<usize>,
     running: Option<Running>,
     address: watch::Sender<SocketAddr>,
 }
@@ -47,11 +49,16 @@ pub struct Server {
 impl Server {
     /// Starts on a fresh database, with settings beside those that every test needs.
     pub fn start(settings: &[(&'static str, &'static str)]) -> Self {
+        Self::start_with(settings, None)
+    }
+
+    /// The same, with at most so many files and sockets open at once.
+    pub fn start_with(settings: &[(&'static str, &'static str)], files_max: Option<usize>) -> Self {
         let mut all = vec![("ALLOW_NETWORKS", "127.0.0.0/8"), ("REQUIRE_HTTPS", "false"), ("LOG", "warn")];
         all.extend_from_slice(settings);
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut server = Self { folder, settings: all, running: None, address: watch::Sender::new(nowhere) };
+        let mut server = Self { folder, settings: all, files_max, running: None, address: watch::Sender::new(nowhere) };
         server.run();
         server
     }
@@ -65,6 +72,12 @@ impl Server {
 
     fn run(&mut self) {
         let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        if let Some(most) = self.files_max {
+            let mut shell = Command::new("/bin/sh");
+            shell.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &most.to_string()]).arg(command.get_program()).args(command.get_args());
+            shell.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            command = shell;
+        }
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(self.log_file()).spawn().expect("the server starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
         let (said, heard) = mpsc::channel();
@@ -123,6 +136,17 @@ impl Server {
     pub fn restart(&mut self) {
         assert!(self.running.is_none(), "it was stopped");
         self.run();
+    }
+
+    /// Files and sockets that it has open.
+    pub fn open_files(&self) -> usize {
+        let running = self.running.as_ref().expect("it is running");
+        std::fs::read_dir(format!("/proc/{}/fd", running.child.id())).expect("the system lists them").count()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        *self.address.borrow()
     }
 
     /// Where it listens, as the beginning of a URL.

@@ -3,14 +3,17 @@
 mod access;
 mod bad_days;
 mod client;
+mod clock;
 mod command_line;
 mod delivery;
 mod endpoints;
+mod faults;
 mod guard;
 mod harness;
 mod isolation;
 mod lanes;
 mod observing;
+mod proxy;
 mod receiver;
 mod reports;
 mod traces;

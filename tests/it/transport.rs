@@ -216,25 +216,25 @@ async fn the_next_address_of_a_name_is_tried() {
 
 // --- TLS ---------------------------------------------------------------------------------------------------------------
 
-struct Authority {
+pub struct Authority {
     certificate: Certificate,
     key: KeyPair,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self { certificate: params.self_signed(&key).expect("a certificate"), key }
     }
 
-    fn der(&self) -> CertificateDer<'static> {
+    pub fn der(&self) -> CertificateDer<'static> {
         self.certificate.der().clone()
     }
 
     /// A server for these names whose certificate is good until the end of a year.
-    fn server(&self, names: &[&str], until: i32) -> rustls::ServerConfig {
+    pub fn server(&self, names: &[&str], until: i32) -> rustls::ServerConfig {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).expect("parameters");
         (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(until, 12, 31));

@@ -1,0 +1,230 @@
+//! The way through a proxy: HTTP CONNECT (RFC 9110 section 9.3.6), to `http` and `https` targets alike.
+//!
+//! The endpoint's name is resolved and its addresses are judged here, as without a proxy, and the proxy is asked for the
+//! judged address, so that it has no name to resolve otherwise. The proxy's own address is not judged: the operator
+//! named it. TLS goes through the tunnel, with the endpoint's name.
+//!
+//! What goes wrong is the endpoint's only where the proxy says that it could not reach it (502, 503, 504), or has not
+//! said anything about it in time. A proxy that is away, closes, does not speak HTTP or wants another password (407) is
+//! a fault that meets the whole node; any other answer is one that meets this endpoint: there are proxies that have
+//! rules about ports and addresses, and one endpoint must not hold up the others.
+//!
+//! No environment variable is looked at.
+
+use std::fmt::Display;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use percent_encoding::percent_decode_str;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use url::{Host, Url};
+
+use super::connect::{is_shortage, open};
+use super::{Failure, Trace, Transport};
+use crate::domain::attempt::{Fault, FaultCause, OutcomeKind, Reach};
+use crate::domain::secret::Secret;
+use crate::limits;
+
+/// A proxy that all requests go through (setting `proxy`).
+#[derive(Debug, Clone)]
+pub struct Proxy {
+    host: Host<String>,
+    port: u16,
+    /// What stands in `Proxy-Authorization`.
+    authorization: Option<Secret>,
+}
+
+/// Text that names no proxy. The text is not repeated, since there may be a password in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be the address of a proxy such as http://proxy.internal:3128, with user:password@ before the host if it asks for that")]
+pub struct NotAProxy;
+
+impl FromStr for Proxy {
+    type Err = NotAProxy;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let url = Url::parse(text).map_err(|_| NotAProxy)?;
+        let is_bare = url.scheme() == "http" && url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+        let (Some(host), Some(port), true) = (url.host(), url.port_or_known_default(), is_bare) else { return Err(NotAProxy) };
+        let named = !url.username().is_empty() || url.password().is_some();
+        Ok(Self { host: host.to_owned(), port, authorization: named.then(|| basic(&url)) })
+    }
+}
+
+/// The value of `Proxy-Authorization` (RFC 7617).
+fn basic(url: &Url) -> Secret {
+    let user = percent_decode_str(url.username());
+    let pair: Vec<u8> = user.chain(*b":").chain(percent_decode_str(url.password().unwrap_or_default())).collect();
+    Secret::new(format!("Basic {}", BASE64.encode(Secret::new(pair).expose())))
+}
+
+impl Proxy {
+    fn request(&self, to: SocketAddr) -> Secret {
+        let mut head = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n").into_bytes();
+        if let Some(value) = &self.authorization {
+            head.extend([b"Proxy-Authorization: ", value.expose(), b"\r\n"].concat());
+        }
+        head.extend(b"\r\n");
+        Secret::new(head)
+    }
+
+    fn fault(&self, cause: FaultCause, reach: Reach, what: impl Display) -> Failure {
+        Failure::Ours(Fault { cause, reach, text: format!("proxy {} port {}: {what}", self.host, self.port) })
+    }
+
+    /// It was not reached in time.
+    pub(super) fn late(&self, seconds: f64) -> Failure {
+        self.fault(FaultCause::Proxy, Reach::Node, format!("no connection within {seconds} s"))
+    }
+
+    /// What its answer to a CONNECT means.
+    fn judge(&self, status: u16, to: SocketAddr) -> Result<(), Failure> {
+        match status {
+            200..300 => Ok(()),
+            502..=504 => {
+                let text = format!("connect to {} port {}: the proxy answered {status}", to.ip(), to.port());
+                Err(Failure::new(OutcomeKind::Unreachable, text))
+            }
+            407 => {
+                Err(self.fault(FaultCause::Proxy, Reach::Node, "it answered 407; check the user name and password in the setting proxy"))
+            }
+            _ => Err(self.fault(FaultCause::Proxy, Reach::Endpoint, format!("it answered {status} to CONNECT {to}"))),
+        }
+    }
+}
+
+impl Transport {
+    /// A connection through `proxy` to an address that was judged.
+    pub(super) async fn tunnel(&self, proxy: &Proxy, to: SocketAddr, trace: &mut Trace) -> Result<TcpStream, Failure> {
+        trace.is_reaching_proxy = true;
+        let mut stream = self.reach(proxy).await?;
+        trace.is_reaching_proxy = false;
+        let closed = |error: io::Error| proxy.fault(FaultCause::Proxy, Reach::Node, error);
+        stream.write_all(proxy.request(to).expose()).await.map_err(closed)?;
+        let status = read_status(&mut stream).await.map_err(closed)?;
+        proxy.judge(status, to)?;
+        Ok(stream)
+    }
+
+    async fn reach(&self, proxy: &Proxy) -> Result<TcpStream, Failure> {
+        let fault = |error: io::Error| {
+            let is_ours = is_shortage(&error) || error.kind() == io::ErrorKind::AddrNotAvailable;
+            proxy.fault(if is_ours { FaultCause::Resources } else { FaultCause::Proxy }, Reach::Node, error)
+        };
+        let addresses: Vec<IpAddr> = match &proxy.host {
+            Host::Ipv4(address) => vec![(*address).into()],
+            Host::Ipv6(address) => vec![(*address).into()],
+            Host::Domain(name) => self.resolver.resolve(name).await.map_err(fault)?,
+        };
+        let mut last = io::Error::other("its name has no address");
+        for address in addresses.into_iter().take(limits::CONNECT_ADDRESSES_MAX) {
+            match open(SocketAddr::new(address, proxy.port)).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(fault(last))
+    }
+}
+
+/// Reads the head of the proxy's answer, and not a byte of what comes after it: that is the endpoint's already.
+async fn read_status(stream: &mut TcpStream) -> io::Result<u16> {
+    let (mut head, mut chunk) = (Vec::new(), [0; 1024]);
+    while head.len() < limits::ANSWER_HEAD_MAX {
+        let seen = stream.peek(&mut chunk).await?;
+        if seen == 0 {
+            return Err(io::Error::other("it closed the connection before it answered"));
+        }
+        let before = head.len();
+        head.extend_from_slice(&chunk[..seen]);
+        let (ends_at, status) = parse(&head)?;
+        stream.read_exact(&mut chunk[..ends_at.unwrap_or(head.len()) - before]).await?;
+        if ends_at.is_some() {
+            return Ok(status);
+        }
+    }
+    Err(io::Error::other(format!("its answer has a head of more than {} bytes", limits::ANSWER_HEAD_MAX)))
+}
+
+/// Where a head ends, if it does, and its status.
+fn parse(head: &[u8]) -> io::Result<(Option<usize>, u16)> {
+    let mut headers = [httparse::EMPTY_HEADER; limits::PROXY_HEADERS_MAX];
+    let mut answer = httparse::Response::new(&mut headers);
+    let parsed = answer.parse(head).map_err(|error| io::Error::other(format!("it does not answer in HTTP: {error}")))?;
+    let ends_at = if let httparse::Status::Complete(length) = parsed { Some(length) } else { None };
+    Ok((ends_at, answer.code.unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proxy(text: &str) -> Proxy {
+        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn an_address_is_read() {
+        for (text, shown) in [
+            ("http://proxy.internal:3128", "proxy.internal 3128"),
+            ("http://proxy.internal", "proxy.internal 80"),
+            ("http://10.0.0.5:8080/", "10.0.0.5 8080"),
+            ("http://[fd00::5]:8080", "[fd00::5] 8080"),
+        ] {
+            let proxy = proxy(text);
+            assert_eq!(format!("{} {}", proxy.host, proxy.port), shown);
+            assert_eq!(proxy.authorization, None);
+        }
+        for text in ["proxy.internal:3128", "https://proxy:3128", "socks5://proxy", "http://", "http://proxy/path", "http://proxy/?a", ""] {
+            assert!(text.parse::<Proxy>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_request_names_the_address_and_whoever_asks() {
+        let request = |proxy: &Proxy, to: &str| String::from_utf8(proxy.request(to.parse().unwrap()).expose().to_vec()).unwrap();
+        let plain = request(&proxy("http://proxy:1"), "192.0.2.7:443");
+        assert_eq!(plain, "CONNECT 192.0.2.7:443 HTTP/1.1\r\nHost: 192.0.2.7:443\r\n\r\n");
+        let v6 = request(&proxy("http://proxy:1"), "[2001:db8::7]:8443");
+        assert!(v6.starts_with("CONNECT [2001:db8::7]:8443 HTTP/1.1\r\n"), "{v6}");
+        // The example of RFC 7617 section 2, with its space spelled as in a URL.
+        let asked = proxy("http://Aladdin:open%20sesame@proxy:1");
+        let named = request(&asked, "192.0.2.7:80");
+        assert!(named.contains("\r\nProxy-Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n\r\n"), "{named}");
+        assert!(!format!("{asked:?}").contains("QWxhZGRpbj"), "{asked:?}");
+    }
+
+    #[test]
+    fn a_head_is_read_to_its_end() {
+        let head = b"HTTP/1.0 200 Connection established\r\nvia: x\r\n\r\nEHLO";
+        assert_eq!(parse(head).unwrap(), (Some(head.len() - 4), 200));
+        assert_eq!(parse(&head[..20]).unwrap().0, None);
+        assert!(parse(b"SSH-2.0-OpenSSH\r\n").is_err());
+    }
+
+    #[test]
+    fn an_answer_is_the_endpoints_only_where_it_speaks_of_it() {
+        let (proxy, to) = (proxy("http://proxy:1"), "192.0.2.7:443".parse().unwrap());
+        for (status, expected) in [
+            (407, Some(Reach::Node)),
+            (400, Some(Reach::Endpoint)),
+            (403, Some(Reach::Endpoint)),
+            (302, Some(Reach::Endpoint)),
+            (502, None),
+            (503, None),
+            (504, None),
+        ] {
+            let reach = match proxy.judge(status, to) {
+                Err(Failure::Ours(fault)) => Some(fault.reach),
+                Err(Failure::Theirs(OutcomeKind::Unreachable, _)) => None,
+                other => panic!("{status}: {other:?}"),
+            };
+            assert_eq!(reach, expected, "{status}");
+        }
+        assert!(proxy.judge(200, to).is_ok());
+    }
+}

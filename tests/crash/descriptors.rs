@@ -1,0 +1,72 @@
+//! No file descriptor is left: that is not the endpoints' doing, and costs none of their attempts.
+
+use std::net::TcpStream;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use ringback::clock::Stopwatch;
+use ringback::domain::secret::Secret;
+use serde_json::json;
+
+use super::api::text;
+use super::receiver::{Moods, Receiver};
+use super::server::{self, Server};
+use super::wait;
+
+const FILES_MAX: usize = 80;
+const EVENTS: usize = 20;
+const WITHIN: Duration = Duration::from_secs(40);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_file_descriptors_deliveries_wait_and_spend_no_attempts() {
+    let server = Server::start_with(&[("LOG", "info")], Some(FILES_MAX));
+    let (mut client, receiver) = (server.operator(), Receiver::start().await);
+    let vendor = server::new_vendor(&mut client, "shop").await;
+    let url = receiver.open("shop", Secret::new([5; 32]), Moods::default(), 1);
+    let secret = format!("whsec_{}", BASE64.encode([5; 32]));
+    let endpoint = server::new_endpoint(&mut client, &vendor, json!({"url": url, "secret": secret})).await;
+    let endpoint = text(&endpoint, "id").to_owned();
+
+    let idle = take_all_descriptors(&server).await;
+    // The client's connection is older, so that the API still answers on it.
+    let report = |number| json!({"vendor_id": vendor, "reference_no": format!("R-{number}"), "status": "success"});
+    client.post("/v1/reports", &json!({"reports": (0..EVENTS).map(report).collect::<Vec<_>>()})).await;
+    wait::until("two pauses have been begun", WITHIN, async || faults(&mut client).await >= 2).await;
+    let waiting = client.list(&format!("/v1/deliveries?vendor_id={vendor}&endpoint_id={endpoint}&state=pending")).await;
+    assert_eq!(waiting.len(), EVENTS);
+    let untouched = |delivery: &&serde_json::Value| delivery["attempts"] == json!([]) && delivery["next_attempt_at"].is_null();
+    assert_eq!(waiting.iter().filter(untouched).count(), EVENTS, "no attempt is spent: {:#}", waiting[0]);
+    assert_eq!(receiver.accepted("shop"), 1, "the handshake");
+
+    drop(idle);
+    wait::until("all go out", WITHIN, async || receiver.accepted("shop") == 1 + EVENTS).await;
+    wait::until("all have ended", WITHIN, async || !client.has_pending(&vendor, &endpoint).await).await;
+    let log = server.log();
+    let lines = |part: &str| log.lines().filter(|line| line.contains(part)).count();
+    assert_eq!(lines("nothing can be sent; deliveries wait and spend no attempts"), 1, "{log}");
+    assert!(log.contains("Too many open files"), "{log}");
+    assert_eq!(lines("requests get through again"), 1, "{log}");
+}
+
+/// Opens connections until the server has no descriptor left, and more of them wait to be accepted, so that one that
+/// is free for a moment is taken too (after a failure the server accepts nothing for a second).
+async fn take_all_descriptors(server: &Server) -> Vec<TcpStream> {
+    let (mut idle, mut full_since) = (Vec::new(), None::<Stopwatch>);
+    wait::until("all descriptors are taken, and stay so", WITHIN, async || {
+        if idle.len() < 2 * FILES_MAX {
+            idle.push(TcpStream::connect(server.address()).expect("the system takes it"));
+        }
+        full_since = if server.open_files() < FILES_MAX { None } else { full_since.or_else(|| Some(Stopwatch::start())) };
+        full_since.is_some_and(|since| since.elapsed() > Duration::from_secs(2))
+    })
+    .await;
+    idle
+}
+
+/// Requests that could not be made for lack of resources, so far.
+async fn faults(client: &mut super::api::Client) -> u64 {
+    let metrics = client.text("/metrics").await;
+    let line = metrics.lines().find_map(|line| line.strip_prefix("ringback_faults_total{cause=\"resources\"} "));
+    line.expect("it is counted").parse().expect("a number")
+}
