@@ -34,6 +34,7 @@ mod board;
 mod board_tests;
 #[cfg(test)]
 mod fault_tests;
+mod handoff;
 mod janitor;
 mod lane;
 mod mailer;
@@ -66,8 +67,8 @@ use crate::domain::retry::{Decision, Policy};
 use crate::domain::time::Timestamp;
 use crate::limits;
 use crate::meters::Meters;
-use crate::store::group_commit::{GroupCommit, Handoff, Haste};
-use crate::store::{After, OpenQuery, OpenRun, Settle, Store, StoreError, Written};
+use crate::store::group_commit::{GroupCommit, Haste};
+use crate::store::{OpenQuery, Settle, Store, StoreError};
 use crate::traces::Traces;
 use crate::transport::Transport;
 use crate::transport::mail::Mailer;
@@ -464,66 +465,5 @@ impl Engine {
             engine.surroundings.clock.sleep_until(engine.now().plus(limits::SETTLE_RETRY)).await;
             refused.into_iter().for_each(|settle| engine.settle(settle, Haste::None));
         });
-    }
-}
-
-impl Handoff for Engine {
-    fn opened(&self, runs: Vec<OpenRun>) {
-        self.meters.backlog.increment(runs.len() as f64);
-        self.trace_opened(&runs);
-        self.act(|board, now| board.opened(runs, now));
-    }
-
-    fn changed(&self, endpoint: EndpointId) {
-        self.changed_here(endpoint);
-    }
-
-    fn due(&self, endpoint: EndpointId) {
-        self.act(|board, now| board.due(endpoint, now));
-    }
-
-    fn dropped(&self, endpoint: EndpointId) {
-        self.act(|board, now| board.dropped(endpoint, now));
-    }
-
-    fn replaying(&self) {
-        self.replays.notify_one();
-    }
-
-    fn pace(&self, endpoint: EndpointId) -> Option<f64> {
-        self.board.lock().pace(endpoint, self.now())
-    }
-
-    fn settled(&self, outcomes: Vec<(Settle, Result<Written, StoreError>)>) {
-        let (mut written, mut refused) = (Vec::with_capacity(outcomes.len()), Vec::new());
-        for (settle, answer) in outcomes {
-            match answer {
-                Ok(_) => written.push(settle),
-                Err(error) => {
-                    if refused.is_empty() {
-                        tracing::error!(delivery.id = %settle.key.delivery(), %error, "an outcome could not be written down; it is tried again");
-                    }
-                    refused.push(settle);
-                }
-            }
-        }
-        if written.iter().any(|settle| settle.replay.is_some()) {
-            self.replays.notify_one();
-        }
-        let ended = written.iter().filter(|settle| matches!(settle.after, After::Ended(..))).count();
-        self.meters.backlog.decrement(ended as f64);
-        self.trace_settled(&written);
-        self.act(|board, now| board.settled(&written, now));
-        if !refused.is_empty() {
-            self.settle_again(refused);
-        }
-    }
-
-    fn unsure(&self) {
-        self.act(Board::unsure);
-    }
-
-    fn committed(&self, rows: usize) {
-        self.meters.commit_batch_size.record(rows as f64);
     }
 }

@@ -16,6 +16,7 @@ mod once;
 mod oversight;
 mod replays;
 mod reports;
+mod settings;
 mod users;
 mod vendors;
 
@@ -25,7 +26,7 @@ use std::time::Duration;
 
 pub use access::{Caller, NewToken};
 pub use deliveries::{Range, Shown};
-pub use endpoints::{Connected, NewEndpoint, NewSecret, ShownEndpoint, secret_hint};
+pub use endpoints::{Connected, NewEndpoint, NewSecret, ShownEndpoint};
 pub use feed::{FeedPart, Follow};
 pub use handshake::Seen;
 pub(crate) use input::networks;
@@ -35,6 +36,7 @@ pub use once::{Begun, Once};
 use parking_lot::RwLock;
 pub use replays::Replaying;
 pub use reports::Answer;
+pub use settings::secret_hint;
 pub use users::new_operator_user;
 pub use vendors::NewVendor;
 

@@ -133,7 +133,7 @@ fn read(mut fields: Fields, now: Timestamp) -> Result<Asked, OpsError> {
         fields.invalid("since", "must lie before until (now, if that is left out)");
     }
     let only = fields.parse::<Only>("only").unwrap_or(Only::All);
-    let event_types = super::endpoints::read_event_types(&mut fields);
+    let event_types = super::settings::read_event_types(&mut fields);
     let is_dry = fields.boolean("dry_run").unwrap_or(false);
     let problems = fields.finish();
     if problems.is_empty() {

@@ -14,6 +14,7 @@
 
 mod change;
 pub mod group_commit;
+mod query;
 pub mod seal;
 pub mod sqlite;
 mod types;

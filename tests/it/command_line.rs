@@ -68,7 +68,7 @@ fn every_command_explains_itself() {
 fn wrong_use_is_told_in_one_line_that_says_where_to_look() {
     let cases: [(&[&str], &str); 8] = [
         (&["fly"], "unrecognized subcommand 'fly'; see ringback --help"),
-        (&["serv"], "unrecognized subcommand 'serv'; a similar subcommand exists: 'serve'; see ringback --help"),
+        (&["serv"], "unrecognized subcommand 'serv'; some similar subcommands exist: 'user', 'serve'; see ringback --help"),
         (&["serve", "--colour"], "unexpected argument '--colour' found; see ringback serve --help"),
         (&["serve", "twice"], "unexpected argument 'twice' found; see ringback serve --help"),
         (
