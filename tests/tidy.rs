@@ -51,7 +51,7 @@ const LAYERS: [Layer; 15] = [
     },
     Layer {
         name: "http",
-        may: &["ops", "store", "wire::standard", "domain", "limits", "fields", "meters"],
+        may: &["ops", "clock::Stopwatch", "store", "wire::standard", "domain", "limits", "fields", "meters"],
         instead: "call a verb of ops; of the store only the types of its answers may be named",
     },
     Layer {
