@@ -16,7 +16,7 @@ use super::pace::{Shift, Standing};
 use super::pause::Pause;
 use super::plan::Plan;
 use crate::domain::attempt::{Attempt, Fault, FaultCause, Outcome, OutcomeKind, Reach};
-use crate::domain::delivery::{DeliveryState, EndReason, OpenRun};
+use crate::domain::delivery::{DeliveryState, EndReason, OpenRun, RunKey};
 use crate::domain::id::EndpointId;
 use crate::domain::retry::{self, Decision, Policy};
 use crate::domain::time::Timestamp;
@@ -354,6 +354,15 @@ impl Board {
         });
         self.unsettled += settles.len();
         settles
+    }
+
+    /// These runs had ended before their outcome was written (somebody cancelled them): they are not tried again.
+    pub fn ended_elsewhere(&mut self, keys: &[RunKey]) {
+        for key in keys {
+            if let Some(lane) = self.lanes.get_mut(&key.endpoint) {
+                lane.ended_elsewhere(key_of(*key));
+            }
+        }
     }
 
     /// The store has written these outcomes down.

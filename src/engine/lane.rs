@@ -352,6 +352,11 @@ impl Lane {
         }
     }
 
+    /// A run whose outcome is being written had ended before: there is nothing left to try.
+    pub fn ended_elsewhere(&mut self, key: Key) {
+        self.retries.remove(&key);
+    }
+
     /// The store has written an outcome down.
     pub fn settled(&mut self, key: Key, now: Timestamp) {
         self.head = self.head.filter(|head| *head != key);
