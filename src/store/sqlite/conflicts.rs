@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::accept::{Batch, History};
 use super::ledger;
-use super::rows::{bad, word, word_or_null};
+use super::rows::{bad, page, word, word_or_null};
 use crate::clock::Ids;
 use crate::domain::conflict::{self, CaseState, Conflict, Unfit};
 use crate::domain::id::{ConflictId, RechargeId};
@@ -54,20 +54,9 @@ pub(super) fn list(conn: &Connection, query: &ConflictQuery) -> Result<Listed<Co
     let ceiling = query.range.until.map_or(i64::MAX, |until| Ids::floor(until).get());
     let ceiling = query.page.before.map_or(ceiling, |before| before.get().min(ceiling));
     let mut statement = conn.prepare_cached(&sql)?;
-    let mut rows = statement.query(params![floor, ceiling, query.recharge.map(RechargeId::get), limits::SCAN_MAX])?;
-    let (mut items, mut looked_at, mut last) = (Vec::new(), 0, None);
-    while let Some(row) = rows.next()? {
-        let found = read(row)?;
-        (looked_at, last) = (looked_at + 1, Some(found.id));
-        if query.state.is_none_or(|state| found.state == state) {
-            items.push(found);
-        }
-        if items.len() == query.page.limit {
-            break;
-        }
-    }
-    let more = items.len() == query.page.limit || looked_at == limits::SCAN_MAX;
-    Ok(Listed { items, next: last.filter(|_| more) })
+    let rows = statement.query(params![floor, ceiling, query.recharge.map(RechargeId::get), limits::SCAN_MAX])?;
+    let wanted = |found: &Conflict| query.state.is_none_or(|state| found.state == state);
+    page(rows, query.page.limit, |row| read(row).map(|found| (found.id, found)), wanted)
 }
 
 /// How a conflict is resolved.
