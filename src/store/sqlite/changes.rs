@@ -43,7 +43,8 @@ impl Batch<'_> {
                 Done::Made(Created::Yes)
             }
             Deed::UpdateVendor(id, change) => {
-                if change.disabled.is_some() {
+                let before = vendors::one(conn, *id)?;
+                if before.is_some_and(|before| change.disabled.is_some_and(|disabled| disabled != before.disabled)) {
                     for endpoint in vendors::endpoints(conn, *id)? {
                         health::forget(self, endpoint)?;
                     }
