@@ -56,8 +56,8 @@ pub(super) enum Chore {
     Refill(EndpointId, Refill),
     /// Read which runs are past their deadline, or (the endpoint being deleted) all of them.
     Expire(EndpointId),
-    /// It answered `410`.
-    Disable(EndpointId),
+    /// It answered `410` when it was as in this plan.
+    Disable(Arc<Plan>),
 }
 
 /// What the clock did between two sweeps.
@@ -451,7 +451,7 @@ impl Board {
             after
         });
         if gone && kind == OutcomeKind::Rejected {
-            self.chores.push_back(Chore::Disable(endpoint));
+            self.chores.push_back(Chore::Disable(plan));
         }
         let attempt = Attempt { number: attempts, run: key.run, started_at, outcome };
         let settle = Settle { key, attempt: Some(attempt), attempts, deadline, now, after, replay, latency };

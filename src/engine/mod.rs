@@ -74,9 +74,6 @@ use crate::transport::Transport;
 use crate::transport::mail::Mailer;
 use crate::wire::Turn;
 
-/// Why an endpoint that answered so is disabled.
-const GONE_FOR_GOOD: &str = "it answered 410 Gone";
-
 /// What the engine is made of.
 pub struct Parts {
     /// Where runs are.
@@ -406,8 +403,9 @@ impl Engine {
                 let settles = self.act(|board, now| board.expire(endpoint, &expired.unwrap_or_default(), now));
                 settles.into_iter().for_each(|settle| self.settle(settle, Haste::None));
             }
-            Chore::Disable(endpoint) => {
-                if let Err(error) = self.disable(endpoint, GONE_FOR_GOOD.to_owned(), None).await {
+            Chore::Disable(plan) => {
+                let endpoint = plan.endpoint.id;
+                if let Err(error) = self.gone(&plan.endpoint).await {
                     tracing::error!(endpoint.id = %endpoint, %error, "the endpoint answered 410 Gone and could not be disabled");
                 }
             }

@@ -21,6 +21,9 @@ use crate::store::{Change, Deed, Done, EndpointChange, Failing, StoreError, Writ
 use crate::transport::Target;
 use crate::wire::{Turn, Writer};
 
+/// Why an endpoint that answered so is disabled.
+const GONE_FOR_GOOD: &str = "it answered 410 Gone";
+
 /// When the rules act (settings of the same names).
 #[derive(Debug, Clone)]
 pub struct Watch {
@@ -83,8 +86,16 @@ impl Engine {
         }
     }
 
+    /// An endpoint answered `410`. Where it was at another address then, that says nothing of the present one.
+    pub(super) async fn gone(&self, then: &Endpoint) -> Result<(), StoreError> {
+        match self.store.endpoint(then.id).await? {
+            Some(now) if now.settings.url == then.settings.url => self.disable(then.id, GONE_FOR_GOOD.to_owned(), None).await,
+            _ => Ok(()),
+        }
+    }
+
     /// A rule disables an endpoint: at once, or only if it is still failing since then.
-    pub(super) async fn disable(&self, id: EndpointId, reason: String, failing_since: Option<Timestamp>) -> Result<(), StoreError> {
+    async fn disable(&self, id: EndpointId, reason: String, failing_since: Option<Timestamp>) -> Result<(), StoreError> {
         let Some(endpoint) = self.store.endpoint(id).await? else { return Ok(()) };
         let change = EndpointChange::Status {
             from: &[EndpointStatus::Connected, EndpointStatus::Paused],
