@@ -6,7 +6,7 @@ use serde_json::json;
 use url::Url;
 
 use super::input::{Mine, Paging, finish};
-use super::settings::{changed_settings, read_secret, read_word, secret_text, shown_url};
+use super::settings::{changed_settings, read_secret, read_word, secret_text};
 use super::{Caller, Once, Ops, OpsError};
 use crate::domain::attempt::Attempt;
 use crate::domain::audit::Note;
@@ -82,7 +82,7 @@ impl Ops {
         let now = self.surroundings.clock.now();
         let id = EndpointId::from(self.surroundings.ids.next(now));
         let endpoint = Endpoint::new(id, vendor, mode, stream, settings, now);
-        let details = json!({"url": shown_url(&endpoint.settings.url), "profile": profile.as_str()});
+        let details = json!({"url": endpoint.settings.shown_url(), "profile": profile.as_str()});
         let note = Note { details, ..caller.note("endpoint.created", id, (&endpoint).into()) };
         let shown = ShownEndpoint { endpoint: endpoint.clone(), size: OpenSize::default(), oldest: None, drain: None, disables_at: None };
         let new = NewEndpoint { secret: secret_text(&endpoint.settings), endpoint: shown };
