@@ -15,14 +15,13 @@ use crate::store::{After, Expired, Resent, Settle, Settled, StoreError};
 /// Records an outcome: the attempt appended, the run moved or ended, and what it says about the endpoint.
 pub(super) fn settle(batch: &mut Batch, settle: &Settle) -> Result<Settled, StoreError> {
     let conn = batch.conn;
-    let settled = match settle.after {
+    match settle.after {
         After::Ended(state, reason) => {
-            if !close(conn, settle.key)? {
-                return late(conn, settle);
-            }
+            let Some(Closed { failed_since }) = close(conn, settle.key)? else { return late(conn, settle) };
             append_ended(conn, settle, state, reason.map(|reason| reason as i64))?;
             count_replayed(conn, settle.replay)?;
-            Settled::Recorded
+            health::learn(batch, settle)?;
+            health::ended(batch, settle, failed_since)?;
         }
         After::Retry { at, failed_since } => {
             const MOVE: &str = "UPDATE open_delivery SET attempts = ?4, next_attempt_at = ?5, failed_since = ?6 \
@@ -35,16 +34,21 @@ pub(super) fn settle(batch: &mut Batch, settle: &Settle) -> Result<Settled, Stor
             if let Some(attempt) = &settle.attempt {
                 append_attempt(conn, settle.key, attempt)?;
             }
-            Settled::Recorded
+            health::learn(batch, settle)?;
         }
-    };
-    health::learn(batch, settle)?;
-    Ok(settled)
+    }
+    Ok(Settled::Recorded)
 }
 
-fn close(conn: &Connection, run: RunKey) -> Result<bool, StoreError> {
-    const CLOSE: &str = "DELETE FROM open_delivery WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3";
-    Ok(conn.prepare_cached(CLOSE)?.execute(key(run))? == 1)
+/// A run that was open.
+struct Closed {
+    /// When its first attempt failed, if one had.
+    failed_since: Option<Timestamp>,
+}
+
+fn close(conn: &Connection, run: RunKey) -> Result<Option<Closed>, StoreError> {
+    const CLOSE: &str = "DELETE FROM open_delivery WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3 RETURNING failed_since";
+    Ok(conn.prepare_cached(CLOSE)?.query_row(key(run), |row| Ok(Closed { failed_since: row.get(0)? })).optional()?)
 }
 
 fn count_replayed(conn: &Connection, replay: Option<ReplayId>) -> Result<(), StoreError> {
