@@ -31,7 +31,8 @@ pub(super) fn learn(batch: &mut Batch, settle: &Settle) -> Result<(), StoreError
         Some(OutcomeKind::Succeeded) if batch.failing.contains(&endpoint) => recovered(batch, endpoint, settle.now)?,
         Some(OutcomeKind::Succeeded) => {}
         Some(_) if batch.failing.insert(endpoint) => {
-            const BEGIN: &str = "INSERT INTO health (endpoint, failing_since) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+            const BEGIN: &str = "INSERT INTO health (endpoint, failing_since) SELECT id, ?2 FROM endpoint WHERE id = ?1 AND deleted_at IS NULL \
+                ON CONFLICT DO NOTHING";
             batch.conn.prepare_cached(BEGIN)?.execute(params![endpoint.get(), settle.now.as_millis()])?;
         }
         Some(_) | None => {}
@@ -58,6 +59,7 @@ pub(super) fn ended(batch: &Batch, settle: &Settle, failed_since: Option<Timesta
 fn recovered(batch: &mut Batch, endpoint: EndpointId, now: Timestamp) -> Result<(), StoreError> {
     if forget(batch, endpoint)?
         && let Some(endpoint) = endpoints::one(batch.conn, batch.sealer, endpoint)?
+        && endpoint.status == EndpointStatus::Connected
     {
         alert(batch, &endpoint, &Alert::recovered(&endpoint, now), now)?;
     }

@@ -17,7 +17,7 @@ pub(super) fn settle(batch: &mut Batch, settle: &Settle) -> Result<Settled, Stor
     let conn = batch.conn;
     match settle.after {
         After::Ended(state, reason) => {
-            let Some(Closed { failed_since }) = close(conn, settle.key)? else { return late(conn, settle) };
+            let Some(Closed { failed_since }) = close(conn, settle.key)? else { return late(batch, settle) };
             append_ended(conn, settle, state, reason.map(|reason| reason as i64))?;
             count_replayed(conn, settle.replay)?;
             health::learn(batch, settle)?;
@@ -29,7 +29,7 @@ pub(super) fn settle(batch: &mut Batch, settle: &Settle) -> Result<Settled, Stor
             let (endpoint, sequence, run) = key(settle.key);
             let values = params![endpoint, sequence, run, settle.attempts, at.as_millis(), failed_since.as_millis()];
             if conn.prepare_cached(MOVE)?.execute(values)? == 0 {
-                return late(conn, settle);
+                return late(batch, settle);
             }
             if let Some(attempt) = &settle.attempt {
                 append_attempt(conn, settle.key, attempt)?;
@@ -70,7 +70,8 @@ pub(super) fn cancel(conn: &Connection, run: &Expired, now: Timestamp) -> Result
 }
 
 /// The run had ended before (it was cancelled while the request was under way): what happened is kept all the same.
-fn late(conn: &Connection, settle: &Settle) -> Result<Settled, StoreError> {
+fn late(batch: &mut Batch, settle: &Settle) -> Result<Settled, StoreError> {
+    let conn = batch.conn;
     let Some(attempt) = &settle.attempt else { return Ok(Settled::Late) };
     // An outcome whose first commit was of unknown outcome may come twice.
     const SAME: &str =
@@ -80,6 +81,7 @@ fn late(conn: &Connection, settle: &Settle) -> Result<Settled, StoreError> {
     if conn.prepare_cached(SAME)?.exists(same)? {
         return Ok(Settled::Late);
     }
+    health::learn(batch, settle)?;
     if attempt.outcome.kind == OutcomeKind::Succeeded {
         const KEEP: &str = "INSERT INTO attempt SELECT endpoint, sequence, run, attempts, started_at, outcome, status, error, resolve_us, \
             connect_us, tls_us, first_byte_us, total_us, answer_headers, answer_body FROM ended_delivery \
