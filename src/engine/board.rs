@@ -300,7 +300,7 @@ impl Board {
                 if releasing {
                     lane.release();
                 }
-                lane.seen_in_store();
+                lane.seen_in_store(now);
                 lane.plan.as_ref().is_some_and(|plan| plan.endpoint.deleted)
             });
             if deleted || backlog.first_deadline <= now {

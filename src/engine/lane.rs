@@ -233,8 +233,8 @@ impl Lane {
     }
 
     /// The sweep saw open runs: if the lane has nothing in hand, it looks for them.
-    pub fn seen_in_store(&mut self) {
-        self.replay_stored = true;
+    pub fn seen_in_store(&mut self, now: Timestamp) {
+        (self.used_at, self.replay_stored) = (now, true);
         if self.known.is_empty() {
             self.stored = true;
             self.cursor = 0;
