@@ -91,6 +91,8 @@ pub(super) struct Lane {
     walk: Option<Key>,
     /// Strict: what the next refill brings is due, whatever its times say.
     all_due: bool,
+    /// Strict: what had stepped aside stands in its place again at the next refill.
+    anew: bool,
     refilling: Option<Refilling>,
     /// Runs of replays, which go out behind everything else.
     replays: BTreeMap<(Timestamp, Key), OpenRun>,
@@ -128,6 +130,7 @@ impl Lane {
             next_stored_due: None,
             walk: None,
             all_due: false,
+            anew: false,
             refilling: None,
             replays: BTreeMap::new(),
             replay_stored: true,
@@ -397,8 +400,14 @@ impl Lane {
         self.shrink(limits::HOLDING_WINDOW);
     }
 
-    /// Everything that waits is due, in order: after a release, and when an endpoint is enabled. What is in memory may
-    /// have gaps, so that all of it comes from the store again.
+    /// An endpoint is enabled, or its pause is over: all that waits is due, and a strict order begins anew.
+    pub fn begin_anew(&mut self) {
+        self.release();
+        self.anew = true;
+    }
+
+    /// Everything that waits is due, in order. What is in memory may have gaps, so that all of it comes from the store
+    /// again.
     pub fn release(&mut self) {
         self.park();
         if self.is_strict() { self.all_due = true } else { self.walk = Some((0, 0)) }
