@@ -64,10 +64,10 @@ impl Batch<'_> {
             }
             Deed::Warn(id) => Done::Found(health::warn(self, *id, now)?),
             Deed::Probed(id) => Done::Found(endpoints::probed(conn, *id, now)?),
-            Deed::OpenMissed { endpoint, from, deadline } => {
-                let (count, next) = replays::open_missed(conn, self.sealer, *endpoint, *from, (now, *deadline))?;
-                Done::Opened(count, next)
-            }
+            Deed::OpenMissed { id, from, change, deadline } => match replays::open_missed(conn, self.sealer, *id, *from, (now, *deadline))? {
+                Some(next) => Done::Opened(next),
+                None => Done::Endpoint(self.change_endpoint(*id, change, (now, *deadline), opened)?.map(Box::new)),
+            },
             Deed::Publish(publish) => {
                 let (published, runs) = self.publish(publish)?;
                 opened.extend(runs);
