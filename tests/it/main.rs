@@ -7,6 +7,7 @@ mod clock;
 mod command_line;
 mod delivery;
 mod endpoints;
+mod failing;
 mod faults;
 mod guard;
 mod harness;

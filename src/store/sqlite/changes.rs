@@ -64,7 +64,8 @@ impl Batch<'_> {
             }
             Deed::Warn(id) => Done::Found(health::warn(self, *id, now)?),
             Deed::Probed(id) => Done::Found(endpoints::probed(conn, *id, now)?),
-            Deed::OpenMissed { id, from, change, deadline } => match replays::open_missed(conn, self.sealer, *id, *from, (now, *deadline))? {
+            Deed::OpenMissed { id, from, change, deadline } => match replays::open_missed(conn, self.sealer, *id, *from, (now, *deadline))?
+            {
                 Some(next) => Done::Opened(next),
                 None => Done::Endpoint(self.change_endpoint(*id, change, (now, *deadline), opened)?.map(Box::new)),
             },
