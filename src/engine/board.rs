@@ -16,7 +16,7 @@ use super::pace::{Shift, Standing};
 use super::pause::Pause;
 use super::plan::Plan;
 use crate::domain::attempt::{Attempt, Fault, FaultCause, Outcome, OutcomeKind, Reach};
-use crate::domain::delivery::{DeliveryState, EndReason, OpenRun};
+use crate::domain::delivery::{DeliveryState, EndReason, OpenRun, RunKey};
 use crate::domain::id::EndpointId;
 use crate::domain::retry::{self, Decision, Policy};
 use crate::domain::time::Timestamp;
@@ -345,6 +345,13 @@ impl Board {
         });
         self.unsettled += settles.len();
         settles
+    }
+
+    /// Runs that had ended before their attempt came back: whatever that came to, they are not tried again.
+    pub fn over(&mut self, runs: &[RunKey]) {
+        for run in runs {
+            self.lanes.get_mut(&run.endpoint).into_iter().for_each(|lane| lane.over(key_of(*run)));
+        }
     }
 
     /// The store has written these outcomes down.

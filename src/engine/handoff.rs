@@ -4,7 +4,7 @@ use super::Engine;
 use super::board::Board;
 use crate::domain::id::EndpointId;
 use crate::store::group_commit::Handoff;
-use crate::store::{After, OpenRun, Settle, StoreError, Written};
+use crate::store::{After, OpenRun, Settle, Settled, StoreError, Written};
 
 impl Handoff for Engine {
     fn opened(&self, runs: Vec<OpenRun>) {
@@ -34,10 +34,13 @@ impl Handoff for Engine {
     }
 
     fn settled(&self, outcomes: Vec<(Settle, Result<Written, StoreError>)>) {
-        let (mut written, mut refused) = (Vec::with_capacity(outcomes.len()), Vec::new());
+        let (mut written, mut late, mut refused) = (Vec::with_capacity(outcomes.len()), Vec::new(), Vec::new());
         for (settle, answer) in outcomes {
             match answer {
-                Ok(_) => written.push(settle),
+                Ok(answer) => {
+                    late.extend(matches!(answer, Written::Settled(Settled::Late)).then_some(settle.key));
+                    written.push(settle);
+                }
                 Err(error) => {
                     if refused.is_empty() {
                         tracing::error!(delivery.id = %settle.key.delivery(), %error, "an outcome could not be written down; it is tried again");
@@ -52,7 +55,10 @@ impl Handoff for Engine {
         let ended = written.iter().filter(|settle| matches!(settle.after, After::Ended(..))).count();
         self.meters.backlog.decrement(ended as f64);
         self.trace_settled(&written);
-        self.act(|board, now| board.settled(&written, now));
+        self.act(|board, now| {
+            board.over(&late);
+            board.settled(&written, now);
+        });
         if !refused.is_empty() {
             self.settle_again(refused);
         }

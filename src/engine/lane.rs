@@ -355,6 +355,11 @@ impl Lane {
         }
     }
 
+    /// A run ended while its attempt was under way: it is not tried again.
+    pub fn over(&mut self, key: Key) {
+        self.retries.remove(&key);
+    }
+
     /// The store has written an outcome down.
     pub fn settled(&mut self, key: Key, now: Timestamp) {
         self.head = self.head.filter(|head| *head != key);
