@@ -258,6 +258,12 @@ impl Board {
         self.with(endpoint, now, |lane, _| lane.park());
     }
 
+    /// Runs of an endpoint were cancelled.
+    pub fn cancelled(&mut self, endpoint: EndpointId, runs: &[RunKey], now: Timestamp) {
+        let keys = runs.iter().map(|run| key_of(*run)).collect();
+        self.with(endpoint, now, |lane, _| lane.cancelled(&keys));
+    }
+
     /// An endpoint came back by itself.
     pub fn came_back(&mut self, endpoint: EndpointId, now: Timestamp) {
         self.with(endpoint, now, |lane, _| lane.pace.go_gently());

@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::board::Board;
+use crate::domain::delivery::RunKey;
 use crate::domain::id::EndpointId;
 use crate::store::group_commit::Handoff;
 use crate::store::{After, OpenRun, Settle, Settled, StoreError, Written};
@@ -23,6 +24,10 @@ impl Handoff for Engine {
 
     fn dropped(&self, endpoint: EndpointId) {
         self.act(|board, now| board.dropped(endpoint, now));
+    }
+
+    fn cancelled(&self, endpoint: EndpointId, runs: Vec<RunKey>) {
+        self.act(|board, now| board.cancelled(endpoint, &runs, now));
     }
 
     fn replaying(&self) {

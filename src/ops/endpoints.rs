@@ -316,11 +316,14 @@ impl Ops {
         let mut cancelled = 0;
         loop {
             match self.change(Deed::CancelPending { endpoint: id, up_to }, None, None).await? {
-                Done::Cancelled(Some(runs)) if !runs.is_empty() => cancelled += runs.len() as u64,
+                Done::Cancelled(Some(runs)) if !runs.is_empty() => {
+                    cancelled += runs.len() as u64;
+                    // At once, so that none of them is sent while the others are being cancelled.
+                    self.handoff.cancelled(id, runs);
+                }
                 _ => break,
             }
         }
-        self.handoff.dropped(id);
         let note = Note { details: json!({"cancelled": cancelled}), ..caller.note("endpoint.pending_cancelled", id, (&endpoint).into()) };
         self.change(Deed::Note, Some(note), None).await?;
         Ok(cancelled)
