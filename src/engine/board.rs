@@ -240,7 +240,7 @@ impl Board {
             }
             // It sends again, or its handshake was done anew.
             if lane.sends() && before.is_some_and(|before| !sent || before.endpoint.connected_at != connected_at) {
-                lane.begin_anew();
+                lane.begin_anew(now);
             }
         });
         if deleted {

@@ -72,7 +72,7 @@ pub(super) struct Lane {
     pub wakes_at: Option<Timestamp>,
     /// Its endpoint is being read.
     pub loading: bool,
-    /// Since when this node has kept it without a gap.
+    /// Since when this node has kept it without a gap in which it could not send.
     pub since: Timestamp,
     /// When it last had something to do.
     pub used_at: Timestamp,
@@ -400,9 +400,9 @@ impl Lane {
     }
 
     /// An endpoint is enabled, or its pause is over: all that waits is due, and a strict order begins anew.
-    pub fn begin_anew(&mut self) {
+    pub fn begin_anew(&mut self, now: Timestamp) {
         self.release();
-        self.anew = true;
+        (self.anew, self.since) = (true, now);
     }
 
     /// Everything that waits is due, in order. What is in memory may have gaps, so that all of it comes from the store

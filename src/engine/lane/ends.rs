@@ -17,6 +17,9 @@ impl Lane {
         }
         if plan.endpoint.status == EndpointStatus::Disabled {
             Some(EndReason::Disabled)
+        } else if plan.endpoint.status == EndpointStatus::Paused {
+            // Its deadlines stand still; it is past them only because its pause is over, and then it gets its attempt.
+            None
         } else if !plan.endpoint.sends() {
             Some(EndReason::Paused)
         } else if self.pace.holds() {
