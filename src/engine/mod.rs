@@ -165,6 +165,7 @@ impl Engine {
         loops.spawn(Arc::clone(self).run_sweeps());
         loops.spawn(Arc::clone(self).fold_meters());
         loops.spawn(Arc::clone(self).run_watch());
+        loops.spawn(Arc::clone(self).run_probes());
         loops.spawn(Arc::clone(self).run_replays());
         loops.spawn(Arc::clone(self).run_mails());
         loops.spawn(Arc::clone(self).run_janitor());

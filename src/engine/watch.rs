@@ -45,17 +45,13 @@ impl Engine {
         }
     }
 
-    /// One look at all endpoints that a rule may be about.
+    /// One look at all endpoints that are failing or paused.
     ///
     /// # Errors
     /// The store's.
-    pub async fn watch(self: &Arc<Self>) -> Result<(), StoreError> {
+    pub async fn watch(&self) -> Result<(), StoreError> {
         self.watch_failing().await?;
-        self.end_pauses().await?;
-        match self.watch.probe_disabled {
-            Some(every) => self.probe(every).await,
-            None => Ok(()),
-        }
+        self.end_pauses().await
     }
 
     async fn watch_failing(&self) -> Result<(), StoreError> {
@@ -130,7 +126,22 @@ impl Engine {
 
     // --- Half-open recovery ----------------------------------------------------------------------------------------
 
-    async fn probe(self: &Arc<Self>, every: Duration) -> Result<(), StoreError> {
+    /// In a loop of its own: those that hang when they are tried must not hold up the other rules.
+    pub(super) async fn run_probes(self: Arc<Self>) {
+        let Some(every) = self.watch.probe_disabled else { return };
+        loop {
+            if let Err(error) = self.probe(every).await {
+                tracing::warn!(%error, "disabled endpoints could not be looked at; they will be again");
+            }
+            self.surroundings.clock.sleep_until(self.now().plus(limits::WATCH_EVERY)).await;
+        }
+    }
+
+    /// Tries all disabled endpoints that it is time for.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn probe(self: &Arc<Self>, every: Duration) -> Result<(), StoreError> {
         let before = earlier(self.now(), every);
         let (mut after, mut probes) = (None, JoinSet::new());
         loop {
