@@ -220,7 +220,7 @@ pub struct Endpoint {
     pub failing_since: Option<Timestamp>,
     /// When a pause ends by itself.
     pub paused_until: Option<Timestamp>,
-    /// A rule disabled it, not a person: it may come back by itself.
+    /// A rule disabled it, not a person: it may come back by itself. Where it is connected, it has.
     pub by_rule: bool,
     /// When it was last tried whether it is back.
     pub probed_at: Option<Timestamp>,

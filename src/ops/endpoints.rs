@@ -203,10 +203,12 @@ impl Ops {
     /// # Errors
     /// There is no such endpoint.
     pub async fn disable(&self, caller: Caller, id: EndpointId, fields: Fields) -> Result<ShownEndpoint, OpsError> {
+        const ENABLED: &[EndpointStatus] = &[EndpointStatus::NotConnected, EndpointStatus::Connected, EndpointStatus::Paused];
         finish(fields)?;
         let endpoint = self.find_endpoint(caller, id).await?;
         let change = EndpointChange::Status {
-            from: &[EndpointStatus::NotConnected, EndpointStatus::Connected, EndpointStatus::Paused],
+            // A person has the last word: what a rule disabled does not come back by itself then.
+            from: if endpoint.by_rule { &EndpointStatus::ALL } else { ENABLED },
             to: EndpointStatus::Disabled,
             reason: Some("disabled by request".to_owned()),
             by_rule: false,
