@@ -20,10 +20,7 @@ pub struct Alert {
 impl Alert {
     fn about(endpoint: &Endpoint, title: &str, text: String) -> Self {
         let host = endpoint.settings.url.host_str().unwrap_or_default();
-        let id = endpoint.id;
-        let url = &endpoint.settings.url;
-        // A query may carry a token of the vendor's own.
-        let shown = format!("{}://{host}{}", url.scheme(), url.path());
+        let (id, shown) = (endpoint.id, endpoint.settings.shown_url());
         let text = format!("{text}\nEndpoint {id} ({shown}, {} mode)", endpoint.mode.as_str());
         Self { endpoint: Some(endpoint.id), title: format!("{title}: {host}"), text }
     }

@@ -56,8 +56,8 @@ pub(super) enum Chore {
     Refill(EndpointId, Refill),
     /// Read which runs are past their deadline, or (the endpoint being deleted) all of them.
     Expire(EndpointId),
-    /// It answered `410`.
-    Disable(EndpointId),
+    /// It answered `410` when it was as in this plan.
+    Disable(Arc<Plan>),
 }
 
 /// What the clock did between two sweeps.
@@ -249,7 +249,7 @@ impl Board {
             }
             // It sends again, or its handshake was done anew.
             if lane.sends() && before.is_some_and(|before| !sent || before.endpoint.connected_at != connected_at) {
-                lane.release();
+                lane.begin_anew(now);
             }
         });
         if deleted {
@@ -265,6 +265,12 @@ impl Board {
     /// What is in memory of an endpoint's runs may be wrong: it comes from the store again.
     pub fn dropped(&mut self, endpoint: EndpointId, now: Timestamp) {
         self.with(endpoint, now, |lane, _| lane.park());
+    }
+
+    /// Runs of an endpoint were cancelled.
+    pub fn cancelled(&mut self, endpoint: EndpointId, runs: &[RunKey], now: Timestamp) {
+        let keys = runs.iter().map(|run| key_of(*run)).collect();
+        self.with(endpoint, now, |lane, _| lane.cancelled(&keys));
     }
 
     /// An endpoint came back by itself.
@@ -309,7 +315,7 @@ impl Board {
                 if releasing {
                     lane.release();
                 }
-                lane.seen_in_store();
+                lane.seen_in_store(now);
                 lane.plan.as_ref().is_some_and(|plan| plan.endpoint.deleted)
             });
             if deleted || backlog.first_deadline <= now {
@@ -356,12 +362,10 @@ impl Board {
         settles
     }
 
-    /// These runs had ended before their outcome was written (somebody cancelled them): they are not tried again.
-    pub fn ended_elsewhere(&mut self, keys: &[RunKey]) {
-        for key in keys {
-            if let Some(lane) = self.lanes.get_mut(&key.endpoint) {
-                lane.ended_elsewhere(key_of(*key));
-            }
+    /// Runs that had ended before their attempt came back: whatever that came to, they are not tried again.
+    pub fn over(&mut self, runs: &[RunKey]) {
+        for run in runs {
+            self.lanes.get_mut(&run.endpoint).into_iter().for_each(|lane| lane.over(key_of(*run)));
         }
     }
 
@@ -469,7 +473,7 @@ impl Board {
             after
         });
         if gone && kind == OutcomeKind::Rejected {
-            self.chores.push_back(Chore::Disable(endpoint));
+            self.chores.push_back(Chore::Disable(plan));
         }
         let attempt = Attempt { number: attempts, run: key.run, started_at, outcome };
         let settle = Settle { key, attempt: Some(attempt), attempts, deadline, now, after, replay, latency };

@@ -230,6 +230,11 @@ impl TestApp {
         ended.expect("it stops without an error");
     }
 
+    /// Starts it again on the same file.
+    pub async fn start_again(&mut self) {
+        self.run().await;
+    }
+
     /// Stops it and starts it again on the same file.
     pub async fn restart(&mut self) {
         self.stop().await;

@@ -9,6 +9,7 @@ mod conflicts;
 mod delivery;
 mod doors;
 mod endpoints;
+mod failing;
 mod faults;
 mod guard;
 mod harness;
