@@ -183,7 +183,6 @@ impl Engine {
         let note = noted(&endpoint, "endpoint.enabled", json!({"reason": "it answered its handshake again"}));
         if self.change(Deed::ChangeEndpoint { id, change, deadline: self.deadline }, Some(note)).await?.came_to_pass() {
             tracing::info!(endpoint.id = %id, "the endpoint is back: it answered its handshake");
-            self.act(|board, now| board.came_back(id, now));
         }
         self.changed_here(id);
         Ok(())
