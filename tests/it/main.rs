@@ -2,6 +2,7 @@
 
 mod access;
 mod bad_days;
+mod cancelling;
 mod client;
 mod clock;
 mod command_line;
@@ -14,8 +15,10 @@ mod harness;
 mod isolation;
 mod lanes;
 mod observing;
+mod pausing;
 mod proxy;
 mod receiver;
+mod recovery;
 mod reports;
 mod traces;
 mod transport;
