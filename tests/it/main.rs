@@ -14,6 +14,9 @@ mod guard;
 mod harness;
 mod isolation;
 mod lanes;
+#[path = "../crash/mail_server.rs"]
+mod mail_server;
+mod mails;
 mod observing;
 mod pausing;
 mod proxy;
