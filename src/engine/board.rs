@@ -236,19 +236,24 @@ impl Board {
             }
             return;
         };
-        let deleted = plan.endpoint.deleted;
+        let (deleted, policy) = (plan.endpoint.deleted, Arc::clone(&self.policy));
         self.with(endpoint, now, |lane, _| {
             lane.loading = false;
             let sent = lane.sends();
             let reordered = lane.plan.as_ref().is_some_and(|old| old.endpoint.settings.ordering != plan.endpoint.settings.ordering);
-            lane.pace.connected(plan.endpoint.connected_at);
-            let connected_at = plan.endpoint.connected_at;
+            let (connected_at, came_back) = (plan.endpoint.connected_at, plan.endpoint.by_rule && plan.endpoint.sends());
+            lane.pace.connected(connected_at);
             let before = lane.plan.replace(plan);
+            let shook_hands = before.as_ref().is_none_or(|before| before.endpoint.connected_at != connected_at);
+            if let Some(at) = connected_at.filter(|_| came_back && shook_hands) {
+                // What is left of the backlog by then is past its deadline.
+                lane.pace.go_gently(at.plus(policy.deadline));
+            }
             if (sent && !lane.sends()) || reordered {
                 lane.park();
             }
             // It sends again, or its handshake was done anew.
-            if lane.sends() && before.is_some_and(|before| !sent || before.endpoint.connected_at != connected_at) {
+            if lane.sends() && before.is_some_and(|_| !sent || shook_hands) {
                 lane.begin_anew(now);
             }
         });
@@ -271,11 +276,6 @@ impl Board {
     pub fn cancelled(&mut self, endpoint: EndpointId, runs: &[RunKey], now: Timestamp) {
         let keys = runs.iter().map(|run| key_of(*run)).collect();
         self.with(endpoint, now, |lane, _| lane.cancelled(&keys));
-    }
-
-    /// An endpoint came back by itself.
-    pub fn came_back(&mut self, endpoint: EndpointId, now: Timestamp) {
-        self.with(endpoint, now, |lane, _| lane.pace.go_gently());
     }
 
     /// Deliveries a second that an endpoint takes at present, where that is known.

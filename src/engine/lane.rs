@@ -281,7 +281,7 @@ impl Lane {
                 None
             };
         }
-        let cap = self.pace.cap(plan.cap);
+        let cap = self.pace.cap(plan.cap, now);
         if self.under_way >= cap {
             return None;
         }

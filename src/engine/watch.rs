@@ -185,7 +185,6 @@ impl Engine {
         if self.change(Deed::ChangeEndpoint { id, change, deadline: self.deadline }, Some(note)).await?.came_to_pass() {
             self.meters.recoveries.increment(1);
             tracing::info!(endpoint.id = %id, "the endpoint is back: it answered its handshake");
-            self.act(|board, now| board.came_back(id, now));
         }
         self.changed_here(id);
         Ok(())

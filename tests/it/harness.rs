@@ -246,6 +246,11 @@ impl TestApp {
         self.config.allow_networks.clear();
     }
 
+    /// From the next start on mails go through this server.
+    pub fn mail_through(&mut self, url: &str, from: &str) {
+        self.config.mail = Some((url.to_owned(), from.to_owned()));
+    }
+
     /// The end of a test: nothing is open.
     pub async fn finish(self) {
         self.finish_leaving(0).await;

@@ -129,7 +129,7 @@ impl Batch<'_> {
             EndpointChange::Status { to: EndpointStatus::Connected, by_rule, .. } => {
                 health::forget(self, id)?;
                 if *by_rule {
-                    health::alert(self, &after, &Alert::recovered(&after, now), now)?;
+                    health::alert(self, &after, &Alert::came_back(&after, now), now)?;
                 }
             }
             EndpointChange::Pause { .. } | EndpointChange::Resume | EndpointChange::Delete => drop(health::forget(self, id)?),
