@@ -360,8 +360,9 @@ impl Batch<'_> {
         let deadline = created_at.plus(deadline);
         let heard = |subscriber: &&Subscriber| matches!(audience, Audience::All) || subscriber.wants.matches(event_type);
         for Subscriber { endpoint, pauses, .. } in subscribers.iter().filter(heard) {
-            self.conn.prepare_cached(OPEN)?.execute(params![endpoint.get(), sequence, pauses.stored(created_at, deadline)])?;
-            let key = RunKey { endpoint: *endpoint, sequence, run: 1 };
+            let stored = pauses.stored(created_at, deadline);
+            self.conn.prepare_cached(OPEN)?.execute(params![endpoint.get(), sequence, stored])?;
+            let (key, deadline) = (RunKey { endpoint: *endpoint, sequence, run: 1 }, pauses.deadline(stored));
             let (event, next_attempt_at) = (Arc::clone(&event), None);
             opened.push(OpenRun { key, event, attempts: 0, deadline, next_attempt_at, failed_since: None, replay: None });
         }

@@ -167,10 +167,11 @@ pub(super) fn resend(conn: &Connection, id: DeliveryId, now: Timestamp, deadline
         return Ok(Resent::NotListening(status));
     }
     let pauses = rows::place(conn, id.endpoint)?.map(|place| place.pauses).unwrap_or_default();
+    let stored = pauses.stored(now, deadline);
     delivery.run += 1;
     (delivery.state, delivery.end_reason, delivery.next_attempt_at, delivery.deadline) =
-        (DeliveryState::Pending, None, Some(now), deadline);
+        (DeliveryState::Pending, None, Some(now), pauses.deadline(stored));
     const OPEN: &str = "INSERT INTO open_delivery (endpoint, sequence, run, deadline, next_attempt_at) VALUES (?1, ?2, ?3, ?4, ?5)";
-    conn.execute(OPEN, params![id.endpoint.get(), id.sequence, delivery.run, pauses.stored(now, deadline), now.as_millis()])?;
+    conn.execute(OPEN, params![id.endpoint.get(), id.sequence, delivery.run, stored, now.as_millis()])?;
     Ok(Resent::Opened(Box::new(delivery)))
 }
