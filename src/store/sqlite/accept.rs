@@ -129,10 +129,7 @@ impl Batch<'_> {
         match write {
             Write::Accept(accept) => self.accept(accept),
             Write::Publish(publish) => self.publish(publish).map(|(published, opened)| Written::Published(published, opened)),
-            Write::Settle(outcome) => {
-                self.count_attempt(outcome);
-                settle::settle(self, outcome).map(Written::Settled)
-            }
+            Write::Settle(outcome) => settle::settle(self, outcome).map(Written::Settled),
             Write::Change(change) => self.change(change),
         }
     }
@@ -142,7 +139,7 @@ impl Batch<'_> {
         self.traffic.entry(now.as_millis().div_euclid(60_000)).or_default()
     }
 
-    fn count_attempt(&mut self, outcome: &Settle) {
+    pub fn count_attempt(&mut self, outcome: &Settle) {
         let Some(attempt) = &outcome.attempt else { return };
         let traffic = self.traffic(outcome.now);
         traffic.attempts += 1;

@@ -16,7 +16,7 @@ use crate::domain::endpoint::{Endpoint, EndpointStatus};
 use crate::domain::id::EndpointId;
 use crate::domain::time::Timestamp;
 use crate::limits;
-use crate::store::{After, Failing, Mailing, Settle, StoreError};
+use crate::store::{After, Failing, Mailing, Settle, Settled, StoreError};
 
 /// The endpoints that have a row.
 pub(super) fn known(conn: &Connection) -> Result<HashSet<EndpointId>, StoreError> {
@@ -24,12 +24,14 @@ pub(super) fn known(conn: &Connection) -> Result<HashSet<EndpointId>, StoreError
     Ok(statement.query_map([], |row| row.get(0).map(EndpointId::new))?.collect::<Result<_, _>>()?)
 }
 
-/// Learns from what an attempt came to, and from ends that the endpoint is to blame for.
-pub(super) fn learn(batch: &mut Batch, settle: &Settle) -> Result<(), StoreError> {
+/// Learns from what an attempt came to, and from ends that the endpoint is to blame for. Of what comes late only a
+/// success counts: it is a fact whoever reports it.
+pub(super) fn learn(batch: &mut Batch, settle: &Settle, settled: Settled) -> Result<(), StoreError> {
     let endpoint = settle.key.endpoint;
     match settle.attempt.as_ref().map(|attempt| attempt.outcome.kind) {
         Some(OutcomeKind::Succeeded) if batch.failing.contains(&endpoint) => recovered(batch, endpoint, settle.now)?,
         Some(OutcomeKind::Succeeded) => {}
+        _ if settled == Settled::Late => return Ok(()),
         Some(_) if batch.failing.insert(endpoint) => {
             const BEGIN: &str = "INSERT INTO health (endpoint, failing_since) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
             batch.conn.prepare_cached(BEGIN)?.execute(params![endpoint.get(), settle.now.as_millis()])?;

@@ -12,34 +12,39 @@ use crate::domain::time::Timestamp;
 use crate::limits;
 use crate::store::{After, Expired, Resent, Settle, Settled, StoreError};
 
-/// Records an outcome: the attempt appended, the run moved or ended, and what it says about the endpoint.
+/// Records an outcome: the attempt appended, the run moved or ended, and what it says about the endpoint. One whose
+/// first commit was of unknown outcome may come twice, and is no news then.
 pub(super) fn settle(batch: &mut Batch, settle: &Settle) -> Result<Settled, StoreError> {
-    let conn = batch.conn;
-    let settled = match settle.after {
-        After::Ended(state, reason) => {
-            if !close(conn, settle.key)? {
-                return late(conn, settle);
-            }
-            append_ended(conn, settle, state, reason.map(|reason| reason as i64))?;
-            count_replayed(conn, settle.replay)?;
-            Settled::Recorded
-        }
-        After::Retry { at, failed_since } => {
-            const MOVE: &str = "UPDATE open_delivery SET attempts = ?4, next_attempt_at = ?5, failed_since = ?6 \
-                WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3";
-            let (endpoint, sequence, run) = key(settle.key);
-            let values = params![endpoint, sequence, run, settle.attempts, at.as_millis(), failed_since.as_millis()];
-            if conn.prepare_cached(MOVE)?.execute(values)? == 0 {
-                return late(conn, settle);
-            }
-            if let Some(attempt) = &settle.attempt {
-                append_attempt(conn, settle.key, attempt)?;
-            }
-            Settled::Recorded
-        }
+    let (settled, is_news) = match settle.after {
+        After::Ended(state, reason) => end(batch.conn, settle, state, reason)?,
+        After::Retry { at, failed_since } => retry(batch.conn, settle, at, failed_since)?,
     };
-    health::learn(batch, settle)?;
+    if is_news {
+        batch.count_attempt(settle);
+        health::learn(batch, settle, settled)?;
+    }
     Ok(settled)
+}
+
+fn end(conn: &Connection, settle: &Settle, state: DeliveryState, reason: Option<EndReason>) -> Result<(Settled, bool), StoreError> {
+    if !close(conn, settle.key)? {
+        return Ok((Settled::Late, late(conn, settle)?));
+    }
+    append_ended(conn, settle, state, reason.map(|reason| reason as i64))?;
+    count_replayed(conn, settle.replay)?;
+    Ok((Settled::Recorded, true))
+}
+
+fn retry(conn: &Connection, settle: &Settle, at: Timestamp, failed_since: Timestamp) -> Result<(Settled, bool), StoreError> {
+    const MOVE: &str = "UPDATE open_delivery SET attempts = ?4, next_attempt_at = ?5, failed_since = ?6 \
+        WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3";
+    let (endpoint, sequence, run) = key(settle.key);
+    let values = params![endpoint, sequence, run, settle.attempts, at.as_millis(), failed_since.as_millis()];
+    if conn.prepare_cached(MOVE)?.execute(values)? == 0 {
+        return Ok((Settled::Late, late(conn, settle)?));
+    }
+    let is_news = settle.attempt.as_ref().map_or(Ok(true), |attempt| append_attempt(conn, settle.key, attempt))?;
+    Ok((Settled::Recorded, is_news))
 }
 
 fn close(conn: &Connection, run: RunKey) -> Result<bool, StoreError> {
@@ -66,15 +71,15 @@ pub(super) fn cancel(conn: &Connection, run: &Expired, now: Timestamp) -> Result
 }
 
 /// The run had ended before (it was cancelled while the request was under way): what happened is kept all the same.
-fn late(conn: &Connection, settle: &Settle) -> Result<Settled, StoreError> {
-    let Some(attempt) = &settle.attempt else { return Ok(Settled::Late) };
-    // An outcome whose first commit was of unknown outcome may come twice.
+/// Answers whether it is news.
+fn late(conn: &Connection, settle: &Settle) -> Result<bool, StoreError> {
+    let Some(attempt) = &settle.attempt else { return Ok(false) };
     const SAME: &str =
         "SELECT 1 FROM ended_delivery WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3 AND attempts = ?4 AND started_at = ?5";
     let (endpoint, sequence, run) = key(settle.key);
     let same = params![endpoint, sequence, run, attempt.number, attempt.started_at.as_millis()];
     if conn.prepare_cached(SAME)?.exists(same)? {
-        return Ok(Settled::Late);
+        return Ok(false);
     }
     if attempt.outcome.kind == OutcomeKind::Succeeded {
         const KEEP: &str = "INSERT INTO attempt SELECT endpoint, sequence, run, attempts, started_at, outcome, status, error, resolve_us, \
@@ -85,11 +90,10 @@ fn late(conn: &Connection, settle: &Settle) -> Result<Settled, StoreError> {
         conn.prepare_cached(KEEP)?.execute(params![endpoint, sequence, run, cancelled])?;
         if conn.prepare_cached(UNEND)?.execute(params![endpoint, sequence, run, cancelled])? == 1 {
             append_ended(conn, settle, DeliveryState::Succeeded, None)?;
-            return Ok(Settled::Late);
+            return Ok(true);
         }
     }
-    append_attempt(conn, settle.key, attempt)?;
-    Ok(Settled::Late)
+    append_attempt(conn, settle.key, attempt)
 }
 
 fn key(key: RunKey) -> (i64, i64, u32) {
@@ -127,13 +131,14 @@ fn append_ended(conn: &Connection, settle: &Settle, state: DeliveryState, reason
     Ok(())
 }
 
-fn append_attempt(conn: &Connection, run: RunKey, attempt: &Attempt) -> Result<(), StoreError> {
+/// Appends an attempt, unless it is there already; answers whether it was not.
+fn append_attempt(conn: &Connection, run: RunKey, attempt: &Attempt) -> Result<bool, StoreError> {
     const APPEND: &str = "INSERT INTO attempt (endpoint, sequence, run, number, started_at, outcome, status, error, resolve_us, connect_us, \
         tls_us, first_byte_us, total_us, answer_headers, answer_body) \
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) ON CONFLICT DO NOTHING";
     let (endpoint, sequence, run) = key(run);
     let Outcome { kind, status, error, phases, answer_headers, answer_body, address: _, retry_after: _ } = &attempt.outcome;
-    conn.prepare_cached(APPEND)?.execute(params![
+    let appended = conn.prepare_cached(APPEND)?.execute(params![
         endpoint,
         sequence,
         run,
@@ -150,7 +155,7 @@ fn append_attempt(conn: &Connection, run: RunKey, attempt: &Attempt) -> Result<(
         answer_headers,
         answer_body,
     ])?;
-    Ok(())
+    Ok(appended == 1)
 }
 
 /// Starts a new run of a delivery, due at once.
