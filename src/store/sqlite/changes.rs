@@ -43,7 +43,7 @@ impl Batch<'_> {
                 Done::Made(Created::Yes)
             }
             Deed::UpdateVendor(id, change) => {
-                if change.disabled.is_some() {
+                if vendors::one(conn, *id)?.is_some_and(|before| change.disabled.is_some_and(|disabled| disabled != before.disabled)) {
                     for endpoint in vendors::endpoints(conn, *id)? {
                         health::forget(self, endpoint)?;
                     }
