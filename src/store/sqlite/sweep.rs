@@ -157,6 +157,8 @@ fn endpoints(conn: &Connection, horizon: &Horizon, after: i64) -> Result<Swept, 
     let gone = conn.prepare_cached(GONE)?.query_map(values, |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
     for id in &gone {
         conn.prepare_cached("DELETE FROM listening WHERE endpoint = ?1")?.execute([id])?;
+        // An attempt may have failed after the deletion.
+        conn.prepare_cached("DELETE FROM health WHERE endpoint = ?1")?.execute([id])?;
         conn.prepare_cached("DELETE FROM endpoint WHERE id = ?1")?.execute([id])?;
     }
     Ok(match gone.last() {
@@ -187,15 +189,17 @@ fn small_tables(conn: &Connection, horizon: &Horizon, _: i64) -> Result<Swept, S
     Ok(if removed > 0 { on(removed, 0) } else { over(0) })
 }
 
-/// Gives pages that are free back to the file system. They are not rows, so that they do not count as removed.
+/// Gives pages that are free back to the file system. They are not rows, so that they do not count as removed. A file that
+/// was made by other means (from a dump) may give nothing back; it keeps its free pages for what comes next.
 fn free_pages(conn: &Connection, _: &Horizon, _: i64) -> Result<Swept, StoreError> {
-    let free: i64 = conn.query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
-    if free <= limits::FREE_PAGES_KEPT {
+    let free = || conn.query_row("PRAGMA freelist_count", [], |row| row.get::<_, i64>(0));
+    let before = free()?;
+    if before <= limits::FREE_PAGES_KEPT {
         return Ok(over(0));
     }
-    let pages = (free - limits::FREE_PAGES_KEPT).min(limits::SWEEP_STEP_PAGES);
+    let pages = (before - limits::FREE_PAGES_KEPT).min(limits::SWEEP_STEP_PAGES);
     let mut statement = conn.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
     let mut rows = statement.query([])?;
     while rows.next()?.is_some() {}
-    Ok(on(0, 0))
+    Ok(if free()? < before { on(0, 0) } else { over(0) })
 }
