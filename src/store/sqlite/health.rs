@@ -146,16 +146,16 @@ pub(super) fn mailings(conn: &Connection, now: Timestamp, mailed_before: Timesta
 }
 
 fn with_alerts(conn: &Connection, mut mailing: Mailing) -> Result<Mailing, StoreError> {
-    const WAITING: &str = "SELECT id, endpoint, title, text FROM alert WHERE address = ?1 ORDER BY id";
-    let mut statement = conn.prepare_cached(WAITING)?;
-    let mut rows = statement.query([&mailing.address])?;
-    while let Some(row) = rows.next()? {
-        mailing.up_to = row.get("id")?;
-        if mailing.alerts.len() < limits::MAIL_ALERTS_MAX {
-            let endpoint = row.get::<_, Option<i64>>("endpoint")?.map(EndpointId::new);
-            mailing.alerts.push(Alert { endpoint, title: row.get("title")?, text: row.get("text")? });
-        }
-    }
+    const FIRST: &str = "SELECT endpoint, title, text FROM alert WHERE address = ?1 ORDER BY id LIMIT ?2";
+    let read = |row: &Row| {
+        let endpoint = row.get::<_, Option<i64>>("endpoint")?.map(EndpointId::new);
+        Ok(Alert { endpoint, title: row.get("title")?, text: row.get("text")? })
+    };
+    let mut statement = conn.prepare_cached(FIRST)?;
+    let rows = statement.query_map(params![mailing.address, limits::MAIL_ALERTS_MAX], read)?;
+    mailing.alerts = rows.collect::<Result<_, _>>()?;
+    const LAST: &str = "SELECT max(id) FROM alert WHERE address = ?1";
+    mailing.up_to = conn.prepare_cached(LAST)?.query_row([&mailing.address], |row| row.get(0))?;
     Ok(mailing)
 }
 
