@@ -235,6 +235,9 @@ pub struct AnswerKey {
     pub key: String,
 }
 
+/// Writes an answer that follows from what was done.
+pub type WriteAnswer<T> = dyn Fn(&T) -> Vec<u8> + Send + Sync;
+
 /// An answer to keep for a day in the transaction of what it tells of.
 pub struct Keep {
     /// Which request it belongs to.
@@ -242,7 +245,7 @@ pub struct Keep {
     /// Hash of the request's body.
     pub body: [u8; 32],
     /// Writes the answer. It may be asked more than once.
-    pub answer: Arc<dyn Fn(&Done) -> Vec<u8> + Send + Sync>,
+    pub answer: Arc<WriteAnswer<Done>>,
 }
 
 impl std::fmt::Debug for Keep {
