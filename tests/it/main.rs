@@ -16,6 +16,7 @@ mod observing;
 mod proxy;
 mod receiver;
 mod reports;
+mod retention;
 mod traces;
 mod transport;
 mod windows;
