@@ -16,6 +16,8 @@ use crate::endpoints::check_signature;
 use crate::harness::{text, until};
 use crate::receiver::Receiver;
 
+/// Rotations that are killed, each three milliseconds later than the one before.
+const ROUNDS: u64 = 40;
 /// Settings that leave the key to its file.
 const IN_FILE: &[(&str, &str)] = &[("master_key", "")];
 
@@ -181,20 +183,20 @@ async fn a_rotation_that_is_killed_again_and_again_loses_nothing() {
     stop(&mut server).await;
     let arguments = ["master-key", "rotate", "--database", &scene.place.database()];
     let (mut killed, mut keys) = (0, std::collections::HashSet::new());
-    for round in 0..40_u64 {
+    for round in 0..ROUNDS {
         let mut child = program(&[], &arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
-        tokio::time::sleep(Duration::from_millis(round)).await;
+        tokio::time::sleep(Duration::from_millis(3 * round)).await;
         drop(child.kill());
         killed += u32::from(!child.wait().expect("it ends").success());
         keys.insert(scene.key());
         let listed = run(&[], &["token", "list", "--database", &scene.place.database()]);
-        assert!(listed.status.success(), "after {round} ms: {}", String::from_utf8_lossy(&listed.stderr));
+        assert!(listed.status.success(), "in round {round}: {}", String::from_utf8_lossy(&listed.stderr));
     }
     scene.works(IN_FILE, "R-1").await;
     assert_eq!(said(&scene.rotate(&[])), "the secrets of 151 endpoints are sealed with the new master key");
     assert_eq!(scene.key_files(), ["ringback.key"]);
     scene.works(IN_FILE, "R-2").await;
-    println!("{killed} of 40 were killed, {} keys were begun with", keys.len());
+    println!("{killed} of {ROUNDS} were killed, {} keys were begun with", keys.len());
     assert!(killed > 0, "the kills hit nothing");
 }
 
