@@ -37,7 +37,7 @@ pub struct Once<T>(Option<Keeping<T>>);
 struct Keeping<T> {
     turn: Turn,
     body: [u8; 32],
-    write: WriteAnswer<T>,
+    write: Arc<WriteAnswer<T>>,
 }
 
 /// Whether a request is new.

@@ -333,7 +333,7 @@ pub struct Mailing {
     pub alerts: Vec<Alert>,
     /// How many wait in all.
     pub waiting: u64,
-    /// The last of those in `alerts`; what a mail is known by.
+    /// The last of those that wait, whether it is spelled out or only counted; what a mail is known by.
     pub up_to: i64,
     /// Tries that failed since the last mail.
     pub tries: u32,

@@ -16,6 +16,7 @@ mod guard;
 mod harness;
 mod isolation;
 mod lanes;
+mod logins;
 #[path = "../crash/mail_server.rs"]
 mod mail_server;
 mod mails;
@@ -26,6 +27,8 @@ mod proxy;
 mod receiver;
 mod recovery;
 mod reports;
+mod retention;
+mod rotation;
 mod traces;
 mod transport;
 mod windows;

@@ -43,8 +43,7 @@ impl Batch<'_> {
                 Done::Made(Created::Yes)
             }
             Deed::UpdateVendor(id, change) => {
-                let before = vendors::one(conn, *id)?;
-                if before.is_some_and(|before| change.disabled.is_some_and(|disabled| disabled != before.disabled)) {
+                if vendors::one(conn, *id)?.is_some_and(|before| change.disabled.is_some_and(|disabled| disabled != before.disabled)) {
                     for endpoint in vendors::endpoints(conn, *id)? {
                         health::forget(self, endpoint)?;
                     }
