@@ -157,8 +157,8 @@ impl Ops {
         }
         let details = json!({"changed": changed_settings(&before.settings, &settings)});
         let note = Note { details, ..caller.note("endpoint.changed", id, (&before).into()) };
-        let changed = self.apply(id, EndpointChange::Settings(Box::new(settings)), note, None).await?;
-        self.shown_endpoint(changed.ok_or(OpsError::NotFound("endpoint"))?).await
+        let changed = self.apply_settings(before, settings, note, None).await?;
+        self.shown_endpoint(changed).await
     }
 
     /// Deletes an endpoint; what is pending is cancelled.
@@ -303,8 +303,8 @@ impl Ops {
         let new = NewSecret { secret: secret_text(&settings), overlap_until };
         let note =
             Note { details: json!({"overlap_until": overlap_until}), ..caller.note("endpoint.secret_rotated", id, (&endpoint).into()) };
-        let rotated = self.apply(id, EndpointChange::Settings(Box::new(settings)), note, once.known(&new)).await?;
-        rotated.map(|_| new).ok_or(OpsError::NotFound("endpoint"))
+        self.apply_settings(endpoint, settings, note, once.known(&new)).await?;
+        Ok(new)
     }
 
     /// Cancels all that is pending of an endpoint at this moment; answers how much that was.
@@ -345,6 +345,19 @@ impl Ops {
                 }
             }
         }
+    }
+
+    /// Changes settings, unless somebody else has changed them since `before` was read: a handshake takes its time.
+    async fn apply_settings(&self, before: Endpoint, settings: Settings, note: Note, keep: Option<Keep>) -> Result<Endpoint, OpsError> {
+        let id = before.id;
+        let change = EndpointChange::Settings { from: Box::new(before.settings), to: Box::new(settings) };
+        if let Some(changed) = self.apply(id, change, note, keep).await? {
+            return Ok(changed);
+        }
+        if self.store.endpoint(id).await?.is_none_or(|endpoint| endpoint.deleted) {
+            return Err(OpsError::NotFound("endpoint"));
+        }
+        Err(OpsError::IllegalState("the endpoint was changed meanwhile; look at it and try again".to_owned()))
     }
 
     async fn apply(&self, id: EndpointId, change: EndpointChange, note: Note, keep: Option<Keep>) -> Result<Option<Endpoint>, OpsError> {

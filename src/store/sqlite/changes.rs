@@ -133,7 +133,7 @@ impl Batch<'_> {
                 }
             }
             EndpointChange::Pause { .. } | EndpointChange::Resume | EndpointChange::Delete => drop(health::forget(self, id)?),
-            EndpointChange::Status { .. } | EndpointChange::Settings(_) => {}
+            EndpointChange::Status { .. } | EndpointChange::Settings { .. } => {}
         }
         Ok(Some(after))
     }

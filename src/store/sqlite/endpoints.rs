@@ -186,7 +186,12 @@ pub(super) fn change(
 ) -> Result<Option<Endpoint>, StoreError> {
     let Some(before) = one(conn, sealer, id)?.filter(|endpoint| !endpoint.deleted) else { return Ok(None) };
     match change {
-        EndpointChange::Settings(settings) => write_settings(conn, sealer, id, settings)?,
+        EndpointChange::Settings { from, to } => {
+            if before.settings != **from {
+                return Ok(None);
+            }
+            write_settings(conn, sealer, id, to)?;
+        }
         EndpointChange::Status { from, to, reason, by_rule, failing_since } => {
             let enables = *to == EndpointStatus::Connected;
             if !from.contains(&before.status)
