@@ -23,6 +23,7 @@ mod proxy;
 mod receiver;
 mod recovery;
 mod reports;
+mod rotation;
 mod traces;
 mod transport;
 mod windows;
