@@ -229,7 +229,7 @@ pub enum Created {
 /// A change of an endpoint.
 #[derive(Debug, Clone)]
 pub enum EndpointChange {
-    /// Other settings.
+    /// Other settings. Another URL or profile of an endpoint that listens has passed its handshake.
     Settings {
         /// The settings that this was decided on. If they have changed since, nothing is done: whoever changed them, and
         /// may have been shown a secret for it, is not undone.
