@@ -1,14 +1,93 @@
-//! What is measured, by name. The names are part of the contract; docs/api.md lists them.
+//! What is measured, by name. The names are part of the contract; docs/operating.md says what each means and when to worry.
 
-use metrics::{Counter, Gauge, Histogram, Key, Level, Metadata, Recorder, SharedString, Unit};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString, Unit};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_process::Collector;
 
 use crate::domain::attempt::{FaultCause, OutcomeKind};
-use crate::domain::recharge::Verdict;
+use crate::domain::recharge::{Status, Verdict};
+
+/// Every metric of Ringback's own, with what it tells. (The process's own come beside them, as `process_…`.)
+pub const METRICS: [(&str, Kind, &str); 28] = [
+    (REPORTS, Kind::Counter, "Reports received, by verdict"),
+    (ATTEMPTS, Kind::Counter, "Delivery attempts that came back, by outcome"),
+    (FAULTS, Kind::Counter, "Requests that could not be made, which is not the endpoint's doing, by cause"),
+    (DELIVERY, Kind::Seconds, "From an event's acceptance to its first success at an endpoint"),
+    (BACKLOG, Kind::Gauge, "Deliveries that have not ended"),
+    (OLDEST, Kind::Gauge, "Age of the oldest event that has a delivery open, in seconds"),
+    (IN_FLIGHT, Kind::Gauge, "Delivery attempts under way"),
+    (UNSETTLED, Kind::Gauge, "Outcomes that wait to be written down; at unsettled_max sending pauses"),
+    (LANES, Kind::Gauge, "Endpoints with something in hand, by whether they hold, fail or go"),
+    (COMMIT_SIZE, Kind::Rows, "Rows that one transaction took"),
+    (COMMIT_SECONDS, Kind::Seconds, "Time that one transaction took, sync included"),
+    (STORE_ERRORS, Kind::Counter, "Transactions that failed, by kind"),
+    (RECHARGES, Kind::Gauge, "Recharges, by status"),
+    (OLDEST_QUEUED, Kind::Gauge, "Age of the oldest queued recharge, in seconds"),
+    (FAILING, Kind::Gauge, "Connected endpoints whose last attempt failed"),
+    (DISABLED, Kind::Gauge, "Endpoints that are disabled"),
+    (DISABLINGS, Kind::Counter, "Endpoints that a rule disabled"),
+    (RECOVERIES, Kind::Counter, "Endpoints that came back by themselves"),
+    (CONFLICTS, Kind::Gauge, "Conflicts that wait for a decision"),
+    (REPLAYS, Kind::Gauge, "Replays that are running"),
+    (ALERTS, Kind::Gauge, "Alerts that wait to be mailed"),
+    (MAILS, Kind::Counter, "Alert mails, by whether the mail server took them"),
+    (SWEPT, Kind::Counter, "Old rows removed"),
+    (REQUESTS, Kind::Counter, "API requests, by method, route and status"),
+    (REQUEST_SECONDS, Kind::Seconds, "Time to answer an API request (streams and waiting feeds included), by route"),
+    (RATE_LIMITED, Kind::Counter, "API requests beyond their token's rate limit"),
+    (SPANS_DROPPED, Kind::Counter, "Spans of traces that did not reach the collector"),
+    (BUILD, Kind::Gauge, "1, with the version as a label"),
+];
+
+const REPORTS: &str = "ringback_reports_total";
+const ATTEMPTS: &str = "ringback_attempts_total";
+const FAULTS: &str = "ringback_faults_total";
+const DELIVERY: &str = "ringback_delivery_seconds";
+const BACKLOG: &str = "ringback_backlog";
+const OLDEST: &str = "ringback_oldest_open_seconds";
+const IN_FLIGHT: &str = "ringback_in_flight";
+const UNSETTLED: &str = "ringback_unsettled";
+const LANES: &str = "ringback_lanes";
+const COMMIT_SIZE: &str = "ringback_commit_batch_size";
+const COMMIT_SECONDS: &str = "ringback_commit_seconds";
+const STORE_ERRORS: &str = "ringback_store_errors_total";
+const RECHARGES: &str = "ringback_recharges";
+const OLDEST_QUEUED: &str = "ringback_oldest_queued_seconds";
+const FAILING: &str = "ringback_endpoints_failing";
+const DISABLED: &str = "ringback_endpoints_disabled";
+const DISABLINGS: &str = "ringback_disablings_total";
+const RECOVERIES: &str = "ringback_recoveries_total";
+const CONFLICTS: &str = "ringback_conflicts_open";
+const REPLAYS: &str = "ringback_replays_running";
+const ALERTS: &str = "ringback_alerts_waiting";
+const MAILS: &str = "ringback_mails_total";
+const SWEPT: &str = "ringback_swept_rows_total";
+const REQUESTS: &str = "ringback_http_requests_total";
+const REQUEST_SECONDS: &str = "ringback_http_request_seconds";
+const RATE_LIMITED: &str = "ringback_rate_limited_total";
+const SPANS_DROPPED: &str = "ringback_spans_dropped_total";
+const BUILD: &str = "ringback_build_info";
+
+/// What a metric is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// A histogram of seconds.
+    Seconds,
+    /// A histogram of rows.
+    Rows,
+}
 
 /// The meters of one server, looked up once, so that counting costs an addition.
 pub struct Meters {
+    recorder: PrometheusRecorder,
     handle: PrometheusHandle,
+    process: Collector,
     reports: [Counter; 4],
     /// Reports that were not well formed.
     pub reports_invalid: Counter,
@@ -18,16 +97,43 @@ pub struct Meters {
     pub delivery_seconds: Histogram,
     /// Runs that have not ended.
     pub backlog: Gauge,
+    /// Age of the oldest event with an open run, in seconds.
+    pub oldest_open: Gauge,
     /// Attempts under way.
     pub in_flight: Gauge,
+    /// Outcomes that wait to be written down.
+    pub unsettled: Gauge,
+    /// Lanes that hold, that fail, and others.
+    pub lanes: [Gauge; 3],
     /// Rows of a committed batch.
     pub commit_batch_size: Histogram,
+    /// Seconds that a commit took.
+    pub commit_seconds: Histogram,
+    recharges: [Gauge; 4],
+    /// Age of the oldest queued recharge, in seconds.
+    pub oldest_queued: Gauge,
+    /// Connected endpoints whose last attempt failed.
+    pub failing: Gauge,
+    /// Endpoints that are disabled.
+    pub disabled: Gauge,
+    /// Endpoints that a rule disabled.
+    pub disablings: Counter,
+    /// Endpoints that came back by themselves.
+    pub recoveries: Counter,
+    /// Conflicts that are open.
+    pub conflicts: Gauge,
+    /// Replays that are running.
+    pub replays: Gauge,
+    /// Alerts that wait to be mailed.
+    pub alerts: Gauge,
     /// Mails that the mail server took.
     pub mails_sent: Counter,
     /// Mails that it did not take.
     pub mails_failed: Counter,
     /// Rows that the janitor removed.
     pub swept: Counter,
+    /// Requests beyond their token's rate limit.
+    pub rate_limited: Counter,
     /// Spans that did not reach the collector.
     pub spans_dropped: Counter,
 }
@@ -45,29 +151,47 @@ impl Default for Meters {
 impl Meters {
     /// Meters at zero.
     pub fn new() -> Self {
-        let recorder = PrometheusBuilder::new()
-            .set_buckets_for_metric(Matcher::Full("ringback_delivery_seconds".into()), &SECONDS)
-            .and_then(|builder| builder.set_buckets_for_metric(Matcher::Full("ringback_commit_batch_size".into()), &SIZES))
-            .expect("the buckets are not empty")
-            .build_recorder();
+        let recorder = recorder();
         describe(&recorder);
-        let counter = |name: &'static str, label: &'static str, value: &'static str| {
-            recorder.register_counter(&Key::from_parts(name, vec![metrics::Label::new(label, value)]), &METADATA)
+        let key = |name: &'static str, labels: &[(&'static str, &'static str)]| {
+            Key::from_parts(name, labels.iter().map(|(label, value)| Label::new(*label, *value)).collect::<Vec<_>>())
         };
+        let counter = |name, labels: &[_]| recorder.register_counter(&key(name, labels), &METADATA);
+        let gauge = |name, labels: &[_]| recorder.register_gauge(&key(name, labels), &METADATA);
+        let histogram = |name| recorder.register_histogram(&key(name, &[]), &METADATA);
+        let process = Collector::default();
+        metrics::with_local_recorder(&recorder, || process.describe());
+        gauge(BUILD, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         Self {
             handle: recorder.handle(),
-            reports: Verdict::ALL.map(|verdict| counter(REPORTS, "verdict", verdict.as_str())),
-            reports_invalid: counter(REPORTS, "verdict", "invalid"),
-            attempts: OutcomeKind::ALL.map(|kind| counter(ATTEMPTS, "outcome", kind.as_str())),
-            faults: FaultCause::ALL.map(|cause| counter(FAULTS, "cause", cause.as_str())),
-            delivery_seconds: recorder.register_histogram(&Key::from_static_name("ringback_delivery_seconds"), &METADATA),
-            backlog: recorder.register_gauge(&Key::from_static_name("ringback_backlog"), &METADATA),
-            in_flight: recorder.register_gauge(&Key::from_static_name("ringback_in_flight"), &METADATA),
-            spans_dropped: recorder.register_counter(&Key::from_static_name(SPANS_DROPPED), &METADATA),
-            commit_batch_size: recorder.register_histogram(&Key::from_static_name("ringback_commit_batch_size"), &METADATA),
-            mails_sent: counter(MAILS, "outcome", "sent"),
-            mails_failed: counter(MAILS, "outcome", "failed"),
-            swept: recorder.register_counter(&Key::from_static_name(SWEPT), &METADATA),
+            process,
+            reports: Verdict::ALL.map(|verdict| counter(REPORTS, &[("verdict", verdict.as_str())])),
+            reports_invalid: counter(REPORTS, &[("verdict", "invalid")]),
+            attempts: OutcomeKind::ALL.map(|kind| counter(ATTEMPTS, &[("outcome", kind.as_str())])),
+            faults: FaultCause::ALL.map(|cause| counter(FAULTS, &[("cause", cause.as_str())])),
+            delivery_seconds: histogram(DELIVERY),
+            backlog: gauge(BACKLOG, &[]),
+            oldest_open: gauge(OLDEST, &[]),
+            in_flight: gauge(IN_FLIGHT, &[]),
+            unsettled: gauge(UNSETTLED, &[]),
+            lanes: ["holding", "failing", "going"].map(|state| gauge(LANES, &[("state", state)])),
+            commit_batch_size: histogram(COMMIT_SIZE),
+            commit_seconds: histogram(COMMIT_SECONDS),
+            recharges: Status::ALL.map(|status| gauge(RECHARGES, &[("status", status.as_str())])),
+            oldest_queued: gauge(OLDEST_QUEUED, &[]),
+            failing: gauge(FAILING, &[]),
+            disabled: gauge(DISABLED, &[]),
+            disablings: counter(DISABLINGS, &[]),
+            recoveries: counter(RECOVERIES, &[]),
+            conflicts: gauge(CONFLICTS, &[]),
+            replays: gauge(REPLAYS, &[]),
+            alerts: gauge(ALERTS, &[]),
+            mails_sent: counter(MAILS, &[("outcome", "sent")]),
+            mails_failed: counter(MAILS, &[("outcome", "failed")]),
+            swept: counter(SWEPT, &[]),
+            rate_limited: counter(RATE_LIMITED, &[]),
+            spans_dropped: counter(SPANS_DROPPED, &[]),
+            recorder,
         }
     }
 
@@ -86,8 +210,29 @@ impl Meters {
         &self.faults[cause as usize]
     }
 
+    /// Recharges in this status.
+    pub fn recharges(&self, status: Status) -> &Gauge {
+        &self.recharges[status as usize]
+    }
+
+    /// A transaction failed; `kind` is one of few words.
+    pub fn store_error(&self, kind: &'static str) {
+        let key = Key::from_parts(STORE_ERRORS, vec![Label::new("kind", kind)]);
+        self.recorder.register_counter(&key, &METADATA).increment(1);
+    }
+
+    /// An API request was answered. `route` is a path of the OpenAPI document, so that there are few of them.
+    pub fn request(&self, method: &str, route: &str, status: u16, took: Duration) {
+        let label = |name, value: &str| Label::new(name, value.to_owned());
+        let labels = vec![label("method", method), label("route", route), label("status", &status.to_string())];
+        self.recorder.register_counter(&Key::from_parts(REQUESTS, labels), &METADATA).increment(1);
+        let key = Key::from_parts(REQUEST_SECONDS, vec![label("route", route)]);
+        self.recorder.register_histogram(&key, &METADATA).record(took.as_secs_f64());
+    }
+
     /// The Prometheus text.
     pub fn render(&self) -> String {
+        metrics::with_local_recorder(&self.recorder, || self.process.collect());
         self.handle.render()
     }
 
@@ -97,23 +242,23 @@ impl Meters {
     }
 }
 
-const REPORTS: &str = "ringback_reports_total";
-const ATTEMPTS: &str = "ringback_attempts_total";
-const MAILS: &str = "ringback_mails_total";
-const SWEPT: &str = "ringback_swept_rows_total";
-const SPANS_DROPPED: &str = "ringback_spans_dropped_total";
-const FAULTS: &str = "ringback_faults_total";
+fn recorder() -> PrometheusRecorder {
+    let buckets = |kind| if kind == Kind::Rows { SIZES.as_slice() } else { SECONDS.as_slice() };
+    let histograms = METRICS.iter().filter(|(_, kind, _)| matches!(kind, Kind::Seconds | Kind::Rows));
+    let builder = histograms.fold(PrometheusBuilder::new(), |builder, (name, kind, _)| {
+        builder.set_buckets_for_metric(Matcher::Full((*name).to_owned()), buckets(*kind)).expect("the buckets are not empty")
+    });
+    builder.build_recorder()
+}
 
 fn describe(recorder: &impl Recorder) {
-    let text = |text: &'static str| SharedString::const_str(text);
-    recorder.describe_counter(REPORTS.into(), None, text("Reports received, by verdict"));
-    recorder.describe_counter(ATTEMPTS.into(), None, text("Delivery attempts, by outcome"));
-    recorder.describe_counter(MAILS.into(), None, text("Alert mails, by whether the mail server took them"));
-    recorder.describe_counter(SWEPT.into(), None, text("Old rows removed"));
-    recorder.describe_counter(SPANS_DROPPED.into(), None, text("Spans of traces that did not reach the collector"));
-    recorder.describe_counter(FAULTS.into(), None, text("Requests that could not be made, which is not the endpoint's doing, by cause"));
-    recorder.describe_histogram("ringback_delivery_seconds".into(), Some(Unit::Seconds), text("From acceptance to delivery"));
-    recorder.describe_gauge("ringback_backlog".into(), None, text("Deliveries that have not ended"));
-    recorder.describe_gauge("ringback_in_flight".into(), None, text("Delivery attempts under way"));
-    recorder.describe_histogram("ringback_commit_batch_size".into(), None, text("Rows that one transaction took"));
+    for (name, kind, text) in METRICS {
+        let text = SharedString::const_str(text);
+        match kind {
+            Kind::Counter => recorder.describe_counter(name.into(), None, text),
+            Kind::Gauge => recorder.describe_gauge(name.into(), None, text),
+            Kind::Seconds => recorder.describe_histogram(name.into(), Some(Unit::Seconds), text),
+            Kind::Rows => recorder.describe_histogram(name.into(), None, text),
+        }
+    }
 }

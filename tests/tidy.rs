@@ -51,7 +51,7 @@ const LAYERS: [Layer; 15] = [
     },
     Layer {
         name: "http",
-        may: &["ops", "store", "wire::standard", "domain", "limits", "fields", "meters"],
+        may: &["ops", "clock::Stopwatch", "store", "wire::standard", "domain", "limits", "fields", "meters"],
         instead: "call a verb of ops; of the store only the types of its answers may be named",
     },
     Layer {
@@ -202,6 +202,13 @@ fn contributing_says_what_each_dependency_does() {
 #[test]
 fn the_configuration_page_has_every_setting() {
     report(table_has("docs/config.md", &read("docs/config.md"), &ringback::config::SETTINGS, "setting"));
+}
+
+#[test]
+fn the_operating_page_has_every_metric() {
+    let names: Vec<&str> = ringback::meters::METRICS.iter().map(|(name, _, _)| *name).collect();
+    report(table_has("docs/operating.md", &read("docs/operating.md"), &names, "metric"));
+    report(alerts("docs/alerts.yml", &read("docs/alerts.yml"), &names));
 }
 
 #[test]
@@ -414,6 +421,21 @@ fn table_has(page: &str, text: &str, names: &[&str], kind: &str) -> Vec<String> 
     let unknown = rows.iter().filter(|(row, _)| !names.contains(row));
     findings.extend(unknown.map(|(row, _)| format!("{page}: there is no {kind} {row}; take its row out")));
     findings
+}
+
+/// Alert rules ask for metrics that there are.
+fn alerts(page: &str, text: &str, names: &[&str]) -> Vec<String> {
+    let expressions = text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with('#'));
+    let words = expressions.flat_map(|(at, line)| {
+        line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .filter(|word| word.starts_with("ringback_"))
+            .map(move |word| (at, word))
+    });
+    let is_known = |word: &str| names.contains(&word.strip_suffix("_bucket").unwrap_or(word));
+    words
+        .filter(|(_, word)| !is_known(word))
+        .map(|(at, word)| format!("{page}:{}: there is no metric {word}; see src/meters.rs", at + 1))
+        .collect()
 }
 
 fn machines(path: &str, text: &str) -> Vec<String> {
@@ -764,6 +786,14 @@ mod checks_can_fail {
         ] {
             assert_eq!(dependencies(manifest, bad).len(), count, "{bad}");
         }
+    }
+
+    #[test]
+    fn alerts_about_nothing_are_found() {
+        let names = ["ringback_a", "ringback_b_seconds"];
+        let check = |text: &str| lines(&alerts("docs/alerts.yml", text, &names)).len();
+        assert_eq!(check("expr: rate(ringback_a[5m]) > ringback_b_seconds_bucket{le=\"1\"}\n# ringback_old"), 0);
+        assert_eq!(check("expr: ringback_a > 1\nexpr: ringback_gone > 1"), 1);
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub struct Conflict {
     pub id: ConflictId,
     /// The recharge.
     pub recharge: RechargeId,
+    /// Where the recharge stands now; none if it is no longer kept.
+    pub status: Option<Status>,
     /// The status that the report claimed.
     pub claimed: Status,
     /// `status`, `amount`, `currency` or `connection_no`.
@@ -147,6 +149,7 @@ mod tests {
         Conflict {
             id: ConflictId::new(1),
             recharge: RechargeId::new(1),
+            status: None,
             claimed,
             field: field.to_owned(),
             ours: String::new(),

@@ -148,6 +148,15 @@ impl Board {
         self.lanes.get(&endpoint)?.plan.as_deref()
     }
 
+    /// How many lanes with something in hand hold, fail, and go.
+    pub fn lanes(&self) -> [usize; 3] {
+        let mut counts = [0; 3];
+        for lane in self.lanes.values().filter(|lane| !lane.is_idle()) {
+            counts[if lane.pace.holds() { 0 } else { 1 + usize::from(!lane.pace.is_failing()) }] += 1;
+        }
+        counts
+    }
+
     /// No attempt is begun any more.
     pub fn stop(&mut self) {
         self.stopped = true;

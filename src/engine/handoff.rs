@@ -1,5 +1,7 @@
 //! What the engine is told by the committer and by ops: hints, and outcomes that were written.
 
+use std::time::Duration;
+
 use super::Engine;
 use super::board::Board;
 use crate::domain::delivery::RunKey;
@@ -73,7 +75,12 @@ impl Handoff for Engine {
         self.act(Board::unsure);
     }
 
-    fn committed(&self, rows: usize) {
+    fn committed(&self, rows: usize, took: Duration) {
         self.meters.commit_batch_size.record(rows as f64);
+        self.meters.commit_seconds.record(took.as_secs_f64());
+    }
+
+    fn failed(&self, error: &StoreError) {
+        self.meters.store_error(error.kind());
     }
 }

@@ -276,7 +276,7 @@ impl Lane {
             return if self.head.is_none() && head_is_due {
                 Some(Pick::Fresh)
             } else if self.beside.is_none() {
-                self.first_waiting_in_order(now).or_else(|| self.first_replay_in_order(now))
+                self.first_waiting_in_order(now).or_else(|| self.next_replay(1, now))
             } else {
                 None
             };
@@ -292,16 +292,20 @@ impl Lane {
         }
     }
 
+    /// Which run of a replay goes first: the longest due, or of a strict endpoint the first in order, which holds those
+    /// behind it while it waits to be tried again.
+    fn first_replay(&self) -> Option<(Timestamp, Key)> {
+        if self.is_strict() {
+            self.replays.keys().min_by_key(|(_, key)| *key).copied()
+        } else {
+            self.replays.first_key_value().map(|(at, _)| *at)
+        }
+    }
+
     /// A replay leaves slots free, so that an event that comes meanwhile finds one.
     fn next_replay(&self, cap: u32, now: Timestamp) -> Option<Pick> {
         let free = self.replays_under_way < (cap / limits::REPLAY_SHARE).max(1);
-        let due = self.replays.first_key_value().map(|(at, _)| *at).filter(|at| at.0 <= now);
-        due.filter(|_| free).map(Pick::Replay)
-    }
-
-    /// A strict endpoint's replay keeps its order too: a run that is to be tried again soon holds those behind it.
-    fn first_replay_in_order(&self, now: Timestamp) -> Option<Pick> {
-        self.replays.keys().min_by_key(|(_, key)| *key).copied().filter(|at| at.0 <= now).map(Pick::Replay)
+        self.first_replay().filter(|(at, _)| free && *at <= now).map(Pick::Replay)
     }
 
     fn oldest(&self) -> Option<Pick> {
@@ -311,7 +315,7 @@ impl Lane {
             (Some(fresh), Some(waiting)) if waiting.1 < fresh => Some(Pick::Waiting(waiting)),
             (Some(_), _) => Some(Pick::Fresh),
             (None, Some(waiting)) => Some(Pick::Waiting(waiting)),
-            (None, None) => self.replays.keys().min_by_key(|(_, key)| *key).copied().map(Pick::Replay),
+            (None, None) => self.first_replay().map(Pick::Replay),
         }
     }
 
@@ -452,7 +456,7 @@ impl Lane {
         let rate = self.pace.rate_free_at(plan.endpoint.settings.rate_limit_per_second, now).filter(|_| has_work);
         let probe = self.pace.next_probe_at(now);
         let waiting = self.waiting.first_key_value().map(|((at, _), _)| *at).filter(|_| probe.is_none());
-        let replay = self.replays.first_key_value().map(|((at, _), _)| *at).filter(|_| probe.is_none());
+        let replay = self.first_replay().map(|(at, _)| at).filter(|_| probe.is_none());
         let head = self.fresh.front().and_then(|run| run.next_attempt_at).filter(|_| self.is_strict() && probe.is_none());
         let aside =
             self.fresh.front().and_then(|run| run.failed_since).filter(|_| self.is_strict()).map(|since| since.plus(plan.strict_hold));

@@ -41,6 +41,8 @@ mod mailer;
 mod pace;
 mod pause;
 mod plan;
+#[cfg(test)]
+mod replay_tests;
 mod replays;
 mod traced;
 mod watch;
@@ -63,6 +65,7 @@ use crate::clock::Surroundings;
 use crate::domain::attempt::{Fault, FaultCause, OutcomeKind, Reach};
 use crate::domain::endpoint::Ordering as Strictness;
 use crate::domain::id::EndpointId;
+use crate::domain::recharge::Status;
 use crate::domain::retry::{Decision, Policy};
 use crate::domain::time::Timestamp;
 use crate::limits;
@@ -358,9 +361,10 @@ impl Engine {
         }
         let open = self.store.open_count().await?;
         self.meters.backlog.set(open as f64);
-        let mut after = None;
+        let (mut after, mut first_deadline) = (None, None::<Timestamp>);
         loop {
             let page = self.store.backlogs(after, limits::SWEEP_ROWS).await?;
+            first_deadline = page.iter().map(|backlog| backlog.first_deadline).chain(first_deadline).min();
             self.act(|board, now| board.swept(&page, now));
             match page.last() {
                 Some(last) if page.len() == limits::SWEEP_ROWS => after = Some(last.endpoint),
@@ -368,6 +372,29 @@ impl Engine {
             }
         }
         self.act(Board::tidy);
+        self.measure(first_deadline).await
+    }
+
+    /// Measures what nobody counts as it happens.
+    async fn measure(&self, first_deadline: Option<Timestamp>) -> Result<(), StoreError> {
+        let now = self.now();
+        let overview = self.store.overview(now).await?;
+        let seconds = |age: Option<Duration>| age.map_or(0.0, |age| age.as_secs_f64());
+        let meters = &self.meters;
+        // A run's deadline is its event's time and the deadline of all; a resend's counts from the asking.
+        meters
+            .oldest_open
+            .set(seconds(first_deadline.map(|deadline| self.deadline.saturating_sub(deadline.since(now)) + now.since(deadline))));
+        Status::ALL.into_iter().zip(overview.recharges).for_each(|(status, count)| meters.recharges(status).set(count as f64));
+        meters.oldest_queued.set(seconds(overview.oldest_queued.map(|since| now.since(since))));
+        meters.failing.set(overview.failing as f64);
+        meters.disabled.set(overview.disabled as f64);
+        meters.conflicts.set(overview.conflicts as f64);
+        meters.replays.set(overview.replays as f64);
+        meters.alerts.set(overview.alerts as f64);
+        let board = self.board.lock();
+        meters.unsettled.set(board.unsettled() as f64);
+        meters.lanes.iter().zip(board.lanes()).for_each(|(gauge, count)| gauge.set(count as f64));
         Ok(())
     }
 
@@ -442,7 +469,7 @@ impl Engine {
             None => Ok(Vec::new()),
         };
         let (due, ordered, replayed) = (runs(refill.due).await?, runs(refill.ordered).await?, runs(refill.replayed).await?);
-        let next_due = self.store.next_due(endpoint, self.now()).await?;
+        let next_due = self.store.next_due(endpoint, refill.now).await?;
         Ok(Read { ordered, due, replayed, next_due })
     }
 

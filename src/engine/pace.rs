@@ -147,7 +147,8 @@ impl Pace {
         !self.is_failing() && self.last_success.is_some_and(|at| now.since(at) < limits::PROVEN_FOR)
     }
 
-    fn is_failing(&self) -> bool {
+    /// Its last attempt hung, or several in a row failed.
+    pub fn is_failing(&self) -> bool {
         self.hangs || self.failures >= limits::FAILING_AFTER
     }
 

@@ -103,6 +103,7 @@ impl Engine {
         let note = noted(&endpoint, "endpoint.disabled", json!({"reason": reason}));
         let done = self.change(Deed::ChangeEndpoint { id, change, deadline: self.deadline }, Some(note)).await?;
         if done.came_to_pass() {
+            self.meters.disablings.increment(1);
             tracing::warn!(endpoint.id = %id, reason, "the endpoint is disabled");
         }
         self.changed_here(id);
@@ -182,6 +183,7 @@ impl Engine {
         };
         let note = noted(&endpoint, "endpoint.enabled", json!({"reason": "it answered its handshake again"}));
         if self.change(Deed::ChangeEndpoint { id, change, deadline: self.deadline }, Some(note)).await?.came_to_pass() {
+            self.meters.recoveries.increment(1);
             tracing::info!(endpoint.id = %id, "the endpoint is back: it answered its handshake");
         }
         self.changed_here(id);

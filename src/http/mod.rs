@@ -12,12 +12,15 @@ mod views;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
 use ipnet::IpNet;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::clock::Stopwatch;
 use crate::limits;
 use crate::meters::Meters;
 use crate::ops::Ops;
@@ -96,5 +99,16 @@ pub fn router(api: Api, part: Part) -> Router {
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(DefaultBodyLimit::max(limits::BODY_MAX))
+        .layer(from_fn_with_state(api.clone(), measure))
         .with_state(api)
+}
+
+/// Counts a request by its route, not by its path: routes are few.
+async fn measure(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let (method, watch) = (request.method().clone(), Stopwatch::start());
+    let response = next.run(request).await;
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    api.meters.request(method.as_str(), route, response.status().as_u16(), watch.elapsed());
+    response
 }

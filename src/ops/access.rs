@@ -151,7 +151,7 @@ impl Ops {
     /// [`OpsError::Unauthorized`], [`OpsError::RateLimited`], or the store's.
     pub async fn authenticate(&self, token: Option<&str>, from: IpAddr) -> Result<Caller, OpsError> {
         let token = self.find_token(token, from).await?;
-        self.paces.take(token.id)?;
+        self.paces.take(token.id).inspect_err(|_| self.meters.rate_limited.increment(1))?;
         Ok(Caller { scope: token.scope, token: token.id, address: from })
     }
 

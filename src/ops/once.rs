@@ -14,7 +14,7 @@ use super::{Caller, Ops, OpsError};
 use crate::domain::audit::Note;
 use crate::fields::{Fields, Problem};
 use crate::limits;
-use crate::store::{AnswerKey, Change, Deed, Done, Keep, Write, Written};
+use crate::store::{AnswerKey, Change, Deed, Done, Keep, Write, WriteAnswer, Written};
 
 /// Keys of requests that are running.
 #[derive(Default)]
@@ -37,7 +37,7 @@ pub struct Once<T>(Option<Keeping<T>>);
 struct Keeping<T> {
     turn: Turn,
     body: [u8; 32],
-    write: Arc<dyn Fn(&T) -> Vec<u8> + Send + Sync>,
+    write: WriteAnswer<T>,
 }
 
 /// Whether a request is new.

@@ -15,12 +15,14 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use super::{OpenRun, Settle, Store, StoreError, Write, Written};
+use crate::clock::Stopwatch;
 use crate::domain::delivery::RunKey;
 use crate::domain::id::{EndpointId, StreamId};
 use crate::limits;
@@ -45,8 +47,10 @@ pub trait Handoff: Send + Sync + 'static {
     fn settled(&self, outcomes: Vec<(Settle, Result<Written, StoreError>)>);
     /// The outcome of a commit is not known: runs may have been opened that nobody was told of.
     fn unsure(&self);
-    /// Size of a batch that was committed, for the metrics.
-    fn committed(&self, rows: usize);
+    /// A batch of so many rows was committed, in this time, for the metrics.
+    fn committed(&self, rows: usize, took: Duration);
+    /// A batch could not be committed, for the metrics.
+    fn failed(&self, error: &StoreError);
 }
 
 type Answer = Result<Written, StoreError>;
@@ -228,10 +232,14 @@ async fn commit(store: &dyn Store, writes: Vec<Write>, handoff: &dyn Handoff) ->
     let mut pending = vec![writes];
     let mut answers = Vec::new();
     while let Some(writes) = pending.pop() {
+        let watch = Stopwatch::start();
         let (mut writes, result) = store.commit(writes).await;
+        if let Err(error) = &result {
+            handoff.failed(error);
+        }
         match result {
             Ok(written) => {
-                handoff.committed(writes.iter().map(Write::rows).sum());
+                handoff.committed(writes.iter().map(Write::rows).sum(), watch.elapsed());
                 answers.extend(writes.into_iter().zip(written.into_iter().map(Ok)));
             }
             Err(StoreError::Rejected(_)) if writes.len() > 1 => {

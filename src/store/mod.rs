@@ -60,6 +60,20 @@ pub enum StoreError {
     Unusable(String),
 }
 
+impl StoreError {
+    /// One word for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "unavailable",
+            Self::Full(_) => "full",
+            Self::Unknown(_) => "unknown",
+            Self::Rejected(_) => "rejected",
+            Self::Damaged(_) => "damaged",
+            Self::Unusable(_) => "unusable",
+        }
+    }
+}
+
 /// The contract of a store.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {

@@ -1,6 +1,7 @@
 //! The group commit in front of a store: one transaction for many, and no writer suffers for another.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use ringback::domain::delivery::RunKey;
@@ -45,11 +46,13 @@ impl Handoff for Heard {
         self.more.notify_one();
     }
 
+    fn failed(&self, _: &StoreError) {}
+
     fn unsure(&self) {
         panic!("every commit's outcome is known");
     }
 
-    fn committed(&self, rows: usize) {
+    fn committed(&self, rows: usize, _: Duration) {
         self.commits.lock().push(rows);
     }
 }

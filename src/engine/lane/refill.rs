@@ -20,6 +20,8 @@ pub(in super::super) struct Refill {
     pub due: Option<OpenQuery>,
     /// Runs of replays that are due.
     pub replayed: Option<OpenQuery>,
+    /// When it was asked for: what comes due later is told by [`Read::next_due`].
+    pub now: Timestamp,
     pub limit: usize,
 }
 
@@ -61,7 +63,7 @@ impl Lane {
         let replayed = replays.then_some(OpenQuery::Replayed { now });
         if !wanted {
             let limit = self.known.len() + limits::REPLAY_WINDOW;
-            return Some(Refill { ordered: None, due: None, replayed, limit });
+            return Some(Refill { ordered: None, due: None, replayed, now, limit });
         }
         let most = if self.pace.is_proven(now) { limits::REFILL_ROWS } else { limits::UNPROVEN_WINDOW };
         // What is in hand is read once more and skipped, so that a page must be longer than that to bring anything new.
@@ -73,12 +75,15 @@ impl Lane {
                 ordered: Some(OpenQuery::Strict { stepped_aside }),
                 due: Some(OpenQuery::Beside { stepped_aside, now: due_by }),
                 replayed,
+                now,
                 limit,
             });
         }
         Some(match self.walk {
-            Some(after) => Refill { ordered: Some(OpenQuery::All { after, up_to: i64::MAX }), due: None, replayed, limit },
-            None => Refill { ordered: Some(OpenQuery::Fresh { after: self.cursor }), due: Some(OpenQuery::Due { now }), replayed, limit },
+            Some(after) => Refill { ordered: Some(OpenQuery::All { after, up_to: i64::MAX }), due: None, replayed, now, limit },
+            None => {
+                Refill { ordered: Some(OpenQuery::Fresh { after: self.cursor }), due: Some(OpenQuery::Due { now }), replayed, now, limit }
+            }
         })
     }
 

@@ -203,12 +203,12 @@ pub(in super::super) struct ConflictView {
     id: crate::domain::id::ConflictId,
     #[schema(value_type = String)]
     recharge_id: crate::domain::id::RechargeId,
-    /// What was contradicted.
-    field: String,
-    /// The recharge's status when it opened, where `field` is `status`.
-    status: Option<String>,
+    /// Where the recharge stands now; null if it is no longer kept.
+    status: Option<Status>,
     /// The status that the report claimed.
     claimed: Status,
+    /// What was contradicted: `status`, `amount`, `currency` or `connection_no`.
+    field: String,
     /// What the recharge said.
     ours: String,
     /// What the report said.
@@ -228,9 +228,9 @@ impl ConflictView {
         Self {
             id: conflict.id,
             recharge_id: conflict.recharge,
-            field: conflict.field.clone(),
-            status: (conflict.field == "status").then(|| conflict.ours.clone()),
+            status: conflict.status,
             claimed: conflict.claimed,
+            field: conflict.field.clone(),
             ours: conflict.ours.clone(),
             theirs: conflict.theirs.clone(),
             source: conflict.source.clone(),

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::accept::Batch;
-use super::rows::{bad, word_or_null};
+use super::rows::{bad, page, word_or_null};
 use crate::clock::Ids;
 use crate::domain::audit::{Entry, Note};
 use crate::domain::id::{AuditId, VendorId};
@@ -54,21 +54,10 @@ pub(super) fn list(conn: &Connection, query: &AuditQuery) -> Result<Listed<Entry
     let ceiling = query.range.until.map_or(i64::MAX, |until| Ids::floor(until).get());
     let ceiling = query.page.before.map_or(ceiling, |before| before.get().min(ceiling));
     let mut statement = conn.prepare_cached(if query.vendor.is_some() { OF_VENDOR } else { ALL })?;
-    let mut rows = statement.query(params![floor, ceiling, query.vendor.map(VendorId::get), limits::SCAN_MAX])?;
-    let (mut items, mut looked_at, mut last) = (Vec::new(), 0, None);
-    while let Some(row) = rows.next()? {
-        let entry = read(row)?;
-        (looked_at, last) = (looked_at + 1, Some(entry.id));
-        let wanted = |action: &str| entry.action == action || (action.ends_with('.') && entry.action.starts_with(action));
-        if query.action.as_deref().is_none_or(wanted) {
-            items.push(entry);
-        }
-        if items.len() == query.page.limit {
-            break;
-        }
-    }
-    let more = items.len() == query.page.limit || looked_at == limits::SCAN_MAX;
-    Ok(Listed { items, next: last.filter(|_| more) })
+    let rows = statement.query(params![floor, ceiling, query.vendor.map(VendorId::get), limits::SCAN_MAX])?;
+    let is = |entry: &Entry, action: &str| entry.action == action || (action.ends_with('.') && entry.action.starts_with(action));
+    let wanted = |entry: &Entry| query.action.as_deref().is_none_or(|action| is(entry, action));
+    page(rows, query.page.limit, |row| read(row).map(|entry| (entry.id, entry)), wanted)
 }
 
 /// Where a kept answer's seal is good.

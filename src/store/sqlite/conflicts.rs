@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::accept::{Batch, History};
 use super::ledger;
-use super::rows::{bad, word};
+use super::rows::{bad, page, word, word_or_null};
 use crate::clock::Ids;
 use crate::domain::conflict::{self, CaseState, Conflict, Unfit};
 use crate::domain::id::{ConflictId, RechargeId};
@@ -17,12 +17,14 @@ use crate::store::{ConflictQuery, Listed, OpenRun, SettledRecharge, StoreError};
 
 /// Who made the reports that people make.
 const BY_PERSON: &str = "operator";
-const COLUMNS: &str = "id, recharge, claimed, field, ours, theirs, source, received_at, state, reason, resolved_by, resolved_at";
+const SELECT: &str = "SELECT c.id, c.recharge, r.status, c.claimed, c.field, c.ours, c.theirs, c.source, c.received_at, c.state, c.reason, \
+    c.resolved_by, c.resolved_at FROM conflict c LEFT JOIN recharge r ON r.id = c.recharge";
 
 fn read(row: &Row) -> rusqlite::Result<Conflict> {
     Ok(Conflict {
         id: ConflictId::new(row.get("id")?),
         recharge: RechargeId::new(row.get("recharge")?),
+        status: word_or_null(row, "status", &Status::ALL)?,
         claimed: word(row, "claimed", &Status::ALL)?,
         field: row.get("field")?,
         ours: row.get("ours")?,
@@ -37,35 +39,24 @@ fn read(row: &Row) -> rusqlite::Result<Conflict> {
 }
 
 pub(super) fn one(conn: &Connection, id: ConflictId) -> Result<Option<Conflict>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM conflict WHERE id = ?1");
+    let sql = format!("{SELECT} WHERE c.id = ?1");
     Ok(conn.prepare_cached(&sql)?.query_row([id.get()], read).optional()?)
 }
 
 pub(super) fn list(conn: &Connection, query: &ConflictQuery) -> Result<Listed<Conflict, ConflictId>, StoreError> {
     let which = match (query.recharge, query.state) {
-        (Some(_), _) => "recharge = ?3",
-        (None, Some(CaseState::Open)) => "state = 0 AND ?3 IS NULL",
+        (Some(_), _) => "c.recharge = ?3",
+        (None, Some(CaseState::Open)) => "c.state = 0 AND ?3 IS NULL",
         (None, _) => "?3 IS NULL",
     };
-    let sql = format!("SELECT {COLUMNS} FROM conflict WHERE {which} AND id >= ?1 AND id < ?2 ORDER BY id DESC LIMIT ?4");
+    let sql = format!("{SELECT} WHERE {which} AND c.id >= ?1 AND c.id < ?2 ORDER BY c.id DESC LIMIT ?4");
     let floor = query.range.since.map_or(0, |since| Ids::floor(since).get());
     let ceiling = query.range.until.map_or(i64::MAX, |until| Ids::floor(until).get());
     let ceiling = query.page.before.map_or(ceiling, |before| before.get().min(ceiling));
     let mut statement = conn.prepare_cached(&sql)?;
-    let mut rows = statement.query(params![floor, ceiling, query.recharge.map(RechargeId::get), limits::SCAN_MAX])?;
-    let (mut items, mut looked_at, mut last) = (Vec::new(), 0, None);
-    while let Some(row) = rows.next()? {
-        let found = read(row)?;
-        (looked_at, last) = (looked_at + 1, Some(found.id));
-        if query.state.is_none_or(|state| found.state == state) {
-            items.push(found);
-        }
-        if items.len() == query.page.limit {
-            break;
-        }
-    }
-    let more = items.len() == query.page.limit || looked_at == limits::SCAN_MAX;
-    Ok(Listed { items, next: last.filter(|_| more) })
+    let rows = statement.query(params![floor, ceiling, query.recharge.map(RechargeId::get), limits::SCAN_MAX])?;
+    let wanted = |found: &Conflict| query.state.is_none_or(|state| found.state == state);
+    page(rows, query.page.limit, |row| read(row).map(|found| (found.id, found)), wanted)
 }
 
 /// How a conflict is resolved.

@@ -11,7 +11,7 @@ use crate::store::{StoreError, SweepPlace, Swept};
 
 /// What has been removed is overwritten, not just let go of.
 fn overwrite(conn: &Connection, on: bool) -> Result<(), StoreError> {
-    let sql = if on { "PRAGMA secure_delete = ON" } else { "PRAGMA secure_delete = OFF" };
+    let sql = if on { "PRAGMA secure_delete = ON" } else { "PRAGMA secure_delete = FAST" };
     conn.query_row(sql, [], |_| Ok(()))?;
     Ok(())
 }

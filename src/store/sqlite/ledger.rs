@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::rows::{bad, word};
+use super::rows::{bad, page, word};
 use crate::clock::Ids;
 use crate::domain::event::Event;
 use crate::domain::id::{EventId, RechargeId, StreamId};
@@ -108,21 +108,8 @@ pub(super) fn recharges(conn: &Connection, query: &RechargeQuery) -> Result<List
         _ => LIST,
     };
     let mut statement = conn.prepare_cached(sql)?;
-    let mut rows = statement.query(params![query.stream.get(), floor, ceiling, query.reference_no, limits::SCAN_MAX])?;
-    let mut items = Vec::new();
-    let (mut looked_at, mut last) = (0, None);
-    while let Some(row) = rows.next()? {
-        let recharge = read_recharge(row)?;
-        (looked_at, last) = (looked_at + 1, Some(recharge.id));
-        if query.matches(&recharge) {
-            items.push(recharge);
-        }
-        if items.len() == query.page.limit {
-            break;
-        }
-    }
-    let more = items.len() == query.page.limit || looked_at == limits::SCAN_MAX;
-    Ok(Listed { items, next: last.filter(|_| more) })
+    let rows = statement.query(params![query.stream.get(), floor, ceiling, query.reference_no, limits::SCAN_MAX])?;
+    page(rows, query.page.limit, |row| read_recharge(row).map(|found| (found.id, found)), |found| query.matches(found))
 }
 
 pub(super) fn mode_of(conn: &Connection, stream: StreamId) -> rusqlite::Result<Mode> {

@@ -262,7 +262,12 @@ impl Store for SqliteStore {
     }
 
     async fn erase(&self, stream: StreamId, connection_no: String, place: SweepPlace) -> Result<Swept, StoreError> {
-        self.writer.transaction(move |tx| erase::erase(tx, stream, &connection_no, place)).await
+        let swept = self.writer.transaction(move |tx| erase::erase(tx, stream, &connection_no, place)).await?;
+        if swept.next.is_none() {
+            // The write-ahead log still has the pages as they were.
+            self.writer.run(|session| Ok(threads::truncate(&session.conn)?)).await?;
+        }
+        Ok(swept)
     }
 
     async fn reseal(&self, place: SweepPlace) -> Result<Swept, StoreError> {

@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, Rows, params};
 
 use super::endpoints;
 use super::rows::{Place, Wants, bad, parse_patterns, patterns, place, word};
@@ -225,16 +225,20 @@ impl<'a> Candidates<'a> {
         matches: impl Fn(&str) -> bool,
     ) -> Result<(Vec<i64>, Option<i64>), StoreError> {
         const SCAN: &str = "SELECT e.sequence, e.type, \
-            EXISTS (SELECT 1 FROM open_delivery o WHERE o.endpoint = ?4 AND o.sequence = e.sequence), \
-            EXISTS (SELECT 1 FROM ended_delivery d WHERE d.endpoint = ?4 AND d.sequence = e.sequence) \
+            EXISTS (SELECT 1 FROM open_delivery o WHERE o.endpoint = ?4 AND o.sequence = e.sequence) \
+            OR (?6 AND EXISTS (SELECT 1 FROM ended_delivery d WHERE d.endpoint = ?4 AND d.sequence = e.sequence)) \
             FROM event e WHERE e.stream = ?1 AND e.sequence >= ?2 AND e.sequence < ?3 ORDER BY e.sequence LIMIT ?5";
         if numbers.is_empty() {
             return Ok((Vec::new(), None));
         }
-        let looked_at = limits::SCAN_MAX;
         let mut statement = conn.prepare_cached(SCAN)?;
-        let values = params![self.endpoint.stream.get(), numbers.start, numbers.end, self.endpoint.id.get(), looked_at];
-        let mut rows = statement.query(values)?;
+        let (endpoint, missed) = (self.endpoint, self.scope.only == Only::Missed);
+        let values = params![endpoint.stream.get(), numbers.start, numbers.end, endpoint.id.get(), limits::SCAN_MAX, missed];
+        self.choose(statement.query(values)?, most, matches)
+    }
+
+    /// Of rows with a number, a type, and whether something stands in the way, the numbers that are wanted.
+    fn choose(&self, mut rows: Rows, most: usize, matches: impl Fn(&str) -> bool) -> Result<(Vec<i64>, Option<i64>), StoreError> {
         let (mut found, mut count) = (Vec::new(), 0);
         while let Some(row) = rows.next()? {
             let sequence: i64 = row.get(0)?;
@@ -242,13 +246,11 @@ impl<'a> Candidates<'a> {
                 return Ok((found, Some(sequence)));
             }
             count += 1;
-            let (open, ended): (bool, bool) = (row.get(2)?, row.get(3)?);
             let event_type = row.get_ref(1)?.as_str().map_err(|error| bad("type", error))?;
-            let free = !open && (self.scope.only != Only::Missed || !ended);
-            if free && matches(event_type) && self.is_of_types(event_type) {
+            if !row.get::<_, bool>(2)? && matches(event_type) && self.is_of_types(event_type) {
                 found.push(sequence);
             }
-            if count == looked_at {
+            if count == limits::SCAN_MAX {
                 return Ok((found, Some(sequence + 1)));
             }
         }
@@ -268,25 +270,9 @@ impl<'a> Candidates<'a> {
             FROM (SELECT DISTINCT sequence FROM ended_delivery WHERE endpoint = ?1 AND state IN (2, 3) AND state <> 1 \
                   AND sequence >= ?2 AND sequence < ?3 ORDER BY sequence LIMIT ?5) u \
             JOIN event e ON e.stream = ?4 AND e.sequence = u.sequence ORDER BY u.sequence";
-        let looked_at = limits::SCAN_MAX;
         let mut statement = conn.prepare_cached(UNLUCKY)?;
         let (endpoint, stream) = (self.endpoint.id.get(), self.endpoint.stream.get());
-        let mut rows = statement.query(params![endpoint, self.scope.numbers.start, self.end, stream, looked_at])?;
-        let (mut found, mut count) = (Vec::new(), 0);
-        while let Some(row) = rows.next()? {
-            let sequence: i64 = row.get(0)?;
-            if found.len() == most {
-                return Ok((found, Some(sequence)));
-            }
-            count += 1;
-            let event_type = row.get_ref(1)?.as_str().map_err(|error| bad("type", error))?;
-            if !row.get::<_, bool>(2)? && self.is_of_types(event_type) {
-                found.push(sequence);
-            }
-            if count == looked_at {
-                return Ok((found, Some(sequence + 1)));
-            }
-        }
-        Ok((found, None))
+        let rows = statement.query(params![endpoint, self.scope.numbers.start, self.end, stream, limits::SCAN_MAX])?;
+        self.choose(rows, most, |_| true)
     }
 }

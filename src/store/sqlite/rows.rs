@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, Type, ValueRef};
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, Rows};
 
 use super::accept::Subscriber;
 use crate::domain::endpoint::{EndpointStatus, Profile, Settings};
@@ -11,7 +11,8 @@ use crate::domain::filter::Filter;
 use crate::domain::id::{EndpointId, StreamId};
 use crate::domain::time::Timestamp;
 use crate::domain::vendor::Mode;
-use crate::store::StoreError;
+use crate::limits;
+use crate::store::{Listed, StoreError};
 
 impl FromSql for Timestamp {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
@@ -29,6 +30,28 @@ pub(super) fn word<T: Copy>(row: &Row, column: &str, all: &[T]) -> rusqlite::Res
 pub(super) fn word_or_null<T: Copy>(row: &Row, column: &str, all: &[T]) -> rusqlite::Result<Option<T>> {
     let place: Option<usize> = row.get(column)?;
     place.map(|place| all.get(place).copied().ok_or_else(|| bad(column, "no such word"))).transpose()
+}
+
+/// A page out of rows that come in the list's order and may not all be wanted: so many are looked at, and then the page
+/// ends with a cursor all the same.
+pub(super) fn page<T, K>(
+    mut rows: Rows,
+    limit: usize,
+    read: impl Fn(&Row) -> rusqlite::Result<(K, T)>,
+    wanted: impl Fn(&T) -> bool,
+) -> Result<Listed<T, K>, StoreError> {
+    let (mut items, mut looked_at, mut last) = (Vec::new(), 0, None);
+    while items.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        let (key, item) = read(row)?;
+        (looked_at, last) = (looked_at + 1, Some(key));
+        if wanted(&item) {
+            items.push(item);
+        }
+    }
+    let more = items.len() == limit || looked_at == limits::SCAN_MAX;
+    Ok(Listed { items, next: last.filter(|_| more) })
 }
 
 /// What is in a column cannot be read.

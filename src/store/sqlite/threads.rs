@@ -184,9 +184,14 @@ fn checkpoint_until(bell: &Bell, conn: &Connection, wal: &Path) {
 fn checkpoint(conn: &Connection) -> Result<(), rusqlite::Error> {
     let (_, log, _): (i64, i64, i64) = run_checkpoint(conn, "PASSIVE")?;
     if log >= i64::from(limits::WAL_CHECKPOINT_PAGES) {
-        run_checkpoint(conn, "TRUNCATE")?;
+        truncate(conn)?;
     }
     Ok(())
+}
+
+/// Moves all of the write-ahead log into the file, and cuts it to nothing.
+pub(super) fn truncate(conn: &Connection) -> Result<(), rusqlite::Error> {
+    run_checkpoint(conn, "TRUNCATE").map(drop)
 }
 
 fn run_checkpoint(conn: &Connection, mode: &str) -> Result<(i64, i64, i64), rusqlite::Error> {
