@@ -229,8 +229,14 @@ pub enum Created {
 /// A change of an endpoint.
 #[derive(Debug, Clone)]
 pub enum EndpointChange {
-    /// Other settings.
-    Settings(Box<Settings>),
+    /// Other settings. Another URL or profile of an endpoint that listens has passed its handshake.
+    Settings {
+        /// The settings that this was decided on. If they have changed since, nothing is done: whoever changed them, and
+        /// may have been shown a secret for it, is not undone.
+        from: Box<Settings>,
+        /// The new ones.
+        to: Box<Settings>,
+    },
     /// From one of these states to another one, with the reason people are shown.
     Status {
         /// The states it starts from.

@@ -148,7 +148,7 @@ pub async fn what_is_sealed_again_opens_as_before(on: Subject) {
     assert_eq!(reseal(&on).await, 0);
     let side = on.side().await;
     let (plain, rich, deleted) = (on.connected(side).await, on.connected(side).await, on.connected(side).await);
-    on.change(rich, EndpointChange::Settings(Box::new(rich_settings()))).await;
+    on.resettle(rich, rich_settings()).await;
     on.change(deleted, EndpointChange::Delete).await;
     let all = async || {
         let mut all = Vec::new();

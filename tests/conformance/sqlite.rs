@@ -11,7 +11,7 @@ use ringback::domain::token::{Scope, Token, TokenText};
 use ringback::domain::vendor::Vendor;
 use ringback::store::seal::MasterKey;
 use ringback::store::sqlite::{OpenOptions, SqliteStore};
-use ringback::store::{EndpointChange, OpenQuery, StoreError};
+use ringback::store::{OpenQuery, StoreError};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -201,7 +201,7 @@ async fn secrets_are_not_on_the_disk() {
     let endpoint = Endpoint { settings: settings.clone(), ..on.new_endpoint(side) };
     on.store.create_endpoint(endpoint.clone(), 10).await.unwrap();
     settings.secret = ringback::domain::secret::Secret::new("the secret after its rotation");
-    on.change(endpoint.id, EndpointChange::Settings(Box::new(settings))).await;
+    on.resettle(endpoint.id, settings).await;
     let token = TokenText::new(&Scope::Operator, &[42; 24]);
     on.store.create_token(operators(&on), token.hash()).await.unwrap();
     let key = file.key.to_base64();
@@ -238,7 +238,7 @@ async fn a_file_opened_again_has_everything() {
     let (side, token) = (Side::of(&vendor, ringback::domain::vendor::Mode::Live), operators(&on));
     on.store.create_token(token.clone(), hash).await.unwrap();
     let id = on.connected(side).await;
-    on.change(id, EndpointChange::Settings(Box::new(rich_settings()))).await;
+    on.resettle(id, rich_settings()).await;
     let reports = vec![report(side, "INV-1", Status::Success), report(side, "INV-2", Status::Failed)];
     let (judged, runs) = on.judged(START, reports).await;
     on.record(succeeded(&runs[0], 1, at(1))).await;

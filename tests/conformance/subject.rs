@@ -192,7 +192,13 @@ impl Subject {
     pub async fn refilter(&self, id: EndpointId, patterns: &[&str]) -> Endpoint {
         let mut settings = self.store.endpoint(id).await.unwrap().unwrap().settings;
         settings.event_types = filter(patterns);
-        self.change(id, EndpointChange::Settings(Box::new(settings))).await
+        self.resettle(id, settings).await
+    }
+
+    /// Gives an endpoint other settings.
+    pub async fn resettle(&self, id: EndpointId, to: Settings) -> Endpoint {
+        let from = self.store.endpoint(id).await.unwrap().unwrap().settings;
+        self.change(id, EndpointChange::Settings { from: Box::new(from), to: Box::new(to) }).await
     }
 
     pub async fn commit(&self, writes: Vec<Write>) -> Vec<Written> {

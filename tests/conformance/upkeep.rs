@@ -111,7 +111,7 @@ async fn with_secrets(file: &File) -> Vec<ringback::domain::endpoint::Endpoint> 
     let on = file.subject();
     let side = on.side().await;
     let ids = [on.connected(side).await, on.connected(side).await];
-    on.change(ids[0], EndpointChange::Settings(Box::new(rich_settings()))).await;
+    on.resettle(ids[0], rich_settings()).await;
     let mut endpoints = Vec::new();
     for id in ids {
         endpoints.push(on.store.endpoint(id).await.unwrap().unwrap());

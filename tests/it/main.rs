@@ -20,6 +20,7 @@ mod logins;
 #[path = "../crash/mail_server.rs"]
 mod mail_server;
 mod mails;
+mod master_key;
 mod observing;
 mod pausing;
 mod personal_data;

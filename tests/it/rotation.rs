@@ -1,279 +1,322 @@
-//! `ringback master-key rotate`: a new key for all secrets, with the key in its file or in the settings, and however it is
-//! interrupted.
+//! Secrets that are rotated: what is signed and encrypted with which, and for how long.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use base64::Engine as _;
+use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use ringback::domain::secret::Secret;
+use ringback::wire::{globaltopup, standard};
 use serde_json::{Value, json};
 
-use crate::bad_days::{KEY, OTHER_KEY, Place, Server, one_line, program, run};
-use crate::endpoints::check_signature;
-use crate::harness::{text, until};
-use crate::receiver::Receiver;
+use crate::client::{Reply, Request, send};
+use crate::harness::{Endpoint, TestApp, references, text, time};
+use crate::receiver::{Answer, Received, Receiver};
 
-/// Rotations that are killed, each three milliseconds later than the one before.
-const ROUNDS: u64 = 40;
-/// Settings that leave the key to its file.
-const IN_FILE: &[(&str, &str)] = &[("master_key", "")];
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// A database with an endpoint, whose receiver knows the secret.
-struct Scene {
-    place: Place,
-    hook: Receiver,
-    operator: String,
-    vendor: String,
-    secret: String,
+async fn try_rotate(app: &TestApp, endpoint: &Endpoint, body: Value) -> Reply {
+    app.post(&format!("/v1/endpoints/{}/rotate-secret", endpoint.id), &endpoint.token, body).await
 }
 
-impl Scene {
-    /// With these settings the server is started.
-    async fn set(settings: &[(&str, &str)]) -> Self {
-        let (place, hook) = (Place::new(), Receiver::start().await);
-        let arguments = ["token", "create", "--operator", "--json", "--database", &place.database()];
-        let made = run(settings, &arguments);
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let operator = text(&serde_json::from_slice::<Value>(&made.stdout).expect("JSON")["token"]);
-        let mut server = Server::with(&place, settings);
-        let vendor = server.call("POST", "/v1/vendors", &operator, json!({"name": "Shop", "email": "shop@example.com"})).await.expect(201);
-        let live = text(&vendor["live_token"]);
-        let endpoint = server.call("POST", "/v1/endpoints", &live, json!({"url": hook.url()})).await.expect(201);
-        server.call("POST", &format!("/v1/endpoints/{}/connect", text(&endpoint["id"])), &live, Value::Null).await.expect(200);
-        stop(&mut server).await;
-        let (vendor, secret) = (text(&vendor["id"]), text(&endpoint["secret"]));
-        Self { place, hook, operator, vendor, secret }
-    }
-
-    /// A server on it delivers, and signs with the same secret as ever.
-    async fn delivers(&self, server: &Server, reference: &str) {
-        self.hook.forget();
-        let report = json!({"vendor_id": self.vendor, "reference_no": reference, "status": "success"});
-        server.call("POST", "/v1/reports", &self.operator, json!({"reports": [report]})).await.expect(200);
-        let request = self.hook.wait(1).await.remove(0);
-        check_signature(&request, &self.secret);
-        assert_eq!(request.reference(), reference);
-    }
-
-    /// It does so from a start to a stop.
-    async fn works(&self, settings: &[(&str, &str)], reference: &str) {
-        let mut server = Server::with(&self.place, settings);
-        self.delivers(&server, reference).await;
-        stop(&mut server).await;
-    }
-
-    fn rotate(&self, settings: &[(&str, &str)]) -> Output {
-        run(settings, &["master-key", "rotate", "--database", &self.place.database()])
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.place.folder.path().join(name)
-    }
-
-    fn key(&self) -> String {
-        fs::read_to_string(self.file("ringback.key")).expect("there is a key").trim().to_owned()
-    }
-
-    /// Files with keys in them.
-    fn key_files(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.place.folder.path()).expect("a folder");
-        let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
-        let mut names: Vec<_> = names.filter(|name| name.starts_with("ringback.")).collect();
-        names.sort();
-        names
-    }
-
-    fn assert_refused(&self, key: &str) {
-        let said = one_line(&self.place.serve_with(key), 1);
-        assert!(said.contains("master key"), "{said}");
-    }
+/// Rotates; answers the new secret. It is in force once the lane has read it.
+async fn rotate(app: &TestApp, endpoint: &Endpoint, body: Value) -> String {
+    let rotated = try_rotate(app, endpoint, body).await.expect(200);
+    app.quiet(|| 0).await;
+    text(&rotated["secret"])
 }
 
-async fn stop(server: &mut Server) {
-    server.terminate();
-    assert_eq!(server.ended().await, Some(0));
+/// What an endpoint gets now.
+async fn next(app: &TestApp, hook: &Receiver, endpoint: &Endpoint, reference: &str) -> Received {
+    let vendor = text(&app.get("/v1/vendors", &app.operator).await.expect(200)["data"][0]["id"]);
+    let report = json!({"reports": [{"vendor_id": vendor, "reference_no": reference, "status": "success"}]});
+    let event = text(&app.post("/v1/reports", &app.operator, report).await.expect(200)["results"][0]["event_id"]);
+    app.until_state(endpoint, &event, "succeeded").await;
+    hook.received().pop().expect("it came")
 }
 
-#[track_caller]
-fn said(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+fn verifies(request: &Received, secret: &Secret) -> bool {
+    let (id, timestamp, signature) = (request.id(), request.header("webhook-timestamp"), request.header("webhook-signature"));
+    standard::verify(secret, id, timestamp, signature, &request.body)
 }
 
-// --- The key in its file ---------------------------------------------------------------------------------------------
+fn whsec(secret: &str) -> Secret {
+    standard::parse_secret(secret).expect("it is a secret")
+}
+
+fn schemes(request: &Received) -> Vec<&str> {
+    request.header("webhook-signature").split(' ').map(|one| one.split(',').next().unwrap_or_default()).collect()
+}
+
+// --- Profile standard ------------------------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn a_new_key_takes_the_old_ones_place_and_secrets_sign_as_before() {
-    let scene = Scene::set(IN_FILE).await;
-    let old = scene.key();
-    assert_eq!(said(&scene.rotate(&[])), "the secrets of 1 endpoints are sealed with the new master key");
-    let new = scene.key();
-    assert_ne!(new, old);
-    assert_eq!(scene.key_files(), ["ringback.key"]);
-    let mode = fs::metadata(scene.file("ringback.key")).expect("it is there").permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
-    scene.assert_refused(&old);
-    scene.works(IN_FILE, "R-1").await;
-    scene.works(&[("master_key", &new)], "R-2").await;
-    let server = Server::with(&scene.place, IN_FILE);
-    let log = server.call("GET", "/v1/audit", &scene.operator, Value::Null).await.expect(200);
-    assert_eq!((&log["data"][0]["action"], &log["data"][0]["actor"]), (&json!("master_key.rotated"), &json!("command line")));
-    let all = log.to_string();
-    assert!(!all.contains(&old) && !all.contains(&new), "{all}");
+async fn both_secrets_sign_until_the_overlap_ends_and_then_the_new_one_alone() {
+    let (mut app, hook) = (TestApp::start().await, Receiver::start().await);
+    let vendor = app.vendor().await;
+    let endpoint = app.connected_with(&vendor, &hook, json!({"ed25519": true})).await;
+    let old = endpoint.secret.clone();
+    let answer = try_rotate(&app, &endpoint, json!({})).await.expect(200);
+    let new = text(&answer["secret"]);
+    assert_eq!(time(&answer["overlap_until"]), app.now().plus(DAY), "a day if it is not said");
+    assert_eq!(app.read_endpoint(&endpoint).await["overlap_until"], answer["overlap_until"]);
+    app.quiet(|| 0).await;
+    for (at, wait) in [Duration::ZERO, DAY - MILLISECOND].into_iter().enumerate() {
+        app.advance(wait);
+        let during = next(&app, &hook, &endpoint, &format!("during-{at}")).await;
+        assert_eq!(schemes(&during), ["v1", "v1", "v1a"]);
+        assert!(verifies(&during, &whsec(&old)) && verifies(&during, &whsec(&new)));
+        app.restart().await;
+    }
+    app.advance(MILLISECOND);
+    let after = next(&app, &hook, &endpoint, "after").await;
+    assert_eq!(schemes(&after), ["v1", "v1a"]);
+    assert!(!verifies(&after, &whsec(&old)) && verifies(&after, &whsec(&new)));
+    assert_eq!(app.read_endpoint(&endpoint).await["overlap_until"], Value::Null, "there is no overlap any more");
+    app.finish().await;
 }
 
 #[tokio::test]
-async fn it_is_refused_while_a_server_runs() {
-    let scene = Scene::set(IN_FILE).await;
-    let (old, mut server) = (scene.key(), Server::with(&scene.place, IN_FILE));
-    let told = one_line(&scene.rotate(&[]), 1);
-    assert!(told.contains("another ringback serves") && told.contains("it.db"), "{told}");
-    assert_eq!((scene.key(), scene.key_files()), (old, vec!["ringback.key".to_owned()]));
-    scene.delivers(&server, "R-1").await;
-    stop(&mut server).await;
-    assert!(scene.rotate(&[]).status.success());
-    scene.works(IN_FILE, "R-2").await;
-}
-
-/// What a crash leaves behind at each step: the old key kept beside itself, the new one in its place and nothing sealed
-/// with it, everything sealed and the old one still there, a file that was being written.
-#[tokio::test]
-async fn a_rotation_that_crashed_goes_on_after_the_next_start() {
-    for step in ["kept", "replaced", "sealed", "writing"] {
-        let scene = Scene::set(IN_FILE).await;
-        let old = scene.key();
-        match step {
-            "kept" => fs::write(scene.file("ringback.key.previous"), &old).expect("it is written"),
-            "replaced" => {
-                fs::write(scene.file("ringback.key.previous"), &old).expect("it is written");
-                fs::write(scene.file("ringback.key"), OTHER_KEY).expect("it is written");
-            }
-            "sealed" => {
-                assert!(scene.rotate(&[]).status.success());
-                fs::write(scene.file("ringback.key.previous"), &old).expect("it is written");
-            }
-            _ => {
-                fs::write(scene.file("ringback.new"), "half a k").expect("it is written");
-                fs::write(scene.file("ringback.key.new"), "half a k").expect("it is written");
-            }
-        }
-        scene.works(IN_FILE, "R-1").await;
-        scene.works(IN_FILE, "R-2").await;
-        assert!(scene.rotate(&[]).status.success(), "{step}");
-        assert_ne!(scene.key(), old, "{step}");
-        assert_eq!(scene.key_files(), ["ringback.key"], "{step}");
-        scene.assert_refused(&old);
-        scene.works(IN_FILE, "R-3").await;
+async fn handshakes_and_tests_carry_both_signatures_too() {
+    let (app, hook) = (TestApp::start().await, Receiver::start().await);
+    let vendor = app.vendor().await;
+    let endpoint = app.connected(&vendor, &hook).await;
+    let new = rotate(&app, &endpoint, json!({"overlap_seconds": 60})).await;
+    for verb in ["connect", "test"] {
+        app.on(&endpoint, verb).await.expect(200);
+        let request = hook.received().pop().expect("it came");
+        assert!(verifies(&request, &whsec(&endpoint.secret)) && verifies(&request, &whsec(&new)), "{verb}");
     }
+    app.finish().await;
 }
 
-/// Kills it at any moment of its work. Whatever that was, the database opens, and everything in it does.
 #[tokio::test]
-async fn a_rotation_that_is_killed_again_and_again_loses_nothing() {
-    let scene = Scene::set(IN_FILE).await;
-    let crowded = [IN_FILE, &[("endpoints_per_vendor", "1000")]].concat();
-    let mut server = Server::with(&scene.place, &crowded);
-    for number in 0..150 {
-        let endpoint = json!({"vendor_id": scene.vendor, "url": format!("https://vendor.example/{number}")});
-        server.call("POST", "/v1/endpoints", &scene.operator, endpoint).await.expect(201);
+async fn a_retry_is_signed_with_what_is_in_force_when_it_is_made() {
+    let (app, hook) = (TestApp::start().await, Receiver::start().await);
+    let vendor = app.vendor().await;
+    let endpoint = app.connected(&vendor, &hook).await;
+    hook.next([Answer::status(500)]);
+    let event = app.succeed_one(&vendor, "R-1").await;
+    app.until_attempts(&endpoint, &event, 1).await;
+    let new = rotate(&app, &endpoint, json!({"overlap_seconds": 0})).await;
+    app.advance(Duration::from_secs(7));
+    app.until_state(&endpoint, &event, "succeeded").await;
+    let [first, second] = &hook.received()[..] else { panic!("two requests") };
+    assert!(verifies(first, &whsec(&endpoint.secret)) && verifies(second, &whsec(&new)));
+    assert!(!verifies(second, &whsec(&endpoint.secret)), "without an overlap the old one ends at once");
+    assert_eq!(first.body, second.body);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn overlap_seconds_0_ends_all_former_secrets() {
+    let (app, hook) = (TestApp::start().await, Receiver::start().await);
+    let vendor = app.vendor().await;
+    let endpoint = app.connected(&vendor, &hook).await;
+    let second = rotate(&app, &endpoint, json!({})).await;
+    let third = rotate(&app, &endpoint, json!({})).await;
+    let request = next(&app, &hook, &endpoint, "R-1").await;
+    assert!([&endpoint.secret, &second, &third].into_iter().all(|secret| verifies(&request, &whsec(secret))));
+    let last = try_rotate(&app, &endpoint, json!({"overlap_seconds": 0})).await.expect(200);
+    assert_eq!(last["overlap_until"], Value::Null);
+    app.quiet(|| 0).await;
+    let request = next(&app, &hook, &endpoint, "R-2").await;
+    assert!(verifies(&request, &whsec(&text(&last["secret"]))) && schemes(&request) == ["v1"]);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn so_many_overlaps_may_be_at_once() {
+    let (app, hook) = (TestApp::start().await, Receiver::start().await);
+    let vendor = app.vendor().await;
+    let endpoint = app.connected(&vendor, &hook).await;
+    let mut secrets = vec![endpoint.secret.clone()];
+    for hours in 1..=3 {
+        secrets.push(rotate(&app, &endpoint, json!({"overlap_seconds": hours * 3600})).await);
     }
-    stop(&mut server).await;
-    let arguments = ["master-key", "rotate", "--database", &scene.place.database()];
-    let (mut killed, mut keys) = (0, std::collections::HashSet::new());
-    for round in 0..ROUNDS {
-        let mut child = program(&[], &arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
-        tokio::time::sleep(Duration::from_millis(3 * round)).await;
-        drop(child.kill());
-        killed += u32::from(!child.wait().expect("it ends").success());
-        keys.insert(scene.key());
-        let listed = run(&[], &["token", "list", "--database", &scene.place.database()]);
-        assert!(listed.status.success(), "in round {round}: {}", String::from_utf8_lossy(&listed.stderr));
-    }
-    scene.works(IN_FILE, "R-1").await;
-    assert_eq!(said(&scene.rotate(&[])), "the secrets of 151 endpoints are sealed with the new master key");
-    assert_eq!(scene.key_files(), ["ringback.key"]);
-    scene.works(IN_FILE, "R-2").await;
-    println!("{killed} of {ROUNDS} were killed, {} keys were begun with", keys.len());
-    assert!(killed > 0, "the kills hit nothing");
-}
-
-#[test]
-fn a_database_that_is_not_there_is_not_made() {
-    let place = Place::new();
-    for settings in [&[][..], &[("master_key", OTHER_KEY), ("master_key_previous", KEY)]] {
-        let told = one_line(&run(settings, &["master-key", "rotate", "--database", &place.database()]), 1);
-        assert!(told.contains("it.db") && told.contains("there is no database"), "{told}");
-        assert_eq!(fs::read_dir(place.folder.path()).expect("a folder").count(), 0);
-    }
+    assert_eq!(try_rotate(&app, &endpoint, json!({})).await.code(409), "illegal_state");
+    let request = next(&app, &hook, &endpoint, "R-1").await;
+    assert!(secrets.iter().all(|secret| verifies(&request, &whsec(secret))), "what was refused changed nothing");
+    app.advance(HOUR);
+    secrets.push(rotate(&app, &endpoint, json!({})).await);
+    let request = next(&app, &hook, &endpoint, "R-2").await;
+    assert_eq!(schemes(&request).len(), 4);
+    assert!(!verifies(&request, &whsec(&secrets[0])) && secrets[1..].iter().all(|secret| verifies(&request, &whsec(secret))));
+    app.finish().await;
 }
 
 #[tokio::test]
-async fn a_key_that_is_missing_is_told_and_not_made_anew() {
-    let scene = Scene::set(IN_FILE).await;
-    let old = scene.key();
-    fs::remove_file(scene.file("ringback.key")).expect("it is removed");
-    let told = one_line(&scene.rotate(&[]), 1);
-    assert!(told.contains("ringback.key") && told.contains("missing"), "{told}");
-    assert!(scene.key_files().is_empty());
-    fs::write(scene.file("ringback.key"), OTHER_KEY).expect("it is written");
-    let told = one_line(&scene.rotate(&[]), 1);
-    assert!(told.contains("master key"), "{told}");
-    fs::write(scene.file("ringback.key"), &old).expect("it is written");
-    scene.works(IN_FILE, "R-1").await;
-}
-
-// --- The key in the settings -----------------------------------------------------------------------------------------
-
-const BOTH: &[(&str, &str)] = &[("master_key", OTHER_KEY), ("master_key_previous", KEY)];
-
-#[tokio::test]
-async fn with_keys_in_the_settings_it_runs_beside_the_server() {
-    let scene = Scene::set(&[("master_key", KEY)]).await;
-    let mut server = Server::with(&scene.place, BOTH);
-    scene.delivers(&server, "R-1").await;
-    assert_eq!(said(&scene.rotate(BOTH)), "the secrets of 1 endpoints are sealed with the new master key");
-    scene.delivers(&server, "R-2").await;
-    let endpoint = json!({"vendor_id": scene.vendor, "url": scene.hook.url()});
-    server.call("POST", "/v1/endpoints", &scene.operator, endpoint).await.expect(201);
-    stop(&mut server).await;
-    scene.assert_refused(KEY);
-    scene.works(&[("master_key", OTHER_KEY)], "R-3").await;
-    assert!(scene.key_files().is_empty(), "no file is made");
-    assert!(scene.rotate(BOTH).status.success(), "once more does no harm");
-    scene.works(&[("master_key", OTHER_KEY)], "R-4").await;
-}
-
-#[tokio::test]
-async fn what_is_wrong_with_the_keys_is_told() {
-    let scene = Scene::set(&[("master_key", KEY)]).await;
-    let before = fs::read(scene.place.file()).expect("it is there");
-    for (settings, code, word) in [
-        (&[("master_key", OTHER_KEY)][..], 64, "master_key_previous"),
-        (&[("master_key", OTHER_KEY), ("master_key_previous", "short")], 64, "master_key_previous"),
-        (&[("master_key", OTHER_KEY), ("master_key_previous", OTHER_KEY)], 1, "master key"),
-        (&[], 1, "ringback.key"),
+async fn a_secret_of_ones_own_is_taken_and_a_wrong_one_refused() {
+    let (app, hook) = (TestApp::start().await, Receiver::start().await);
+    let vendor = app.vendor().await;
+    let endpoint = app.connected(&vendor, &hook).await;
+    let own = format!("whsec_{}", BASE64.encode([5; 40]));
+    for (wrong, field) in [
+        (json!({"secret": "whsec_c2hvcnQ="}), "secret"),
+        (json!({"secret": BASE64.encode([5; 40])}), "secret"),
+        (json!({"secret": 5}), "secret"),
+        (json!({"secret": endpoint.secret}), "secret"),
+        (json!({"secret": own, "legacy_secret": true}), "legacy_secret"),
+        (json!({"overlap_seconds": -1}), "overlap_seconds"),
+        (json!({"overlap_seconds": 30 * 86_400 + 1}), "overlap_seconds"),
+        (json!({"overlap_seconds": "long"}), "overlap_seconds"),
+        (json!({"overlap": 5}), "overlap"),
     ] {
-        let told = one_line(&scene.rotate(settings), code);
-        assert!(told.contains(word) && !told.contains(OTHER_KEY), "{told}");
-        assert_eq!(fs::read(scene.place.file()).expect("it is there"), before, "nothing was changed");
-        assert!(scene.key_files().is_empty());
+        let refused = try_rotate(&app, &endpoint, wrong.clone()).await;
+        assert_eq!(refused.status, 422, "{wrong}");
+        let fields: Vec<_> = refused.problems().into_iter().map(|(field, _)| field).collect();
+        assert_eq!(fields, [field], "{wrong}");
     }
-    scene.works(&[("master_key", KEY)], "R-1").await;
+    assert!(verifies(&next(&app, &hook, &endpoint, "R-1").await, &whsec(&endpoint.secret)));
+    assert_eq!(rotate(&app, &endpoint, json!({"secret": own})).await, own);
+    assert!(verifies(&next(&app, &hook, &endpoint, "R-2").await, &whsec(&own)));
+    app.finish().await;
 }
 
-/// A key that was made at random, in the settings of one start and in the file of the next.
+// --- Profile globaltopup -------------------------------------------------------------------------------------------
+
 #[tokio::test]
-async fn a_key_may_move_between_settings_and_file() {
-    let scene = Scene::set(IN_FILE).await;
-    let key = scene.key();
-    assert_eq!(BASE64.decode(&key).expect("base64").len(), 32);
-    fs::remove_file(scene.file("ringback.key")).expect("it is removed");
-    scene.works(&[("master_key", &key)], "R-1").await;
-    fs::write(scene.file("ringback.key"), format!("{key}\n")).expect("it is written");
-    assert!(scene.rotate(&[]).status.success());
-    until("the new key opens", || async { (scene.key() != key).then_some(()) }).await;
-    scene.works(IN_FILE, "R-2").await;
+async fn for_globaltopup_the_old_secret_encrypts_until_the_overlap_ends() {
+    let (app, hook) = (TestApp::start().await, Receiver::start().await);
+    let vendor = app.vendor().await;
+    hook.always(Answer::status(200).with_header("content-type", "application/json"));
+    let endpoint = app.connected_with(&vendor, &hook, json!({"profile": "globaltopup"})).await;
+    let old = Secret::new(endpoint.secret.clone());
+    let new = rotate(&app, &endpoint, json!({"overlap_seconds": 7200})).await;
+    assert_eq!(new.len(), 32);
+    let new = Secret::new(new);
+    for (name, wait, in_force, other) in [
+        ("at once", Duration::ZERO, &old, &new),
+        ("just before the end", 2 * HOUR - MILLISECOND, &old, &new),
+        ("at the end", MILLISECOND, &new, &old),
+    ] {
+        app.advance(wait);
+        let request = next(&app, &hook, &endpoint, name).await;
+        assert_eq!(request.header("x-signature"), globaltopup::x_signature(in_force), "{name}");
+        let data = text(&request.json()["data"]);
+        let opened = globaltopup::open(in_force, &data).expect("it opens");
+        assert_eq!(serde_json::from_slice::<Value>(&opened).expect("JSON")["reference_no"], name);
+        assert_ne!(globaltopup::open(other, &data).as_deref(), Some(&opened[..]), "{name}");
+        assert_eq!((verifies(&request, &old), verifies(&request, &new)), (name != "at the end", true), "{name}");
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_globaltopup_handshake_during_the_overlap_is_the_old_secrets() {
+    let (app, hook) = (TestApp::start().await, Receiver::start().await);
+    let vendor = app.vendor().await;
+    hook.always(Answer::status(200).with_header("content-type", "application/json"));
+    let endpoint = app.connected_with(&vendor, &hook, json!({"profile": "globaltopup"})).await;
+    let own = "0123456789abcdef0123456789abcdef";
+    for wrong in ["0123456789abcdef0123456789abcde", "0123456789abcdef0123456789abcdeé"] {
+        let refused = try_rotate(&app, &endpoint, json!({"secret": wrong})).await;
+        assert_eq!(refused.problems(), [("secret".to_owned(), "invalid".to_owned())], "{wrong}");
+    }
+    assert_eq!(rotate(&app, &endpoint, json!({"secret": own, "overlap_seconds": 60})).await, own);
+    app.on(&endpoint, "connect").await.expect(200);
+    let request = hook.received().pop().expect("it came");
+    assert_eq!(request.header("x-signature"), globaltopup::x_signature(&Secret::new(endpoint.secret.clone())));
+    assert!(verifies(&request, &Secret::new(own)));
+    let imported = rotate(&app, &endpoint, json!({"secret": "short", "legacy_secret": true, "overlap_seconds": 0})).await;
+    assert_eq!(imported, "short");
+    let request = next(&app, &hook, &endpoint, "R-1").await;
+    assert_eq!(request.header("x-signature"), globaltopup::x_signature(&Secret::new("short")));
+    app.finish().await;
+}
+
+// --- What people see -----------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_secret_is_in_no_answer_but_the_one_that_made_it() {
+    let (app, hook) = (TestApp::start().await, Receiver::start().await);
+    let vendor = app.vendor().await;
+    let endpoint = app.connected(&vendor, &hook).await;
+    let own = format!("whsec_{}", BASE64.encode([5; 40]));
+    let new = rotate(&app, &endpoint, json!({})).await;
+    rotate(&app, &endpoint, json!({"secret": own})).await;
+    app.succeed(&vendor, references(2)).await;
+    app.until_count(&endpoint, "succeeded", 2).await;
+    let path = format!("/v1/endpoints/{}", endpoint.id);
+    let deliveries = format!("/v1/deliveries?endpoint_id={}", endpoint.id);
+    let mut seen = String::new();
+    for path in [path.as_str(), "/v1/endpoints", deliveries.as_str(), "/v1/events"] {
+        seen.push_str(&app.get(path, &vendor.live).await.expect(200).to_string());
+    }
+    seen.push_str(&app.get("/v1/audit", &app.operator).await.expect(200).to_string());
+    seen.push_str(&app.on(&endpoint, "test").await.expect(200).to_string());
+    let file = std::fs::read(app.file()).expect("the file");
+    let log = std::fs::read(app.file().with_extension("db-wal")).unwrap_or_default();
+    let kept = String::from_utf8_lossy(&[file, log].concat()).into_owned();
+    for secret in [&endpoint.secret, &new, &own] {
+        let plain = secret.strip_prefix("whsec_").expect("whsec_");
+        assert!(!seen.contains(plain) && !kept.contains(plain));
+    }
+    let shown = app.read_endpoint(&endpoint).await;
+    assert_eq!(shown["secret_hint"], format!("…{}", &own[own.len() - 4..]));
+    let noted = app.get("/v1/audit?action=endpoint.secret_rotated&since=2026-11-24T00:00:00Z", &app.operator).await.expect(200);
+    assert_eq!(noted["data"].as_array().map(Vec::len), Some(2));
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_repeated_request_rotates_once() {
+    let (app, hook) = (TestApp::start().await, Receiver::start().await);
+    let vendor = app.vendor().await;
+    let endpoint = app.connected(&vendor, &hook).await;
+    let path = format!("/v1/endpoints/{}/rotate-secret", endpoint.id);
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let headers = [("idempotency-key", "rotate-1")];
+        let request = Request { method: "POST", path: &path, token: Some(&vendor.live), headers: &headers, body: Some(b"{}".to_vec()) };
+        answers.push(send(app.address, request).await.expect(200));
+    }
+    assert_eq!(answers[0], answers[1]);
+    app.quiet(|| 0).await;
+    assert_eq!(schemes(&next(&app, &hook, &endpoint, "R-1").await).len(), 2);
+    app.finish().await;
+}
+
+// --- Two at once -----------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_change_with_a_slow_handshake_does_not_undo_a_rotation() {
+    let (app, hook, new_place) = (TestApp::start().await, Receiver::start().await, Receiver::start().await);
+    let vendor = app.vendor().await;
+    let endpoint = app.connected(&vendor, &hook).await;
+    new_place.always(Answer::status(200).after(Duration::from_millis(500)));
+    let path = format!("/v1/endpoints/{}", endpoint.id);
+    let change = app.call("PATCH", &path, &vendor.live, Some(json!({"url": new_place.url()})));
+    let rotation = async {
+        new_place.wait(1).await;
+        rotate(&app, &endpoint, json!({})).await
+    };
+    let (changed, new) = tokio::join!(change, rotation);
+    assert_eq!(changed.code(409), "illegal_state", "it was decided on settings that are no longer those");
+    let request = next(&app, &hook, &endpoint, "R-1").await;
+    assert!(verifies(&request, &whsec(&new)), "the secret that was shown is in force");
+    app.call("PATCH", &path, &vendor.live, Some(json!({"url": new_place.url()}))).await.expect(200);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn every_secret_that_was_shown_signs_though_two_rotate_at_once() {
+    let (app, hook) = (TestApp::start().await, Receiver::start().await);
+    let vendor = app.vendor().await;
+    let endpoint = app.connected(&vendor, &hook).await;
+    let (one, other) = tokio::join!(try_rotate(&app, &endpoint, json!({})), try_rotate(&app, &endpoint, json!({})));
+    app.quiet(|| 0).await;
+    let request = next(&app, &hook, &endpoint, "R-1").await;
+    let mut shown = 0;
+    for reply in [one, other] {
+        if reply.status == 200 {
+            assert!(verifies(&request, &whsec(&text(&reply.json()["secret"]))));
+            shown += 1;
+        } else {
+            assert_eq!(reply.code(409), "illegal_state");
+        }
+    }
+    assert!(shown > 0);
+    app.finish().await;
 }
