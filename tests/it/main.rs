@@ -8,6 +8,7 @@ mod command_line;
 mod delivery;
 mod endpoints;
 mod faults;
+mod feed;
 mod guard;
 mod harness;
 mod isolation;
