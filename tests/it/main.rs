@@ -9,6 +9,7 @@ mod delivery;
 mod endpoints;
 mod faults;
 mod feed;
+mod ground_rules;
 mod guard;
 mod harness;
 mod isolation;
