@@ -15,6 +15,7 @@ mod harness;
 mod isolation;
 mod lanes;
 mod observing;
+mod oversight;
 mod proxy;
 mod receiver;
 mod reports;
