@@ -153,7 +153,7 @@ impl Ops {
         if profile != settings.profile {
             settings.profile = profile;
             if profile == Profile::GlobalTopup {
-                match (fields.has("secret"), read_secret(&mut fields, profile)) {
+                match (fields.gives("secret"), read_secret(&mut fields, profile)) {
                     (_, Some(secret)) => (settings.secret, settings.former) = (secret, Vec::new()),
                     (false, None) => fields.invalid("secret", "is required in the request that changes the profile to globaltopup"),
                     (true, None) => {}

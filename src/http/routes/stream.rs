@@ -57,10 +57,14 @@ impl Following {
             if let Some(event) = self.ready.next() {
                 return Some(event);
             }
-            if self.api.ops.is_stopping() || !self.renewal.is_good(&self.api).await {
+            if self.api.ops.is_stopping() {
                 return None;
             }
             let feed = self.api.ops.next_events(&mut self.follow).await.ok()?;
+            // What came while it waited is not for a token that was revoked meanwhile.
+            if !self.renewal.is_good(&self.api).await {
+                return None;
+            }
             self.ready = feed.events.into_iter();
         }
     }

@@ -24,11 +24,12 @@ pub(in super::super) async fn create(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
     key: Key,
-    Body(mut fields): Body,
+    Body(fields): Body,
 ) -> Result<Response, ApiError> {
-    let vendor = api.ops.token_owner(caller, &mut fields)?;
-    key.answer(&api, caller, fields, StatusCode::CREATED, NewTokenView::of, |fields, once| {
-        api.ops.create_token(caller, vendor, fields, once)
+    // The key goes with the whole body, so that the owner is read only once that was compared.
+    key.answer(&api, caller, fields, StatusCode::CREATED, NewTokenView::of, async |mut fields, once| {
+        let vendor = api.ops.token_owner(caller, &mut fields)?;
+        api.ops.create_token(caller, vendor, fields, once).await
     })
     .await
 }
@@ -61,6 +62,6 @@ pub(in super::super) async fn revoke(
     Query(mut fields): Query,
 ) -> Result<StatusCode, ApiError> {
     let vendor = api.ops.token_owner(caller, &mut fields)?;
-    api.ops.revoke_token(caller, vendor, id).await?;
+    api.ops.revoke_token(caller, vendor, id, fields).await?;
     Ok(StatusCode::NO_CONTENT)
 }
