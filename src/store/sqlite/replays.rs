@@ -267,8 +267,11 @@ impl<'a> Candidates<'a> {
             EXISTS (SELECT 1 FROM open_delivery o WHERE o.endpoint = ?1 AND o.sequence = u.sequence) \
             OR EXISTS (SELECT 1 FROM ended_delivery d WHERE d.endpoint = ?1 AND d.sequence = u.sequence AND d.state = 1) \
             OR EXISTS (SELECT 1 FROM attempt a WHERE a.endpoint = ?1 AND a.sequence = u.sequence AND a.outcome = 0) \
-            FROM (SELECT DISTINCT sequence FROM ended_delivery WHERE endpoint = ?1 AND state IN (2, 3) AND state <> 1 \
-                  AND sequence >= ?2 AND sequence < ?3 ORDER BY sequence LIMIT ?5) u \
+            FROM (SELECT * FROM (SELECT DISTINCT sequence FROM ended_delivery INDEXED BY ended_delivery_unlucky \
+                      WHERE endpoint = ?1 AND state = 2 AND state <> 1 AND sequence >= ?2 AND sequence < ?3 ORDER BY sequence LIMIT ?5) \
+                  UNION SELECT * FROM (SELECT DISTINCT sequence FROM ended_delivery INDEXED BY ended_delivery_unlucky \
+                      WHERE endpoint = ?1 AND state = 3 AND state <> 1 AND sequence >= ?2 AND sequence < ?3 ORDER BY sequence LIMIT ?5) \
+                  ORDER BY sequence LIMIT ?5) u \
             JOIN event e ON e.stream = ?4 AND e.sequence = u.sequence ORDER BY u.sequence";
         let mut statement = conn.prepare_cached(UNLUCKY)?;
         let (endpoint, stream) = (self.endpoint.id.get(), self.endpoint.stream.get());
