@@ -8,12 +8,11 @@
 //! ones by their time; or, after the lane was released or its endpoint enabled, all of them in order (`walk`): see
 //! [`refill`].
 //!
-//! Runs of replays stand apart (`replays`). They go out only when nothing else can, take a part of the in-flight cap and
-//! a window of their own, so that an event that comes meanwhile finds room and a slot.
-
-mod refill;
+//! Runs of replays stand apart: see [`replays`].
 
 mod give_back;
+mod refill;
+mod replays;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -91,11 +90,15 @@ pub(super) struct Lane {
     walk: Option<Key>,
     /// Strict: what the next refill brings is due, whatever its times say.
     all_due: bool,
+    /// It had no room for all that a refill brought: it is not asked again before something has left, or come.
+    cramped: bool,
     refilling: Option<Refilling>,
     /// Runs of replays, which go out behind everything else.
     replays: BTreeMap<(Timestamp, Key), OpenRun>,
     /// The store may have runs of replays that are due.
     replay_stored: bool,
+    /// The same as `walk` for runs of replays.
+    replay_walk: Option<Key>,
     /// Runs of replays that are known, wherever they stand.
     replays_known: usize,
     replays_under_way: u32,
@@ -128,9 +131,11 @@ impl Lane {
             next_stored_due: None,
             walk: None,
             all_due: false,
+            cramped: false,
             refilling: None,
             replays: BTreeMap::new(),
             replay_stored: true,
+            replay_walk: None,
             replays_known: 0,
             replays_under_way: 0,
             under_way: 0,
@@ -166,7 +171,7 @@ impl Lane {
 
     /// A run that was just accepted. It is taken if there is room and nothing older waits in the store.
     pub fn offer(&mut self, run: OpenRun, window: Window, now: Timestamp) {
-        self.used_at = now;
+        (self.used_at, self.cramped) = (now, false);
         let key = key_of(run.key);
         if self.known.contains_key(&key) {
             // A refill under way found it in the store before the hand-off came.
@@ -194,7 +199,7 @@ impl Lane {
     /// Whether a run may enter the window. Replays take no room from others.
     fn has_room(&self, run: &OpenRun, window: Window, now: Timestamp) -> bool {
         if run.replay.is_some() {
-            return self.replays.len() < limits::REPLAY_WINDOW && self.bytes + weight(run) <= window.bytes / 2;
+            return self.has_room_for_replay(run, window);
         }
         self.known.len() - self.replays_known < self.most(window, now) && self.bytes + weight(run) <= window.bytes
     }
@@ -215,6 +220,7 @@ impl Lane {
         if let Some(known) = self.known.remove(&key) {
             self.bytes = self.bytes.saturating_sub(known.weight);
             self.replays_known -= usize::from(known.replayed);
+            self.cramped = false;
         }
     }
 
@@ -234,7 +240,7 @@ impl Lane {
 
     /// The sweep saw open runs: if the lane has nothing in hand, it looks for them.
     pub fn seen_in_store(&mut self) {
-        self.replay_stored = true;
+        (self.replay_stored, self.cramped) = (true, false);
         if self.known.is_empty() {
             self.stored = true;
             self.cursor = 0;
@@ -263,43 +269,49 @@ impl Lane {
             return None;
         }
         if let Some(probe_at) = self.pace.next_probe_at(now) {
-            return if probe_at <= now && self.under_way == 0 && self.head.is_none() && self.beside.is_none() {
-                self.oldest()
-            } else {
-                None
-            };
+            return self.probe(probe_at, now);
         }
         if self.is_strict() {
-            let head_is_due = self.fresh.front().is_some_and(|run| run.next_attempt_at.is_none_or(|at| at <= now));
-            return if self.head.is_none() && head_is_due {
+            return if self.head.is_none() && self.front_is_due(now) {
                 Some(Pick::Fresh)
             } else if self.beside.is_none() {
-                self.first_waiting_in_order(now).or_else(|| self.first_replay_in_order(now))
+                self.first_waiting_in_order(now).or_else(|| self.first_replay(now).map(Pick::Replay))
             } else {
                 None
             };
         }
-        let cap = self.pace.cap(plan.cap);
-        if self.under_way >= cap {
+        if self.under_way >= self.pace.ceiling(plan.cap) {
             return None;
         }
-        match self.waiting.first_key_value() {
+        let cap = self.pace.cap(plan.cap);
+        let event = match self.waiting.first_key_value() {
             Some((at, _)) if at.0 <= now => Some(Pick::Waiting(*at)),
-            _ if !self.fresh.is_empty() => Some(Pick::Fresh),
-            _ => self.next_replay(cap, now),
+            _ => (!self.fresh.is_empty()).then_some(Pick::Fresh),
+        };
+        // What slow start gives is for events; a replay takes of it what they leave.
+        event.filter(|_| self.events_under_way() < cap).or_else(|| self.next_replay(cap, now))
+    }
+
+    fn front_is_due(&self, now: Timestamp) -> bool {
+        self.fresh.front().is_some_and(|run| run.next_attempt_at.is_none_or(|at| at <= now))
+    }
+
+    fn events_under_way(&self) -> u32 {
+        self.under_way.saturating_sub(self.replays_under_way)
+    }
+
+    /// While it holds: the oldest when its time has come, one at a time; and an event at once, where nothing but a replay
+    /// failed.
+    fn probe(&self, at: Timestamp, now: Timestamp) -> Option<Pick> {
+        if at <= now {
+            let idle = self.under_way == 0 && self.head.is_none() && self.beside.is_none();
+            return if idle { self.oldest() } else { None };
         }
-    }
-
-    /// A replay leaves slots free, so that an event that comes meanwhile finds one.
-    fn next_replay(&self, cap: u32, now: Timestamp) -> Option<Pick> {
-        let free = self.replays_under_way < (cap / limits::REPLAY_SHARE).max(1);
-        let due = self.replays.first_key_value().map(|(at, _)| *at).filter(|at| at.0 <= now);
-        due.filter(|_| free).map(Pick::Replay)
-    }
-
-    /// A strict endpoint's replay keeps its order too: a run that is to be tried again soon holds those behind it.
-    fn first_replay_in_order(&self, now: Timestamp) -> Option<Pick> {
-        self.replays.keys().min_by_key(|(_, key)| *key).copied().filter(|at| at.0 <= now).map(Pick::Replay)
+        if !self.pace.is_held_by_replays() || self.events_under_way() > 0 || self.head.is_some() {
+            return None;
+        }
+        let waiting = || self.first_waiting_in_order(now).filter(|_| self.beside.is_none());
+        if self.front_is_due(now) { Some(Pick::Fresh) } else { waiting() }
     }
 
     fn oldest(&self) -> Option<Pick> {
@@ -372,9 +384,11 @@ impl Lane {
             return;
         };
         let at = run.next_attempt_at.unwrap_or(now);
-        let is_head =
-            self.is_strict() && key.1 == 1 && run.replay.is_none() && run.failed_since.is_some_and(|since| since > self.stepped_aside(now));
-        if !self.sends() || (at.since(now) > limits::RETRY_IN_MEMORY && !is_head) {
+        // A strict endpoint's first runs, and those of a replay, wait for one that failed, until it steps aside.
+        let holds_others = self.is_strict() && run.failed_since.is_some_and(|since| since > self.stepped_aside(now));
+        let is_head = holds_others && key.1 == 1 && run.replay.is_none();
+        let holds_replay = holds_others && run.replay.is_some();
+        if !self.sends() || (at.since(now) > limits::RETRY_IN_MEMORY && !is_head && !holds_replay) {
             self.leave(key);
             self.next_stored_due = Some(self.next_stored_due.map_or(at, |next| next.min(at)));
         } else if is_head {
@@ -406,6 +420,7 @@ impl Lane {
     /// have gaps, so that all of it comes from the store again.
     pub fn release(&mut self) {
         self.park();
+        self.replay_walk = Some((0, 0));
         if self.is_strict() { self.all_due = true } else { self.walk = Some((0, 0)) }
     }
 
@@ -422,7 +437,7 @@ impl Lane {
         for (_, key) in std::mem::take(&mut self.replays).into_keys() {
             self.leave(key);
         }
-        self.replay_stored = true;
+        (self.replay_stored, self.replay_walk) = (true, self.replay_walk.map(|_| (0, 0)));
         let mut all: Vec<OpenRun> = self.fresh.drain(..).chain(std::mem::take(&mut self.waiting).into_values()).collect();
         all.sort_by_key(|run| key_of(run.key));
         for run in all.split_off(keep.min(all.len())) {
@@ -448,7 +463,7 @@ impl Lane {
         let rate = self.pace.rate_free_at(plan.endpoint.settings.rate_limit_per_second, now).filter(|_| has_work);
         let probe = self.pace.next_probe_at(now);
         let waiting = self.waiting.first_key_value().map(|((at, _), _)| *at).filter(|_| probe.is_none());
-        let replay = self.replays.first_key_value().map(|((at, _), _)| *at).filter(|_| probe.is_none());
+        let replay = self.next_replay_at(now).filter(|_| probe.is_none());
         let head = self.fresh.front().and_then(|run| run.next_attempt_at).filter(|_| self.is_strict() && probe.is_none());
         let aside =
             self.fresh.front().and_then(|run| run.failed_since).filter(|_| self.is_strict()).map(|since| since.plus(plan.strict_hold));

@@ -192,7 +192,7 @@ pub(super) fn open_runs(conn: &Connection, endpoint: EndpointId, query: OpenQuer
     // Chosen before their events are read: of very many that are due only a few are taken at once.
     const REPLAYED: &str = open_columns!(
         "(SELECT * FROM open_delivery INDEXED BY open_delivery_replayed WHERE endpoint = ?1 AND replay IS NOT NULL \
-          AND next_attempt_at <= ?3 ORDER BY sequence, run LIMIT ?4) o",
+          AND (sequence, run) > (?3, ?4) AND (next_attempt_at <= ?5 OR failed_since > ?6) ORDER BY sequence, run LIMIT ?7) o",
         "true ORDER BY o.sequence, o.run"
     );
     const STRICT: &str =
@@ -205,7 +205,10 @@ pub(super) fn open_runs(conn: &Connection, endpoint: EndpointId, query: OpenQuer
     let runs = match query {
         OpenQuery::Fresh { after } => conn.prepare_cached(FRESH)?.query_map(params![id, of, after, limit], read)?.collect(),
         OpenQuery::Due { now } => conn.prepare_cached(DUE)?.query_map(params![id, of, now.as_millis(), limit], read)?.collect(),
-        OpenQuery::Replayed { now } => conn.prepare_cached(REPLAYED)?.query_map(params![id, of, now.as_millis(), limit], read)?.collect(),
+        OpenQuery::Replayed { after: (sequence, run), due, failed_after } => {
+            let values = params![id, of, sequence, run, due.as_millis(), failed_after.map(Timestamp::as_millis), limit];
+            conn.prepare_cached(REPLAYED)?.query_map(values, read)?.collect()
+        }
         OpenQuery::All { after: (sequence, run), up_to } => {
             conn.prepare_cached(ALL)?.query_map(params![id, of, sequence, run, up_to, limit], read)?.collect()
         }
