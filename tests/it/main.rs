@@ -15,6 +15,7 @@ mod lanes;
 mod observing;
 mod proxy;
 mod receiver;
+mod replays;
 mod reports;
 mod traces;
 mod transport;
