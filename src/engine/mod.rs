@@ -41,6 +41,8 @@ mod mailer;
 mod pace;
 mod pause;
 mod plan;
+#[cfg(test)]
+mod replay_tests;
 mod replays;
 mod traced;
 mod watch;
