@@ -2,7 +2,7 @@
 //!
 //! [`server`] runs the binary on a file and starts it again on the same one; [`api`] talks to it; [`receiver`] is an
 //! endpoint inside this process and [`programs`] are those outside. [`kill`] kills it under the load of [`load`] and
-//! has [`audit`] compare what was promised with what is there; [`descriptors`] leaves it no file descriptor; [`receivers`]
+//! has [`audit`] compare what was promised with what is there; [`replay`] kills it in the midst of a long replay; [`descriptors`] leaves it no file descriptor; [`receivers`]
 //! sends ten thousand events to each stock receiver, [`documented`] runs those that docs/receiving.md shows, and [`schema`]
 //! holds the answers of all calls against the OpenAPI document. `RINGBACK_CRASH_SEED` repeats a run's choices (not its timing).
 
@@ -15,6 +15,7 @@ mod load;
 mod programs;
 mod receiver;
 mod receivers;
+mod replay;
 mod schema;
 mod server;
 mod stranger;
