@@ -6,13 +6,14 @@ use axum::response::Response;
 use http::StatusCode;
 
 use super::super::Api;
-use super::super::auth::{Authenticated, Operator};
+use super::super::auth::{Authenticated, Operator, Renewal};
 use super::super::bodies::{EventInput, EventsQuery, MineQuery, OnceHeader, PageQuery, RechargesQuery, ReportsInput};
 use super::super::error::{ApiError, ProblemBody};
 use super::super::input::{Body, Id, Query};
 use super::super::once::Key;
 use super::super::views::{EventView, FeedView, List, PublishedView, RechargeView, ReportResult, Results};
 use crate::domain::id::{EventId, RechargeId};
+use crate::ops::OpsError;
 
 /// Report what became of recharges. Answered when durable; each item has a verdict of its own.
 #[utoipa::path(post, path = "/v1/reports", tag = "operator", request_body = ReportsInput, responses(
@@ -46,9 +47,12 @@ pub(in super::super) async fn publish(
 pub(in super::super) async fn events(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
+    renewal: Renewal,
     Query(fields): Query,
 ) -> Result<Json<FeedView>, ApiError> {
-    Ok(Json(FeedView::of(&api.ops.events(caller, fields).await?)))
+    let part = api.ops.events(caller, fields).await?;
+    // It may have waited, and its token may have been revoked meanwhile.
+    if renewal.is_good(&api).await { Ok(Json(FeedView::of(&part))) } else { Err(OpsError::Unauthorized.into()) }
 }
 
 /// One event.
