@@ -10,6 +10,7 @@ mod delivery;
 mod doors;
 mod endpoints;
 mod faults;
+mod feed;
 mod guard;
 mod harness;
 mod isolation;
