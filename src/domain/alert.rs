@@ -1,7 +1,7 @@
 //! Alerts: what somebody is told by mail, and the mail that tells it.
 
 use super::endpoint::Endpoint;
-use super::id::{EndpointId, RechargeId};
+use super::id::{ConflictId, EndpointId, RechargeId};
 use super::recharge::Contradiction;
 use super::time::Timestamp;
 use crate::limits;
@@ -20,10 +20,7 @@ pub struct Alert {
 impl Alert {
     fn about(endpoint: &Endpoint, title: &str, text: String) -> Self {
         let host = endpoint.settings.url.host_str().unwrap_or_default();
-        let id = endpoint.id;
-        let url = &endpoint.settings.url;
-        // A query may carry a token of the vendor's own.
-        let shown = format!("{}://{host}{}", url.scheme(), url.path());
+        let (id, shown) = (endpoint.id, endpoint.settings.shown_url());
         let text = format!("{text}\nEndpoint {id} ({shown}, {} mode)", endpoint.mode.as_str());
         Self { endpoint: Some(endpoint.id), title: format!("{title}: {host}"), text }
     }
@@ -46,13 +43,27 @@ impl Alert {
         Self::about(endpoint, "Webhook endpoint is disabled", text)
     }
 
-    /// It works again after a warning, or came back by itself.
+    /// It works again after a warning.
     pub fn recovered(endpoint: &Endpoint, now: Timestamp) -> Self {
-        Self::about(endpoint, "Webhook endpoint works again", format!("It took an event at {now}; what waited is being delivered."))
+        Self::works_again(endpoint, format!("It took an event at {now}; what waited is being delivered."))
+    }
+
+    /// It came back by itself.
+    pub fn came_back(endpoint: &Endpoint, now: Timestamp) -> Self {
+        let text = format!(
+            "It was disabled, answered its handshake at {now}, and is connected again. What waited is being delivered; what it \
+             missed meanwhile can be sent with POST /v1/endpoints/{}/replay.",
+            endpoint.id
+        );
+        Self::works_again(endpoint, text)
+    }
+
+    fn works_again(endpoint: &Endpoint, text: String) -> Self {
+        Self::about(endpoint, "Webhook endpoint works again", text)
     }
 
     /// A report contradicted a settled recharge.
-    pub fn conflict(recharge: RechargeId, found: &Contradiction) -> Self {
+    pub fn conflict(id: ConflictId, recharge: RechargeId, found: &Contradiction) -> Self {
         // Amounts and statuses are not personal, connection numbers are.
         let what = if found.field == "connection_no" {
             "another connection number".to_owned()
@@ -62,7 +73,9 @@ impl Alert {
         Self {
             endpoint: None,
             title: "A report contradicts a settled recharge".to_owned(),
-            text: format!("Recharge {recharge}: a report claims {what}. Nothing has been changed; resolve it with POST /v1/conflicts."),
+            text: format!(
+                "Recharge {recharge}: a report claims {what}. Nothing has been changed; resolve it with POST /v1/conflicts/{id}/resolve."
+            ),
         }
     }
 }

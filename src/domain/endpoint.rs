@@ -179,6 +179,13 @@ impl Settings {
         }
     }
 
+    /// The URL as others than its owner may see it: a query may carry a token of the vendor's own.
+    pub fn shown_url(&self) -> String {
+        let mut shown = self.url.clone();
+        shown.set_query(None);
+        shown.to_string()
+    }
+
     /// Puts a new secret in the place of the present one, which goes on signing until `until`. Those whose time has
     /// passed are forgotten.
     pub fn rotate(&mut self, new: Secret, until: Timestamp, now: Timestamp) {
@@ -213,7 +220,7 @@ pub struct Endpoint {
     pub failing_since: Option<Timestamp>,
     /// When a pause ends by itself.
     pub paused_until: Option<Timestamp>,
-    /// A rule disabled it, not a person: it may come back by itself.
+    /// A rule disabled it, not a person: it may come back by itself. Where it is connected, it has.
     pub by_rule: bool,
     /// When it was last tried whether it is back.
     pub probed_at: Option<Timestamp>,
@@ -249,7 +256,7 @@ impl Endpoint {
     pub fn disabled_facts(&self, now: Timestamp) -> Box<RawValue> {
         let facts = json!({
             "endpoint_id": self.id,
-            "url": self.settings.url.as_str(),
+            "url": self.settings.shown_url(),
             "reason": self.status_reason,
             "failing_since": self.failing_since,
             "disabled_at": now,

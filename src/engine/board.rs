@@ -56,8 +56,8 @@ pub(super) enum Chore {
     Refill(EndpointId, Refill),
     /// Read which runs are past their deadline, or (the endpoint being deleted) all of them.
     Expire(EndpointId),
-    /// It answered `410`.
-    Disable(EndpointId),
+    /// It answered `410` when it was as in this plan.
+    Disable(Arc<Plan>),
 }
 
 /// What the clock did between two sweeps.
@@ -236,20 +236,25 @@ impl Board {
             }
             return;
         };
-        let deleted = plan.endpoint.deleted;
+        let (deleted, policy) = (plan.endpoint.deleted, Arc::clone(&self.policy));
         self.with(endpoint, now, |lane, _| {
             lane.loading = false;
             let sent = lane.sends();
             let reordered = lane.plan.as_ref().is_some_and(|old| old.endpoint.settings.ordering != plan.endpoint.settings.ordering);
-            lane.pace.connected(plan.endpoint.connected_at);
-            let connected_at = plan.endpoint.connected_at;
+            let (connected_at, came_back) = (plan.endpoint.connected_at, plan.endpoint.by_rule && plan.endpoint.sends());
+            lane.pace.connected(connected_at);
             let before = lane.plan.replace(plan);
+            let shook_hands = before.as_ref().is_none_or(|before| before.endpoint.connected_at != connected_at);
+            if let Some(at) = connected_at.filter(|_| came_back && shook_hands) {
+                // What is left of the backlog by then is past its deadline.
+                lane.pace.go_gently(at.plus(policy.deadline));
+            }
             if (sent && !lane.sends()) || reordered {
                 lane.park();
             }
             // It sends again, or its handshake was done anew.
-            if lane.sends() && before.is_some_and(|before| !sent || before.endpoint.connected_at != connected_at) {
-                lane.release();
+            if lane.sends() && before.is_some_and(|_| !sent || shook_hands) {
+                lane.begin_anew(now);
             }
         });
         if deleted {
@@ -267,9 +272,10 @@ impl Board {
         self.with(endpoint, now, |lane, _| lane.park());
     }
 
-    /// An endpoint came back by itself.
-    pub fn came_back(&mut self, endpoint: EndpointId, now: Timestamp) {
-        self.with(endpoint, now, |lane, _| lane.pace.go_gently());
+    /// Runs of an endpoint were cancelled.
+    pub fn cancelled(&mut self, endpoint: EndpointId, runs: &[RunKey], now: Timestamp) {
+        let keys = runs.iter().map(|run| key_of(*run)).collect();
+        self.with(endpoint, now, |lane, _| lane.cancelled(&keys));
     }
 
     /// Deliveries a second that an endpoint takes at present, where that is known.
@@ -309,7 +315,7 @@ impl Board {
                 if releasing {
                     lane.release();
                 }
-                lane.seen_in_store();
+                lane.seen_in_store(now);
                 lane.plan.as_ref().is_some_and(|plan| plan.endpoint.deleted)
             });
             if deleted || backlog.first_deadline <= now {
@@ -356,12 +362,10 @@ impl Board {
         settles
     }
 
-    /// These runs had ended before their outcome was written (somebody cancelled them): they are not tried again.
-    pub fn ended_elsewhere(&mut self, keys: &[RunKey]) {
-        for key in keys {
-            if let Some(lane) = self.lanes.get_mut(&key.endpoint) {
-                lane.ended_elsewhere(key_of(*key));
-            }
+    /// Runs that had ended before their attempt came back: whatever that came to, they are not tried again.
+    pub fn over(&mut self, runs: &[RunKey]) {
+        for run in runs {
+            self.lanes.get_mut(&run.endpoint).into_iter().for_each(|lane| lane.over(key_of(*run)));
         }
     }
 
@@ -469,7 +473,7 @@ impl Board {
             after
         });
         if gone && kind == OutcomeKind::Rejected {
-            self.chores.push_back(Chore::Disable(endpoint));
+            self.chores.push_back(Chore::Disable(plan));
         }
         let attempt = Attempt { number: attempts, run: key.run, started_at, outcome };
         let settle = Settle { key, attempt: Some(attempt), attempts, deadline, now, after, replay, latency };

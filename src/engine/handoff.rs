@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Engine;
 use super::board::Board;
+use crate::domain::delivery::RunKey;
 use crate::domain::id::EndpointId;
 use crate::store::group_commit::Handoff;
 use crate::store::{After, OpenRun, Settle, Settled, StoreError, Written};
@@ -25,6 +26,10 @@ impl Handoff for Engine {
 
     fn dropped(&self, endpoint: EndpointId) {
         self.act(|board, now| board.dropped(endpoint, now));
+    }
+
+    fn cancelled(&self, endpoint: EndpointId, runs: Vec<RunKey>) {
+        self.act(|board, now| board.cancelled(endpoint, &runs, now));
     }
 
     fn replaying(&self) {
@@ -58,7 +63,7 @@ impl Handoff for Engine {
         self.meters.backlog.decrement(ended as f64);
         self.trace_settled(&written);
         self.act(|board, now| {
-            board.ended_elsewhere(&late);
+            board.over(&late);
             board.settled(&written, now);
         });
         if !refused.is_empty() {

@@ -10,11 +10,12 @@
 //!
 //! Runs of replays stand apart: see [`replays`].
 
+mod ends;
 mod give_back;
 mod refill;
 mod replays;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use refill::Refilling;
@@ -23,11 +24,10 @@ pub(super) use refill::{Read, Refill};
 use super::pace::Pace;
 use super::pause::Pause;
 use super::plan::Plan;
-use crate::domain::delivery::{EndReason, OpenRun, RunKey};
-use crate::domain::endpoint::{EndpointStatus, Ordering};
+use crate::domain::delivery::{OpenRun, RunKey};
+use crate::domain::endpoint::Ordering;
 use crate::domain::time::Timestamp;
 use crate::limits;
-use crate::store::Expired;
 
 /// A run's key within its lane.
 pub(super) type Key = (i64, u32);
@@ -72,7 +72,7 @@ pub(super) struct Lane {
     pub wakes_at: Option<Timestamp>,
     /// Its endpoint is being read.
     pub loading: bool,
-    /// Since when this node has kept it without a gap.
+    /// Since when this node has kept it without a gap in which it could not send.
     pub since: Timestamp,
     /// When it last had something to do.
     pub used_at: Timestamp,
@@ -90,6 +90,8 @@ pub(super) struct Lane {
     walk: Option<Key>,
     /// Strict: what the next refill brings is due, whatever its times say.
     all_due: bool,
+    /// Strict: what had stepped aside stands in its place again at the next refill.
+    anew: bool,
     /// It had no room for all that a refill brought: it is not asked again before something has left, or come.
     cramped: bool,
     refilling: Option<Refilling>,
@@ -131,6 +133,7 @@ impl Lane {
             next_stored_due: None,
             walk: None,
             all_due: false,
+            anew: false,
             cramped: false,
             refilling: None,
             replays: BTreeMap::new(),
@@ -239,8 +242,8 @@ impl Lane {
     }
 
     /// The sweep saw open runs: if the lane has nothing in hand, it looks for them.
-    pub fn seen_in_store(&mut self) {
-        (self.replay_stored, self.cramped) = (true, false);
+    pub fn seen_in_store(&mut self, now: Timestamp) {
+        (self.used_at, self.replay_stored, self.cramped) = (now, true, false);
         if self.known.is_empty() {
             self.stored = true;
             self.cursor = 0;
@@ -280,10 +283,10 @@ impl Lane {
                 None
             };
         }
-        if self.under_way >= self.pace.ceiling(plan.cap) {
+        if self.under_way >= self.pace.ceiling(plan.cap, now) {
             return None;
         }
-        let cap = self.pace.cap(plan.cap);
+        let cap = self.pace.cap(plan.cap, now);
         let event = match self.waiting.first_key_value() {
             Some((at, _)) if at.0 <= now => Some(Pick::Waiting(*at)),
             _ => (!self.fresh.is_empty()).then_some(Pick::Fresh),
@@ -364,11 +367,6 @@ impl Lane {
         }
     }
 
-    /// A run whose outcome is being written had ended before: there is nothing left to try.
-    pub fn ended_elsewhere(&mut self, key: Key) {
-        self.retries.remove(&key);
-    }
-
     /// The store has written an outcome down.
     pub fn settled(&mut self, key: Key, now: Timestamp) {
         self.head = self.head.filter(|head| *head != key);
@@ -416,18 +414,25 @@ impl Lane {
         self.shrink(limits::HOLDING_WINDOW);
     }
 
-    /// Everything that waits is due, in order: after a release, and when an endpoint is enabled. What is in memory may
-    /// have gaps, so that all of it comes from the store again.
+    /// An endpoint is enabled, or its pause is over: all that waits is due, and a strict order begins anew.
+    pub fn begin_anew(&mut self, now: Timestamp) {
+        self.release();
+        (self.anew, self.since) = (true, now);
+    }
+
+    /// Everything that waits is due, in order. What is in memory may have gaps, so that all of it comes from the store
+    /// again.
     pub fn release(&mut self) {
         self.park();
         self.replay_walk = Some((0, 0));
         if self.is_strict() { self.all_due = true } else { self.walk = Some((0, 0)) }
     }
 
-    /// Gives the window back to the store: nothing goes out for now, or in another order.
+    /// Gives the window back to the store: nothing goes out for now, or in another order. A walk begins again.
     pub fn park(&mut self) {
         self.shrink(0);
-        (self.cursor, self.stored, self.walk) = (0, true, None);
+        (self.cursor, self.stored) = (0, true);
+        self.walk = self.walk.filter(|_| !self.is_strict()).map(|_| (0, 0));
         if let Some(refilling) = &mut self.refilling {
             refilling.stale = true;
         }
@@ -469,50 +474,6 @@ impl Lane {
             self.fresh.front().and_then(|run| run.failed_since).filter(|_| self.is_strict()).map(|since| since.plus(plan.strict_hold));
         let pause = self.pause.until(now).filter(|_| has_work);
         [rate, probe, waiting, replay, head, aside, pause, self.next_stored_due].into_iter().flatten().filter(|at| *at > now).min()
-    }
-
-    // --- Ends without an attempt -----------------------------------------------------------------------------------
-
-    /// Why a run whose deadline has passed ends now without an attempt; none if it still gets one.
-    pub fn reason_to_expire(&self, run: &Expired, now: Timestamp) -> Option<EndReason> {
-        let plan = self.plan.as_ref()?;
-        if run.deadline > now || self.is_in_hand(key_of(run.key)) {
-            return None;
-        }
-        if plan.endpoint.status == EndpointStatus::Disabled {
-            Some(EndReason::Disabled)
-        } else if !plan.endpoint.sends() {
-            Some(EndReason::Paused)
-        } else if self.pace.holds() {
-            Some(EndReason::Held)
-        } else if self.since <= run.deadline && run.next_attempt_at != Some(run.deadline) {
-            // The lane has been at work since before the deadline, and did not get to it.
-            Some(EndReason::Blocked)
-        } else {
-            None
-        }
-    }
-
-    /// Whether an attempt of it is under way, or has come back and is being written down.
-    pub fn is_in_hand(&self, key: Key) -> bool {
-        self.known.get(&key).is_some_and(|known| known.place != Place::Queued)
-    }
-
-    /// These runs end without an attempt: they leave the window, and count as unsettled until the store has said so.
-    pub fn withdraw(&mut self, keys: &HashSet<Key>) {
-        let (fresh, waiting) = (std::mem::take(&mut self.fresh), std::mem::take(&mut self.waiting));
-        for run in fresh {
-            if !keys.contains(&key_of(run.key)) {
-                self.fresh.push_back(run);
-            }
-        }
-        for (at, run) in waiting {
-            if !keys.contains(&at.1) {
-                self.waiting.insert(at, run);
-            }
-        }
-        self.replays.retain(|(_, key), _| !keys.contains(key));
-        keys.iter().for_each(|key| self.put(*key, Place::Unsettled));
     }
 }
 

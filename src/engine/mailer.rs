@@ -12,7 +12,7 @@ use crate::domain::alert;
 use crate::domain::time::Timestamp;
 use crate::limits;
 use crate::store::{Mailing, StoreError};
-use crate::transport::mail::Mail;
+use crate::transport::mail::{Mail, Unsent};
 
 impl Engine {
     pub(super) async fn run_mails(self: Arc<Self>) {
@@ -43,7 +43,10 @@ impl Engine {
                 Err(error) => {
                     self.meters.mails_failed.increment(1);
                     tracing::warn!(%error, "a mail could not be sent; it will be tried again");
-                    return self.later(mailing, error).await;
+                    self.later(mailing, error.to_string()).await?;
+                    if matches!(error, Unsent::NoServer(_)) {
+                        return Ok(());
+                    }
                 }
             }
         }

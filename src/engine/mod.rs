@@ -77,9 +77,6 @@ use crate::transport::Transport;
 use crate::transport::mail::Mailer;
 use crate::wire::Turn;
 
-/// Why an endpoint that answered so is disabled.
-const GONE_FOR_GOOD: &str = "it answered 410 Gone";
-
 /// What the engine is made of.
 pub struct Parts {
     /// Where runs are.
@@ -171,6 +168,7 @@ impl Engine {
         loops.spawn(Arc::clone(self).run_sweeps());
         loops.spawn(Arc::clone(self).fold_meters());
         loops.spawn(Arc::clone(self).run_watch());
+        loops.spawn(Arc::clone(self).run_probes());
         loops.spawn(Arc::clone(self).run_replays());
         loops.spawn(Arc::clone(self).run_mails());
         loops.spawn(Arc::clone(self).run_janitor());
@@ -433,8 +431,9 @@ impl Engine {
                 let settles = self.act(|board, now| board.expire(endpoint, &expired.unwrap_or_default(), now));
                 settles.into_iter().for_each(|settle| self.settle(settle, Haste::None));
             }
-            Chore::Disable(endpoint) => {
-                if let Err(error) = self.disable(endpoint, GONE_FOR_GOOD.to_owned(), None).await {
+            Chore::Disable(plan) => {
+                let endpoint = plan.endpoint.id;
+                if let Err(error) = self.gone(&plan.endpoint).await {
                     tracing::error!(endpoint.id = %endpoint, %error, "the endpoint answered 410 Gone and could not be disabled");
                 }
             }
@@ -470,7 +469,7 @@ impl Engine {
             None => Ok(Vec::new()),
         };
         let (due, ordered, replayed) = (runs(refill.due).await?, runs(refill.ordered).await?, runs(refill.replayed).await?);
-        let next_due = self.store.next_due(endpoint, self.now()).await?;
+        let next_due = self.store.next_due(endpoint, refill.now).await?;
         Ok(Read { ordered, due, replayed, next_due })
     }
 

@@ -21,8 +21,8 @@ pub(super) struct Pace {
     hangs: bool,
     hold: Option<Hold>,
     last_success: Option<Timestamp>,
-    /// It came back by itself: until its backlog is gone it goes gently.
-    gentle: bool,
+    /// It came back by itself: until its backlog is gone it goes gently, but not beyond this time.
+    gentle_until: Option<Timestamp>,
     taken: Taken,
     /// When the rate limit lets the next request go, in microseconds since 1970.
     free_at: i64,
@@ -104,7 +104,7 @@ impl Pace {
             hangs: false,
             hold: None,
             last_success: None,
-            gentle: false,
+            gentle_until: None,
             taken: Taken::default(),
             free_at: i64::MIN,
         }
@@ -186,19 +186,19 @@ impl Pace {
     /// The handshake was a success too, and the lane begins anew.
     pub fn connected(&mut self, at: Option<Timestamp>) {
         if at > self.last_success {
-            let Self { gentle, free_at, .. } = *self;
-            *self = Self { last_success: at, gentle, free_at, ..Self::new() };
+            *self = Self { last_success: at, free_at: self.free_at, ..Self::new() };
         }
     }
 
-    /// It came back by itself, which proves less than a person's word.
-    pub fn go_gently(&mut self) {
-        self.gentle = true;
+    /// It came back by itself, which proves less than a person's word: until its backlog is gone, but not beyond this time,
+    /// it goes gently.
+    pub fn go_gently(&mut self, until: Timestamp) {
+        self.gentle_until = Some(until);
     }
 
     /// Its backlog is gone.
     pub fn drained(&mut self) {
-        self.gentle = false;
+        self.gentle_until = None;
     }
 
     /// Deliveries a second that it takes at present, if it does.
@@ -207,13 +207,13 @@ impl Pace {
     }
 
     /// Attempts that may be under way at once.
-    pub fn cap(&self, ceiling: u32) -> u32 {
-        if self.holds() { 1 } else { self.cap.min(self.ceiling(ceiling)) }
+    pub fn cap(&self, ceiling: u32, now: Timestamp) -> u32 {
+        if self.holds() { 1 } else { self.cap.min(self.ceiling(ceiling, now)) }
     }
 
     /// The same without slow start: no more than the endpoint may have, and than one that came back by itself should.
-    pub fn ceiling(&self, ceiling: u32) -> u32 {
-        if self.gentle { ceiling.min(limits::HALF_OPEN_IN_FLIGHT) } else { ceiling }
+    pub fn ceiling(&self, ceiling: u32, now: Timestamp) -> u32 {
+        if self.gentle_until.is_some_and(|until| now < until) { ceiling.min(limits::HALF_OPEN_IN_FLIGHT) } else { ceiling }
     }
 
     /// When the next request may go, if not now. Requests are spread evenly; after a pause of the program's own (a tick
@@ -272,14 +272,14 @@ mod tests {
         let caps: Vec<u32> = (0..7)
             .map(|_| {
                 pace.learn(event(OutcomeKind::Succeeded), 32, &policy(), START);
-                pace.cap(32)
+                pace.cap(32, START)
             })
             .collect();
         assert_eq!(caps, [2, 4, 8, 16, 32, 32, 32]);
         pace.learn(event(OutcomeKind::Rejected), 32, &policy(), START);
-        assert_eq!(pace.cap(32), 32);
+        assert_eq!(pace.cap(32, START), 32);
         pace.learn(event(OutcomeKind::TimedOut), 32, &policy(), START);
-        assert_eq!(pace.cap(32), 1);
+        assert_eq!(pace.cap(32, START), 1);
     }
 
     #[test]
@@ -296,7 +296,7 @@ mod tests {
             assert_eq!(pace.learn(event(OutcomeKind::Unreachable), 32, &policy(), now), Shift::None);
         }
         assert_eq!(pace.learn(event(OutcomeKind::Succeeded), 32, &policy(), now), Shift::Released);
-        assert_eq!((pace.cap(32), pace.is_proven(now)), (1, true));
+        assert_eq!((pace.cap(32, START), pace.is_proven(now)), (1, true));
     }
 
     #[test]

@@ -21,6 +21,9 @@ use crate::store::{Change, Deed, Done, EndpointChange, Failing, StoreError, Writ
 use crate::transport::Target;
 use crate::wire::{Turn, Writer};
 
+/// Why an endpoint that answered so is disabled.
+const GONE_FOR_GOOD: &str = "it answered 410 Gone";
+
 /// When the rules act (settings of the same names).
 #[derive(Debug, Clone)]
 pub struct Watch {
@@ -42,17 +45,13 @@ impl Engine {
         }
     }
 
-    /// One look at all endpoints that a rule may be about.
+    /// One look at all endpoints that are failing or paused.
     ///
     /// # Errors
     /// The store's.
-    pub async fn watch(self: &Arc<Self>) -> Result<(), StoreError> {
+    pub async fn watch(&self) -> Result<(), StoreError> {
         self.watch_failing().await?;
-        self.end_pauses().await?;
-        match self.watch.probe_disabled {
-            Some(every) => self.probe(every).await,
-            None => Ok(()),
-        }
+        self.end_pauses().await
     }
 
     async fn watch_failing(&self) -> Result<(), StoreError> {
@@ -83,8 +82,16 @@ impl Engine {
         }
     }
 
+    /// An endpoint answered `410`. Where it was at another address then, that says nothing of the present one.
+    pub(super) async fn gone(&self, then: &Endpoint) -> Result<(), StoreError> {
+        match self.store.endpoint(then.id).await? {
+            Some(now) if now.settings.url == then.settings.url => self.disable(then.id, GONE_FOR_GOOD.to_owned(), None).await,
+            _ => Ok(()),
+        }
+    }
+
     /// A rule disables an endpoint: at once, or only if it is still failing since then.
-    pub(super) async fn disable(&self, id: EndpointId, reason: String, failing_since: Option<Timestamp>) -> Result<(), StoreError> {
+    async fn disable(&self, id: EndpointId, reason: String, failing_since: Option<Timestamp>) -> Result<(), StoreError> {
         let Some(endpoint) = self.store.endpoint(id).await? else { return Ok(()) };
         let change = EndpointChange::Status {
             from: &[EndpointStatus::Connected, EndpointStatus::Paused],
@@ -120,7 +127,22 @@ impl Engine {
 
     // --- Half-open recovery ----------------------------------------------------------------------------------------
 
-    async fn probe(self: &Arc<Self>, every: Duration) -> Result<(), StoreError> {
+    /// In a loop of its own: those that hang when they are tried must not hold up the other rules.
+    pub(super) async fn run_probes(self: Arc<Self>) {
+        let Some(every) = self.watch.probe_disabled else { return };
+        loop {
+            if let Err(error) = self.probe(every).await {
+                tracing::warn!(%error, "disabled endpoints could not be looked at; they will be again");
+            }
+            self.surroundings.clock.sleep_until(self.now().plus(limits::WATCH_EVERY)).await;
+        }
+    }
+
+    /// Tries all disabled endpoints that it is time for.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn probe(self: &Arc<Self>, every: Duration) -> Result<(), StoreError> {
         let before = earlier(self.now(), every);
         let (mut after, mut probes) = (None, JoinSet::new());
         loop {
@@ -163,7 +185,6 @@ impl Engine {
         if self.change(Deed::ChangeEndpoint { id, change, deadline: self.deadline }, Some(note)).await?.came_to_pass() {
             self.meters.recoveries.increment(1);
             tracing::info!(endpoint.id = %id, "the endpoint is back: it answered its handshake");
-            self.act(|board, now| board.came_back(id, now));
         }
         self.changed_here(id);
         Ok(())

@@ -110,11 +110,11 @@ impl Ops {
         let before = self.delivery(caller, id).await?.delivery;
         let mine = self.owner(before.event.id.stream).await?;
         let done = self.change(Deed::Cancel(id), Some(caller.note("delivery.cancelled", id, mine.into())), None).await?;
-        self.handoff.dropped(id.endpoint);
-        if !done.came_to_pass() {
+        let Done::Cancelled(Some(runs)) = done else {
             let state = before.state.as_str();
             return Err(OpsError::IllegalState(format!("the delivery is not pending any more (it was {state})")));
-        }
+        };
+        self.handoff.cancelled(id.endpoint, runs);
         self.delivery(caller, id).await
     }
 

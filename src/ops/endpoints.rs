@@ -6,7 +6,7 @@ use serde_json::json;
 use url::Url;
 
 use super::input::{Mine, Paging, finish};
-use super::settings::{changed_settings, read_secret, read_word, secret_text, shown_url};
+use super::settings::{changed_settings, read_secret, read_word, secret_text};
 use super::{Caller, Once, Ops, OpsError};
 use crate::domain::attempt::Attempt;
 use crate::domain::audit::Note;
@@ -82,7 +82,7 @@ impl Ops {
         let now = self.surroundings.clock.now();
         let id = EndpointId::from(self.surroundings.ids.next(now));
         let endpoint = Endpoint::new(id, vendor, mode, stream, settings, now);
-        let details = json!({"url": shown_url(&endpoint.settings.url), "profile": profile.as_str()});
+        let details = json!({"url": endpoint.settings.shown_url(), "profile": profile.as_str()});
         let note = Note { details, ..caller.note("endpoint.created", id, (&endpoint).into()) };
         let shown = ShownEndpoint { endpoint: endpoint.clone(), size: OpenSize::default(), oldest: None, drain: None, disables_at: None };
         let new = NewEndpoint { secret: secret_text(&endpoint.settings), endpoint: shown };
@@ -187,32 +187,15 @@ impl Ops {
         }
         self.shake_hands(&endpoint, &endpoint.settings).await?;
         let missed = self.store.missed(id).await?;
-        if replay_missed {
-            self.open_missed(id).await?;
-        }
         let change =
             EndpointChange::Status { from: FROM, to: EndpointStatus::Connected, reason: None, by_rule: false, failing_since: None };
         let action = if endpoint.status == EndpointStatus::Disabled { "endpoint.enabled" } else { "endpoint.connected" };
         let note =
             Note { details: json!({"missed": missed, "replay_missed": replay_missed}), ..caller.note(action, id, (&endpoint).into()) };
-        let connected = self.apply(id, change, note, None).await?;
+        let connected =
+            if replay_missed { self.apply_behind_missed(id, change, note).await? } else { self.apply(id, change, note, None).await? };
         connected.ok_or_else(|| OpsError::IllegalState("the endpoint was changed meanwhile; look at it and try again".to_owned()))?;
         Ok(Connected { missed })
-    }
-
-    /// Makes first runs of what an endpoint missed, step by step. It does not listen yet, so that nothing newer overtakes
-    /// them; a crash in between leaves them open, and the next time goes on from there.
-    async fn open_missed(&self, endpoint: EndpointId) -> Result<(), OpsError> {
-        let mut next = Some(0);
-        while let Some(from) = next {
-            let deed = Deed::OpenMissed { endpoint, from, deadline: self.rules.delivery_deadline };
-            match self.change(deed, None, None).await? {
-                Done::Opened(_, after) => next = after,
-                other => unreachable!("a step is answered with where to go on, not with {other:?}"),
-            }
-        }
-        self.handoff.dropped(endpoint);
-        Ok(())
     }
 
     /// Disables an endpoint: it gets no events until it is enabled; what is pending waits, and its deadlines run.
@@ -220,10 +203,12 @@ impl Ops {
     /// # Errors
     /// There is no such endpoint.
     pub async fn disable(&self, caller: Caller, id: EndpointId, fields: Fields) -> Result<ShownEndpoint, OpsError> {
+        const ENABLED: &[EndpointStatus] = &[EndpointStatus::NotConnected, EndpointStatus::Connected, EndpointStatus::Paused];
         finish(fields)?;
         let endpoint = self.find_endpoint(caller, id).await?;
         let change = EndpointChange::Status {
-            from: &[EndpointStatus::NotConnected, EndpointStatus::Connected, EndpointStatus::Paused],
+            // A person has the last word: what a rule disabled does not come back by itself then.
+            from: if endpoint.by_rule { &EndpointStatus::ALL } else { ENABLED },
             to: EndpointStatus::Disabled,
             reason: Some("disabled by request".to_owned()),
             by_rule: false,
@@ -333,19 +318,42 @@ impl Ops {
         let mut cancelled = 0;
         loop {
             match self.change(Deed::CancelPending { endpoint: id, up_to }, None, None).await? {
-                Done::Cancelled(Some(runs)) if !runs.is_empty() => cancelled += runs.len() as u64,
+                Done::Cancelled(Some(runs)) if !runs.is_empty() => {
+                    cancelled += runs.len() as u64;
+                    // At once, so that none of them is sent while the others are being cancelled.
+                    self.handoff.cancelled(id, runs);
+                }
                 _ => break,
             }
         }
-        self.handoff.dropped(id);
         let note = Note { details: json!({"cancelled": cancelled}), ..caller.note("endpoint.pending_cancelled", id, (&endpoint).into()) };
         self.change(Deed::Note, Some(note), None).await?;
         Ok(cancelled)
     }
 
+    /// Makes first runs of what an endpoint missed, step by step, and then the change. It does not listen before that, so
+    /// that nothing newer overtakes them. A crash in between leaves them open, and the next time goes on from there.
+    async fn apply_behind_missed(&self, id: EndpointId, change: EndpointChange, note: Note) -> Result<Option<Endpoint>, OpsError> {
+        let (mut from, deadline) = (0, self.rules.delivery_deadline);
+        loop {
+            let deed = Deed::OpenMissed { id, from, change: change.clone(), deadline };
+            match self.change(deed, Some(note.clone()), None).await {
+                Ok(Done::Opened(next)) => from = next,
+                done => {
+                    self.handoff.dropped(id);
+                    return self.changed(id, done);
+                }
+            }
+        }
+    }
+
     async fn apply(&self, id: EndpointId, change: EndpointChange, note: Note, keep: Option<Keep>) -> Result<Option<Endpoint>, OpsError> {
         let deed = Deed::ChangeEndpoint { id, change, deadline: self.rules.delivery_deadline };
         let done = self.change(deed, Some(note), keep).await;
+        self.changed(id, done)
+    }
+
+    fn changed(&self, id: EndpointId, done: Result<Done, OpsError>) -> Result<Option<Endpoint>, OpsError> {
         // Even where its outcome is not known.
         self.handoff.changed(id);
         match done? {

@@ -116,13 +116,16 @@ impl Ops {
         let mut note = (replay.state == ReplayState::Running).then(|| caller.note("replay.cancelled", id, mine.into()));
         loop {
             match self.change(Deed::CancelReplay(id), note.take(), None).await? {
-                Done::Cancelled(Some(runs)) if runs.len() == limits::STEP_ROWS_MAX => {}
-                Done::Cancelled(Some(_)) => break,
+                Done::Cancelled(Some(runs)) => {
+                    let all = runs.len() < limits::STEP_ROWS_MAX;
+                    self.handoff.cancelled(replay.endpoint, runs);
+                    if all {
+                        return Ok(());
+                    }
+                }
                 _ => return Err(OpsError::IllegalState("the replay is done".to_owned())),
             }
         }
-        self.handoff.dropped(replay.endpoint);
-        Ok(())
     }
 }
 

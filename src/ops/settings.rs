@@ -88,13 +88,6 @@ impl Ops {
     }
 }
 
-/// A URL as the audit log shows it: its query may carry a token of the vendor's own.
-pub(super) fn shown_url(url: &Url) -> String {
-    let mut shown = url.clone();
-    shown.set_query(None);
-    shown.to_string()
-}
-
 /// The names of settings that differ.
 pub(super) fn changed_settings(before: &Settings, after: &Settings) -> Vec<&'static str> {
     let differ = [

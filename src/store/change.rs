@@ -78,12 +78,15 @@ pub enum Deed {
     Warn(EndpointId),
     /// Notes that it was tried whether a disabled endpoint is back. [`Done::Found`].
     Probed(EndpointId),
-    /// Opens first runs for events that an endpoint missed, the earliest first, a step at a time. [`Done::Opened`].
+    /// Opens first runs for events that an endpoint missed, the earliest first, a step at a time: [`Done::Opened`]. The
+    /// step that reaches the last of them makes the change as well, so that no event comes between: [`Done::Endpoint`].
     OpenMissed {
         /// The endpoint.
-        endpoint: EndpointId,
+        id: EndpointId,
         /// Where the step before ended.
         from: i64,
+        /// What makes it listen.
+        change: EndpointChange,
         /// How long these runs may take.
         deadline: Duration,
     },
@@ -154,8 +157,8 @@ pub enum Done {
     Vendor(Option<Vendor>),
     /// The endpoint as it is now.
     Endpoint(Option<Box<Endpoint>>),
-    /// Runs opened, and where to go on; none at the end.
-    Opened(u64, Option<i64>),
+    /// Runs were opened, but not all: where to go on.
+    Opened(i64),
     /// The event.
     Published(Published),
     /// Whether a new run was started.
@@ -219,7 +222,8 @@ impl Done {
             Self::Cancelled(runs) => runs.is_some(),
             Self::Resolved(resolved) => matches!(resolved, Some(Ok(_))),
             Self::Settled(settled) => matches!(settled, SettledRecharge::Yes(_)),
-            Self::Published(_) | Self::Opened(..) | Self::Stepped(_) | Self::Noted => true,
+            Self::Opened(_) => false,
+            Self::Published(_) | Self::Stepped(_) | Self::Noted => true,
         }
     }
 }

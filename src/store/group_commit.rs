@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 
 use super::{OpenRun, Settle, Store, StoreError, Write, Written};
 use crate::clock::Stopwatch;
+use crate::domain::delivery::RunKey;
 use crate::domain::id::{EndpointId, StreamId};
 use crate::limits;
 
@@ -34,8 +35,10 @@ pub trait Handoff: Send + Sync + 'static {
     fn changed(&self, endpoint: EndpointId);
     /// Runs of an endpoint that were asked for beside its events are due: a resend, or a replay's next ones.
     fn due(&self, endpoint: EndpointId);
-    /// What is known of an endpoint's open runs may be wrong: some were cancelled, or their events erased.
+    /// What is known of an endpoint's open runs may be wrong: there are more, or other ones.
     fn dropped(&self, endpoint: EndpointId);
+    /// Runs of an endpoint were cancelled.
+    fn cancelled(&self, endpoint: EndpointId, runs: Vec<RunKey>);
     /// A replay was started: there are runs to open.
     fn replaying(&self);
     /// Deliveries a second that an endpoint takes at present, where this node knows it.

@@ -239,7 +239,7 @@ pub enum EndpointChange {
         to: EndpointStatus,
         /// Why.
         reason: Option<String>,
-        /// A rule did it, not a person.
+        /// A rule did it, not a person. What a person disabled is enabled by no rule.
         by_rule: bool,
         /// Only if it is still failing since this time, where that is the reason.
         failing_since: Option<Timestamp>,

@@ -31,6 +31,17 @@ pub struct Mail<'a> {
     pub at: Timestamp,
 }
 
+/// Why a mail was not sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unsent {
+    /// This one was not taken; others may be.
+    #[error("{0}")]
+    Refused(String),
+    /// The server cannot be talked to, so that no other mail can be sent either.
+    #[error("{0}")]
+    NoServer(String),
+}
+
 impl Mailer {
     /// A mailer for `smtp://`, `smtps://`, or `smtp://…?tls=required` (STARTTLS), with user and password in the URL if the
     /// server wants them. `from` is an address, or a name with the address in `<>`.
@@ -52,11 +63,21 @@ impl Mailer {
     ///
     /// # Errors
     /// Why it could not be sent.
-    pub async fn send(&self, mail: Mail<'_>) -> Result<(), String> {
+    pub async fn send(&self, mail: Mail<'_>) -> Result<(), Unsent> {
+        let message = self.write(mail).map_err(Unsent::Refused)?;
+        match tokio::time::timeout(limits::MAIL_TIMEOUT, self.smtp.send(message)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) if error.is_permanent() || error.is_transient() => Err(Unsent::Refused(error.to_string())),
+            Ok(Err(error)) => Err(Unsent::NoServer(error.to_string())),
+            Err(_) => Err(Unsent::NoServer(format!("the mail server took longer than {} s", limits::MAIL_TIMEOUT.as_secs()))),
+        }
+    }
+
+    fn write(&self, mail: Mail<'_>) -> Result<Message, String> {
         let to = mail.to.parse().map_err(|error| format!("the address cannot be used: {error}"))?;
         let date = std::time::UNIX_EPOCH + Duration::from_millis(mail.at.as_millis().unsigned_abs());
         let host = self.from.email.domain();
-        let message = Message::builder()
+        Message::builder()
             .from(self.from.clone())
             .to(Mailbox::new(None, to))
             .subject(mail.subject)
@@ -64,8 +85,7 @@ impl Mailer {
             .message_id(Some(format!("<{}@{host}>", message_id(mail.number, mail.to))))
             .header(ContentType::TEXT_PLAIN)
             .body(mail.text.to_owned())
-            .map_err(|error| error.to_string())?;
-        self.smtp.send(message).await.map(drop).map_err(|error| error.to_string())
+            .map_err(|error| error.to_string())
     }
 }
 

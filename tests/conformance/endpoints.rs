@@ -183,6 +183,22 @@ pub async fn connecting_says_when(on: Subject) {
     }
 }
 
+pub async fn what_a_person_disabled_is_enabled_by_no_rule(on: Subject) {
+    let id = on.connected(on.side().await).await;
+    let turn = |to, by_rule| {
+        let change = EndpointChange::Status { from: ANY, to, reason: None, by_rule, failing_since: None };
+        on.store.change_endpoint(id, change, START)
+    };
+    for (disabled_by_rule, is_enabled) in [(false, false), (true, true)] {
+        turn(EndpointStatus::Disabled, disabled_by_rule).await.unwrap().unwrap();
+        let after = turn(EndpointStatus::Connected, true).await.unwrap();
+        assert_eq!(after.is_some_and(|after| after.by_rule), is_enabled, "and it is known how it came back");
+    }
+    turn(EndpointStatus::Disabled, true).await.unwrap().unwrap();
+    let enabled = turn(EndpointStatus::Connected, false).await.unwrap().unwrap();
+    assert!(!enabled.by_rule, "a person may enable what a rule disabled");
+}
+
 /// `connected_at` is when a handshake last succeeded, and resuming makes none.
 pub async fn resuming_is_no_handshake(on: Subject) {
     let id = on.connected(on.side().await).await;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use ringback::domain::delivery::RunKey;
 use ringback::domain::id::{EndpointId, StreamId};
 use ringback::domain::recharge::{Status, Verdict};
 use ringback::store::group_commit::{GroupCommit, Handoff, Haste};
@@ -32,6 +33,7 @@ impl Handoff for Heard {
     fn due(&self, _: EndpointId) {}
 
     fn dropped(&self, _: EndpointId) {}
+    fn cancelled(&self, _: EndpointId, _: Vec<RunKey>) {}
 
     fn replaying(&self) {}
 

@@ -41,7 +41,7 @@ macro_rules! examine {
             endpoints:
                 an_endpoint_is_kept_as_given, no_endpoint, endpoints_are_listed_newest_first, a_stream_has_so_many_endpoints,
                 eight_endpoints_for_one_place, an_endpoint_of_an_unknown_stream_is_refused, settings_change, states_change_from_where_they_say,
-                eight_changes_of_one_state, connecting_says_when, resuming_is_no_handshake, a_deleted_endpoint_can_be_read,
+                eight_changes_of_one_state, what_a_person_disabled_is_enabled_by_no_rule, connecting_says_when, resuming_is_no_handshake, a_deleted_endpoint_can_be_read,
                 an_endpoint_knows_that_its_vendor_is_disabled;
             fanout:
                 those_who_listen_get_a_delivery, filters_choose_what_is_delivered, a_change_counts_from_the_next_event,

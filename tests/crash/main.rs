@@ -4,7 +4,8 @@
 //! endpoint inside this process and [`programs`] are those outside. [`kill`] kills it under the load of [`load`] and
 //! has [`audit`] compare what was promised with what is there; [`replay`] kills it in the midst of a long replay; [`descriptors`] leaves it no file descriptor; [`receivers`]
 //! sends ten thousand events to each stock receiver, [`documented`] runs those that docs/receiving.md shows, and [`schema`]
-//! holds the answers of all calls against the OpenAPI document. `RINGBACK_CRASH_SEED` repeats a run's choices (not its timing).
+//! holds the answers of all calls against the OpenAPI document. [`mails`] kills it before and after a mail that it owes, to
+//! the server of [`mail_server`]. `RINGBACK_CRASH_SEED` repeats a run's choices (not its timing).
 
 mod api;
 mod audit;
@@ -12,6 +13,8 @@ mod descriptors;
 mod documented;
 mod kill;
 mod load;
+mod mail_server;
+mod mails;
 mod programs;
 mod receiver;
 mod receivers;

@@ -50,6 +50,7 @@ async fn a_lane_that_holds_goes_on_probing_after_the_clock_was_set_back() {
     app.clock.set_back(TWO_HOURS);
     app.advance(SWEEP);
     hook.wait(11).await;
+    assert_eq!(app.quiet(|| hook.count()).await, 11);
     hook.always(Answer::status(200));
     app.advance(Duration::from_secs(60));
     app.until_count(&endpoint, "succeeded", 15).await;

@@ -230,6 +230,11 @@ impl TestApp {
         ended.expect("it stops without an error");
     }
 
+    /// Starts it again on the same file.
+    pub async fn start_again(&mut self) {
+        self.run().await;
+    }
+
     /// Stops it and starts it again on the same file.
     pub async fn restart(&mut self) {
         self.stop().await;
@@ -239,6 +244,11 @@ impl TestApp {
     /// Takes back what `allow_networks` allowed; in force after the next start.
     pub fn allow_nothing(&mut self) {
         self.config.allow_networks.clear();
+    }
+
+    /// From the next start on mails go through this server.
+    pub fn mail_through(&mut self, url: &str, from: &str) {
+        self.config.mail = Some((url.to_owned(), from.to_owned()));
     }
 
     /// The end of a test: nothing is open.

@@ -2,6 +2,7 @@
 
 mod access;
 mod bad_days;
+mod cancelling;
 mod client;
 mod clock;
 mod command_line;
@@ -9,16 +10,22 @@ mod conflicts;
 mod delivery;
 mod doors;
 mod endpoints;
+mod failing;
 mod faults;
 mod feed;
 mod guard;
 mod harness;
 mod isolation;
 mod lanes;
+#[path = "../crash/mail_server.rs"]
+mod mail_server;
+mod mails;
 mod observing;
+mod pausing;
 mod personal_data;
 mod proxy;
 mod receiver;
+mod recovery;
 mod replays;
 mod reports;
 mod traces;

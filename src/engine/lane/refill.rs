@@ -20,6 +20,8 @@ pub(in super::super) struct Refill {
     pub due: Option<OpenQuery>,
     /// Runs of replays that are due.
     pub replayed: Option<OpenQuery>,
+    /// When it was asked for: what comes due later is told by [`Read::next_due`].
+    pub now: Timestamp,
     pub limit: usize,
 }
 
@@ -62,23 +64,27 @@ impl Lane {
         self.next_stored_due = self.next_stored_due.filter(|at| *at > now);
         if !wanted {
             let limit = self.known.len() + limits::REPLAY_WINDOW;
-            return Some(Refill { ordered: None, due: None, replayed, limit });
+            return Some(Refill { ordered: None, due: None, replayed, now, limit });
         }
         let most = if self.pace.is_proven(now) { limits::REFILL_ROWS } else { limits::UNPROVEN_WINDOW };
         // What is in hand is read once more and skipped, so that a page must be longer than that to bring anything new.
         let limit = self.known.len() + if self.pace.holds() { limits::HOLDING_WINDOW } else { most };
         if self.is_strict() {
-            let stepped_aside = self.stepped_aside(now);
+            let stepped_aside = if self.anew { Timestamp::from_millis(i64::MIN) } else { self.stepped_aside(now) };
+            let due_by = if self.all_due { Timestamp::from_millis(i64::MAX) } else { now };
             return Some(Refill {
                 ordered: Some(OpenQuery::Strict { stepped_aside }),
-                due: Some(OpenQuery::Beside { stepped_aside, now }),
+                due: Some(OpenQuery::Beside { stepped_aside, now: due_by }),
                 replayed,
+                now,
                 limit,
             });
         }
         Some(match self.walk {
-            Some(after) => Refill { ordered: Some(OpenQuery::All { after, up_to: i64::MAX }), due: None, replayed, limit },
-            None => Refill { ordered: Some(OpenQuery::Fresh { after: self.cursor }), due: Some(OpenQuery::Due { now }), replayed, limit },
+            Some(after) => Refill { ordered: Some(OpenQuery::All { after, up_to: i64::MAX }), due: None, replayed, now, limit },
+            None => {
+                Refill { ordered: Some(OpenQuery::Fresh { after: self.cursor }), due: Some(OpenQuery::Due { now }), replayed, now, limit }
+            }
         })
     }
 
@@ -96,7 +102,10 @@ impl Lane {
             return;
         }
         let mut all_fit = true;
-        let Read { ordered, due, replayed, next_due } = read;
+        let Read { mut ordered, mut due, replayed, next_due } = read;
+        if refill.ordered.is_some() {
+            self.make_due(&mut ordered, &mut due);
+        }
         self.next_stored_due = [self.next_stored_due, next_due].into_iter().flatten().min();
         if refill.due.is_some() {
             let full = due.len() == refill.limit;
@@ -125,6 +134,16 @@ impl Lane {
         self.cramped = !all_fit && !self.starved;
     }
 
+    /// After a release of a strict lane times count for nothing, and where its order begins anew, neither does for how
+    /// long a run has failed.
+    fn make_due(&mut self, ordered: &mut [OpenRun], due: &mut [OpenRun]) {
+        let (all_due, anew) = (std::mem::take(&mut self.all_due), std::mem::take(&mut self.anew));
+        for run in ordered.iter_mut().chain(due).filter(|_| all_due) {
+            run.next_attempt_at = None;
+            run.failed_since = run.failed_since.filter(|_| !anew);
+        }
+    }
+
     /// Takes runs that are due; answers whether all of them had room.
     fn take_due(&mut self, due: Vec<OpenRun>, ended: &HashSet<Key>, window: Window, now: Timestamp) -> bool {
         let mut all = true;
@@ -143,10 +162,8 @@ impl Lane {
 
     /// Takes runs in order, up to the first that has no room; answers whether all of them had.
     fn take_ordered(&mut self, ordered: Vec<OpenRun>, ended: &HashSet<Key>, window: Window, now: Timestamp) -> bool {
-        let all_due = std::mem::take(&mut self.all_due);
-        for mut run in ordered {
+        for run in ordered {
             let key = key_of(run.key);
-            run.next_attempt_at = run.next_attempt_at.filter(|_| !all_due);
             if !self.known.contains_key(&key) && !ended.contains(&key) {
                 if !self.has_room(&run, window, now) {
                     return false;

@@ -241,7 +241,7 @@ impl Batch<'_> {
             let values =
                 params![id.get(), after.id.get(), report.status as i64, found.field, found.ours, found.theirs, source, now.as_millis()];
             if self.conn.prepare_cached(OPEN)?.execute(values)? == 1 {
-                health::alert_operators(self, &Alert::conflict(after.id, found), *now)?;
+                health::alert_operators(self, &Alert::conflict(id, after.id, found), *now)?;
             }
         }
         self.write_recharge(after)

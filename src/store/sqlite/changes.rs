@@ -43,7 +43,8 @@ impl Batch<'_> {
                 Done::Made(Created::Yes)
             }
             Deed::UpdateVendor(id, change) => {
-                if change.disabled.is_some() {
+                let before = vendors::one(conn, *id)?;
+                if before.is_some_and(|before| change.disabled.is_some_and(|disabled| disabled != before.disabled)) {
                     for endpoint in vendors::endpoints(conn, *id)? {
                         health::forget(self, endpoint)?;
                     }
@@ -63,10 +64,11 @@ impl Batch<'_> {
             }
             Deed::Warn(id) => Done::Found(health::warn(self, *id, now)?),
             Deed::Probed(id) => Done::Found(endpoints::probed(conn, *id, now)?),
-            Deed::OpenMissed { endpoint, from, deadline } => {
-                let (count, next) = replays::open_missed(conn, self.sealer, *endpoint, *from, (now, *deadline))?;
-                Done::Opened(count, next)
-            }
+            Deed::OpenMissed { id, from, change, deadline } => match replays::open_missed(conn, self.sealer, *id, *from, (now, *deadline))?
+            {
+                Some(next) => Done::Opened(next),
+                None => Done::Endpoint(self.change_endpoint(*id, change, (now, *deadline), opened)?.map(Box::new)),
+            },
             Deed::Publish(publish) => {
                 let (published, runs) = self.publish(publish)?;
                 opened.extend(runs);
@@ -124,7 +126,7 @@ impl Batch<'_> {
             EndpointChange::Status { to: EndpointStatus::Connected, by_rule, .. } => {
                 health::forget(self, id)?;
                 if *by_rule {
-                    health::alert(self, &after, &Alert::recovered(&after, now), now)?;
+                    health::alert(self, &after, &Alert::came_back(&after, now), now)?;
                 }
             }
             EndpointChange::Pause { .. } | EndpointChange::Resume | EndpointChange::Delete => drop(health::forget(self, id)?),

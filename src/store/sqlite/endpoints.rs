@@ -188,12 +188,15 @@ pub(super) fn change(
     match change {
         EndpointChange::Settings(settings) => write_settings(conn, sealer, id, settings)?,
         EndpointChange::Status { from, to, reason, by_rule, failing_since } => {
-            if !from.contains(&before.status) || (failing_since.is_some() && before.failing_since != *failing_since) {
+            let enables = *to == EndpointStatus::Connected;
+            if !from.contains(&before.status)
+                || (failing_since.is_some() && before.failing_since != *failing_since)
+                || (enables && *by_rule && !before.by_rule)
+            {
                 return Ok(None);
             }
             end_pause(conn, id, now)?;
-            let by_rule = *by_rule && *to == EndpointStatus::Disabled;
-            let connected_at = (*to == EndpointStatus::Connected).then_some(now.as_millis());
+            let connected_at = enables.then_some(now.as_millis());
             const MOVE: &str = "UPDATE endpoint SET status = ?2, status_reason = ?3, connected_at = coalesce(?4, connected_at), \
                 by_rule = ?5, probed_at = ?6 WHERE id = ?1";
             conn.execute(MOVE, params![id.get(), *to as i64, reason, connected_at, by_rule, by_rule.then_some(now.as_millis())])?;

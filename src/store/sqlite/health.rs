@@ -24,22 +24,34 @@ pub(super) fn known(conn: &Connection) -> Result<HashSet<EndpointId>, StoreError
     Ok(statement.query_map([], |row| row.get(0).map(EndpointId::new))?.collect::<Result<_, _>>()?)
 }
 
-/// Learns from what an attempt came to, and from ends that the endpoint is to blame for.
+/// Learns from what an attempt came to.
 pub(super) fn learn(batch: &mut Batch, settle: &Settle) -> Result<(), StoreError> {
     let endpoint = settle.key.endpoint;
     match settle.attempt.as_ref().map(|attempt| attempt.outcome.kind) {
         Some(OutcomeKind::Succeeded) if batch.failing.contains(&endpoint) => recovered(batch, endpoint, settle.now)?,
         Some(OutcomeKind::Succeeded) => {}
         Some(_) if batch.failing.insert(endpoint) => {
-            const BEGIN: &str = "INSERT INTO health (endpoint, failing_since) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+            const BEGIN: &str = "INSERT INTO health (endpoint, failing_since) SELECT id, ?2 FROM endpoint WHERE id = ?1 AND deleted_at IS NULL \
+                ON CONFLICT DO NOTHING";
             batch.conn.prepare_cached(BEGIN)?.execute(params![endpoint.get(), settle.now.as_millis()])?;
         }
         Some(_) | None => {}
     }
-    let its_own = matches!(settle.after, After::Ended(DeliveryState::Exhausted, None | Some(EndReason::Held | EndReason::Blocked)));
-    if its_own && batch.failing.contains(&endpoint) {
-        const EXHAUSTED: &str = "UPDATE health SET exhausted = 1 WHERE endpoint = ?1 AND exhausted = 0";
-        batch.conn.prepare_cached(EXHAUSTED)?.execute([endpoint.get()])?;
+    Ok(())
+}
+
+/// Learns from the end of a run. It speaks against its endpoint only if nothing has succeeded since its first attempt:
+/// a poisonous event that others succeed beside does not. What was held did not get an attempt because all others
+/// failed; what was blocked was not, or not by the endpoint.
+pub(super) fn ended(batch: &Batch, settle: &Settle, failed_since: Option<Timestamp>) -> Result<(), StoreError> {
+    let began = match settle.after {
+        After::Ended(DeliveryState::Exhausted, None) => failed_since.unwrap_or(settle.now),
+        After::Ended(DeliveryState::Exhausted, Some(EndReason::Held)) => settle.now,
+        _ => return Ok(()),
+    };
+    if batch.failing.contains(&settle.key.endpoint) {
+        const EXHAUSTED: &str = "UPDATE health SET exhausted = 1 WHERE endpoint = ?1 AND failing_since <= ?2 AND exhausted = 0";
+        batch.conn.prepare_cached(EXHAUSTED)?.execute(params![settle.key.endpoint.get(), began.as_millis()])?;
     }
     Ok(())
 }
@@ -47,6 +59,7 @@ pub(super) fn learn(batch: &mut Batch, settle: &Settle) -> Result<(), StoreError
 fn recovered(batch: &mut Batch, endpoint: EndpointId, now: Timestamp) -> Result<(), StoreError> {
     if forget(batch, endpoint)?
         && let Some(endpoint) = endpoints::one(batch.conn, batch.sealer, endpoint)?
+        && endpoint.status == EndpointStatus::Connected
     {
         alert(batch, &endpoint, &Alert::recovered(&endpoint, now), now)?;
     }

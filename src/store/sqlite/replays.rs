@@ -132,19 +132,19 @@ pub(super) fn step(
     Ok(Stepped::On)
 }
 
-/// Opens first runs for events that an endpoint missed, from a number on; answers how many, and where to go on.
+/// Opens first runs for events that an endpoint missed, from a number on; answers where to go on, none at the end.
 pub(super) fn open_missed(
     conn: &Connection,
     sealer: &Sealer,
     id: EndpointId,
     from: i64,
     (now, deadline): (Timestamp, Duration),
-) -> Result<(u64, Option<i64>), StoreError> {
-    let Some(endpoint) = endpoints::one(conn, sealer, id)?.filter(|endpoint| !endpoint.deleted) else { return Ok((0, None)) };
+) -> Result<Option<i64>, StoreError> {
+    let Some(endpoint) = endpoints::one(conn, sealer, id)?.filter(|endpoint| !endpoint.deleted) else { return Ok(None) };
     let scope = ReplayScope { endpoint: id, numbers: from..i64::MAX, only: Only::Missed, event_types: None };
     let (found, next) = Candidates::new(conn, &endpoint, &scope)?.take(conn, limits::STEP_ROWS_MAX)?;
     open(conn, &found, Opening { endpoint: id, replay: None, now, deadline })?;
-    Ok((found.len() as u64, next))
+    Ok(next)
 }
 
 /// How many events of a scope there are from a number on, in one bounded look, and where to go on.

@@ -15,14 +15,13 @@ use crate::store::{After, Expired, Resent, Settle, Settled, StoreError};
 /// Records an outcome: the attempt appended, the run moved or ended, and what it says about the endpoint.
 pub(super) fn settle(batch: &mut Batch, settle: &Settle) -> Result<Settled, StoreError> {
     let conn = batch.conn;
-    let settled = match settle.after {
+    match settle.after {
         After::Ended(state, reason) => {
-            if !close(conn, settle.key)? {
-                return late(conn, settle);
-            }
+            let Some(Closed { failed_since }) = close(conn, settle.key)? else { return late(batch, settle) };
             append_ended(conn, settle, state, reason.map(|reason| reason as i64))?;
             count_replayed(conn, settle.replay)?;
-            Settled::Recorded
+            health::learn(batch, settle)?;
+            health::ended(batch, settle, failed_since)?;
         }
         After::Retry { at, failed_since } => {
             const MOVE: &str = "UPDATE open_delivery SET attempts = ?4, next_attempt_at = ?5, failed_since = ?6 \
@@ -30,21 +29,26 @@ pub(super) fn settle(batch: &mut Batch, settle: &Settle) -> Result<Settled, Stor
             let (endpoint, sequence, run) = key(settle.key);
             let values = params![endpoint, sequence, run, settle.attempts, at.as_millis(), failed_since.as_millis()];
             if conn.prepare_cached(MOVE)?.execute(values)? == 0 {
-                return late(conn, settle);
+                return late(batch, settle);
             }
             if let Some(attempt) = &settle.attempt {
                 append_attempt(conn, settle.key, attempt)?;
             }
-            Settled::Recorded
+            health::learn(batch, settle)?;
         }
-    };
-    health::learn(batch, settle)?;
-    Ok(settled)
+    }
+    Ok(Settled::Recorded)
 }
 
-fn close(conn: &Connection, run: RunKey) -> Result<bool, StoreError> {
-    const CLOSE: &str = "DELETE FROM open_delivery WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3";
-    Ok(conn.prepare_cached(CLOSE)?.execute(key(run))? == 1)
+/// A run that was open.
+struct Closed {
+    /// When its first attempt failed, if one had.
+    failed_since: Option<Timestamp>,
+}
+
+fn close(conn: &Connection, run: RunKey) -> Result<Option<Closed>, StoreError> {
+    const CLOSE: &str = "DELETE FROM open_delivery WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3 RETURNING failed_since";
+    Ok(conn.prepare_cached(CLOSE)?.query_row(key(run), |row| Ok(Closed { failed_since: row.get(0)? })).optional()?)
 }
 
 fn count_replayed(conn: &Connection, replay: Option<ReplayId>) -> Result<(), StoreError> {
@@ -66,7 +70,8 @@ pub(super) fn cancel(conn: &Connection, run: &Expired, now: Timestamp) -> Result
 }
 
 /// The run had ended before (it was cancelled while the request was under way): what happened is kept all the same.
-fn late(conn: &Connection, settle: &Settle) -> Result<Settled, StoreError> {
+fn late(batch: &mut Batch, settle: &Settle) -> Result<Settled, StoreError> {
+    let conn = batch.conn;
     let Some(attempt) = &settle.attempt else { return Ok(Settled::Late) };
     // An outcome whose first commit was of unknown outcome may come twice.
     const SAME: &str =
@@ -76,6 +81,7 @@ fn late(conn: &Connection, settle: &Settle) -> Result<Settled, StoreError> {
     if conn.prepare_cached(SAME)?.exists(same)? {
         return Ok(Settled::Late);
     }
+    health::learn(batch, settle)?;
     if attempt.outcome.kind == OutcomeKind::Succeeded {
         const KEEP: &str = "INSERT INTO attempt SELECT endpoint, sequence, run, attempts, started_at, outcome, status, error, resolve_us, \
             connect_us, tls_us, first_byte_us, total_us, answer_headers, answer_body FROM ended_delivery \
