@@ -155,6 +155,8 @@ pub const FAULT_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Memory that a delivery in the window is charged for beside its event's facts, in bytes.
 pub const DELIVERY_OVERHEAD: usize = 256;
 
+/// Replays to one endpoint that may run at once.
+pub const REPLAYS_RUNNING: u32 = 50;
 /// Runs of one replay that are open at once; the others wait in their range.
 pub const REPLAY_OPEN_MAX: usize = 1000;
 /// Runs of replays that a lane holds in memory, at most.

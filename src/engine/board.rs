@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lane::{Lane, Read, Refill, Window, key_of};
-use super::pace::{Shift, Standing};
+use super::pace::{Came, Shift, Standing};
 use super::pause::Pause;
 use super::plan::Plan;
 use crate::domain::attempt::{Attempt, Fault, FaultCause, Outcome, OutcomeKind, Reach};
@@ -461,7 +461,7 @@ impl Board {
         let is_first = key.run == 1 && replay.is_none() && kind == OutcomeKind::Succeeded;
         let latency = is_first.then(|| now.since(run.event.created_at));
         let after = self.with(endpoint, now, |lane, _| {
-            let shift = lane.pace.learn(kind, plan.cap, &policy, now);
+            let shift = lane.pace.learn(Came { kind, replayed: replay.is_some() }, plan.cap, &policy, now);
             let deleted = lane.plan.as_ref().is_some_and(|plan| plan.endpoint.deleted);
             let after = follow(decision, &run, deleted, lane.pace.next_probe_at(now), now);
             lane.returned(key_of(key), retried(run, attempts, after));

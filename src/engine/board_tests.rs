@@ -13,7 +13,7 @@ use crate::domain::attempt::{Outcome, OutcomeKind, Phases};
 use crate::domain::delivery::{DeliveryState, EndReason, OpenRun, RunKey};
 use crate::domain::endpoint::{Endpoint, EndpointStatus, Ordering, Settings};
 use crate::domain::event::{Event, Facts};
-use crate::domain::id::{EndpointId, EventId, StreamId, VendorId};
+use crate::domain::id::{EndpointId, EventId, ReplayId, StreamId, VendorId};
 use crate::domain::retry::Policy;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
@@ -114,10 +114,16 @@ impl Table {
                     };
                     let take = |of: Vec<&OpenRun>| of.into_iter().take(limit).cloned().collect::<Vec<_>>();
                     let ordered = refill.ordered.map_or(Vec::new(), |_| take(stored.iter().filter(chosen).collect()));
-                    let waits =
-                        |replayed: bool| take(stored.iter().filter(is_due).filter(|run| run.replay.is_some() == replayed).collect());
-                    let due = refill.due.map_or(Vec::new(), |_| waits(false));
-                    let replayed = refill.replayed.map_or(Vec::new(), |_| waits(true));
+                    let waits = take(stored.iter().filter(is_due).filter(|run| run.replay.is_none()).collect());
+                    let due = refill.due.map_or(Vec::new(), |_| waits);
+                    let replayed = match refill.replayed {
+                        Some(OpenQuery::Replayed { after, due, .. }) => {
+                            let is_due = |run: &&OpenRun| run.next_attempt_at.is_some_and(|at| at <= due);
+                            let behind = |run: &&OpenRun| run.replay.is_some() && (run.key.sequence, run.key.run) > after;
+                            take(stored.iter().filter(behind).filter(is_due).collect())
+                        }
+                        _ => Vec::new(),
+                    };
                     let next_due = stored.iter().filter_map(|run| run.next_attempt_at).filter(|at| *at > now).min();
                     self.board.refilled(id, refill, Some(Read { ordered, due, replayed, next_due }), now);
                 }
@@ -218,6 +224,24 @@ fn memory_is_bounded_in_runs_and_bytes_for_a_lane_and_for_the_node() {
     }
     assert_eq!(table.drain().len(), 999 + 3 * 49, "and all of it goes out in the end");
     assert_eq!(table.board.bytes_in_memory(), 0);
+}
+
+#[test]
+fn what_finds_no_room_is_asked_for_again_only_once_there_may_be_some() {
+    let mut table = Table::new(Bounds { lane_window_bytes: 100_000, window_bytes: 150_000, ..bounds() });
+    table.prove(1);
+    for (sequence, size, replay) in [(2, 40_000, None), (3, 80_000, None), (4, 60_000, Some(ReplayId::new(1)))] {
+        let run = OpenRun { next_attempt_at: Some(START), replay, ..table.run(1, sequence, size) };
+        table.stored.get_mut(&run.key.endpoint).unwrap().push(run);
+    }
+    table.open(2, 1..=1, 99_000);
+    let other = table.jobs().remove(0);
+    // The chores would have no end if one led to the next.
+    table.board.due(EndpointId::new(1), table.now);
+    table.do_chores();
+    assert_eq!(table.drain(), [2], "the other lane has most of the room");
+    table.finish(other, OutcomeKind::Succeeded);
+    assert_eq!(table.drain(), [3, 4]);
 }
 
 #[test]

@@ -8,12 +8,12 @@
 //! ones by their time; or, after the lane was released or its endpoint enabled, all of them in order (`walk`): see
 //! [`refill`].
 //!
-//! Runs of replays stand apart (`replays`). They go out only when nothing else can, take a part of the in-flight cap and
-//! a window of their own, so that an event that comes meanwhile finds room and a slot.
+//! Runs of replays stand apart: see [`replays`].
 
 mod ends;
 mod give_back;
 mod refill;
+mod replays;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -92,11 +92,15 @@ pub(super) struct Lane {
     all_due: bool,
     /// Strict: what had stepped aside stands in its place again at the next refill.
     anew: bool,
+    /// It had no room for all that a refill brought: it is not asked again before something has left, or come.
+    cramped: bool,
     refilling: Option<Refilling>,
     /// Runs of replays, which go out behind everything else.
     replays: BTreeMap<(Timestamp, Key), OpenRun>,
     /// The store may have runs of replays that are due.
     replay_stored: bool,
+    /// The same as `walk` for runs of replays.
+    replay_walk: Option<Key>,
     /// Runs of replays that are known, wherever they stand.
     replays_known: usize,
     replays_under_way: u32,
@@ -130,9 +134,11 @@ impl Lane {
             walk: None,
             all_due: false,
             anew: false,
+            cramped: false,
             refilling: None,
             replays: BTreeMap::new(),
             replay_stored: true,
+            replay_walk: None,
             replays_known: 0,
             replays_under_way: 0,
             under_way: 0,
@@ -168,7 +174,7 @@ impl Lane {
 
     /// A run that was just accepted. It is taken if there is room and nothing older waits in the store.
     pub fn offer(&mut self, run: OpenRun, window: Window, now: Timestamp) {
-        self.used_at = now;
+        (self.used_at, self.cramped) = (now, false);
         let key = key_of(run.key);
         if self.known.contains_key(&key) {
             // A refill under way found it in the store before the hand-off came.
@@ -196,7 +202,7 @@ impl Lane {
     /// Whether a run may enter the window. Replays take no room from others.
     fn has_room(&self, run: &OpenRun, window: Window, now: Timestamp) -> bool {
         if run.replay.is_some() {
-            return self.replays.len() < limits::REPLAY_WINDOW && self.bytes + weight(run) <= window.bytes / 2;
+            return self.has_room_for_replay(run, window);
         }
         self.known.len() - self.replays_known < self.most(window, now) && self.bytes + weight(run) <= window.bytes
     }
@@ -217,6 +223,7 @@ impl Lane {
         if let Some(known) = self.known.remove(&key) {
             self.bytes = self.bytes.saturating_sub(known.weight);
             self.replays_known -= usize::from(known.replayed);
+            self.cramped = false;
         }
     }
 
@@ -236,7 +243,7 @@ impl Lane {
 
     /// The sweep saw open runs: if the lane has nothing in hand, it looks for them.
     pub fn seen_in_store(&mut self, now: Timestamp) {
-        (self.used_at, self.replay_stored) = (now, true);
+        (self.used_at, self.replay_stored, self.cramped) = (now, true, false);
         if self.known.is_empty() {
             self.stored = true;
             self.cursor = 0;
@@ -265,47 +272,49 @@ impl Lane {
             return None;
         }
         if let Some(probe_at) = self.pace.next_probe_at(now) {
-            return if probe_at <= now && self.under_way == 0 && self.head.is_none() && self.beside.is_none() {
-                self.oldest()
-            } else {
-                None
-            };
+            return self.probe(probe_at, now);
         }
         if self.is_strict() {
-            let head_is_due = self.fresh.front().is_some_and(|run| run.next_attempt_at.is_none_or(|at| at <= now));
-            return if self.head.is_none() && head_is_due {
+            return if self.head.is_none() && self.front_is_due(now) {
                 Some(Pick::Fresh)
             } else if self.beside.is_none() {
-                self.first_waiting_in_order(now).or_else(|| self.next_replay(1, now))
+                self.first_waiting_in_order(now).or_else(|| self.first_replay(now).map(Pick::Replay))
             } else {
                 None
             };
         }
-        let cap = self.pace.cap(plan.cap, now);
-        if self.under_way >= cap {
+        if self.under_way >= self.pace.ceiling(plan.cap, now) {
             return None;
         }
-        match self.waiting.first_key_value() {
+        let cap = self.pace.cap(plan.cap, now);
+        let event = match self.waiting.first_key_value() {
             Some((at, _)) if at.0 <= now => Some(Pick::Waiting(*at)),
-            _ if !self.fresh.is_empty() => Some(Pick::Fresh),
-            _ => self.next_replay(cap, now),
-        }
+            _ => (!self.fresh.is_empty()).then_some(Pick::Fresh),
+        };
+        // What slow start gives is for events; a replay takes of it what they leave.
+        event.filter(|_| self.events_under_way() < cap).or_else(|| self.next_replay(cap, now))
     }
 
-    /// Which run of a replay goes first: the longest due, or of a strict endpoint the first in order, which holds those
-    /// behind it while it waits to be tried again.
-    fn first_replay(&self) -> Option<(Timestamp, Key)> {
-        if self.is_strict() {
-            self.replays.keys().min_by_key(|(_, key)| *key).copied()
-        } else {
-            self.replays.first_key_value().map(|(at, _)| *at)
-        }
+    fn front_is_due(&self, now: Timestamp) -> bool {
+        self.fresh.front().is_some_and(|run| run.next_attempt_at.is_none_or(|at| at <= now))
     }
 
-    /// A replay leaves slots free, so that an event that comes meanwhile finds one.
-    fn next_replay(&self, cap: u32, now: Timestamp) -> Option<Pick> {
-        let free = self.replays_under_way < (cap / limits::REPLAY_SHARE).max(1);
-        self.first_replay().filter(|(at, _)| free && *at <= now).map(Pick::Replay)
+    fn events_under_way(&self) -> u32 {
+        self.under_way.saturating_sub(self.replays_under_way)
+    }
+
+    /// While it holds: the oldest when its time has come, one at a time; and an event at once, where nothing but a replay
+    /// failed.
+    fn probe(&self, at: Timestamp, now: Timestamp) -> Option<Pick> {
+        if at <= now {
+            let idle = self.under_way == 0 && self.head.is_none() && self.beside.is_none();
+            return if idle { self.oldest() } else { None };
+        }
+        if !self.pace.is_held_by_replays() || self.events_under_way() > 0 || self.head.is_some() {
+            return None;
+        }
+        let waiting = || self.first_waiting_in_order(now).filter(|_| self.beside.is_none());
+        if self.front_is_due(now) { Some(Pick::Fresh) } else { waiting() }
     }
 
     fn oldest(&self) -> Option<Pick> {
@@ -315,7 +324,7 @@ impl Lane {
             (Some(fresh), Some(waiting)) if waiting.1 < fresh => Some(Pick::Waiting(waiting)),
             (Some(_), _) => Some(Pick::Fresh),
             (None, Some(waiting)) => Some(Pick::Waiting(waiting)),
-            (None, None) => self.first_replay().map(Pick::Replay),
+            (None, None) => self.replays.keys().min_by_key(|(_, key)| *key).copied().map(Pick::Replay),
         }
     }
 
@@ -373,9 +382,11 @@ impl Lane {
             return;
         };
         let at = run.next_attempt_at.unwrap_or(now);
-        let is_head =
-            self.is_strict() && key.1 == 1 && run.replay.is_none() && run.failed_since.is_some_and(|since| since > self.stepped_aside(now));
-        if !self.sends() || (at.since(now) > limits::RETRY_IN_MEMORY && !is_head) {
+        // A strict endpoint's first runs, and those of a replay, wait for one that failed, until it steps aside.
+        let holds_others = self.is_strict() && run.failed_since.is_some_and(|since| since > self.stepped_aside(now));
+        let is_head = holds_others && key.1 == 1 && run.replay.is_none();
+        let holds_replay = holds_others && run.replay.is_some();
+        if !self.sends() || (at.since(now) > limits::RETRY_IN_MEMORY && !is_head && !holds_replay) {
             self.leave(key);
             self.next_stored_due = Some(self.next_stored_due.map_or(at, |next| next.min(at)));
         } else if is_head {
@@ -413,6 +424,7 @@ impl Lane {
     /// again.
     pub fn release(&mut self) {
         self.park();
+        self.replay_walk = Some((0, 0));
         if self.is_strict() { self.all_due = true } else { self.walk = Some((0, 0)) }
     }
 
@@ -430,7 +442,7 @@ impl Lane {
         for (_, key) in std::mem::take(&mut self.replays).into_keys() {
             self.leave(key);
         }
-        self.replay_stored = true;
+        (self.replay_stored, self.replay_walk) = (true, self.replay_walk.map(|_| (0, 0)));
         let mut all: Vec<OpenRun> = self.fresh.drain(..).chain(std::mem::take(&mut self.waiting).into_values()).collect();
         all.sort_by_key(|run| key_of(run.key));
         for run in all.split_off(keep.min(all.len())) {
@@ -456,7 +468,7 @@ impl Lane {
         let rate = self.pace.rate_free_at(plan.endpoint.settings.rate_limit_per_second, now).filter(|_| has_work);
         let probe = self.pace.next_probe_at(now);
         let waiting = self.waiting.first_key_value().map(|((at, _), _)| *at).filter(|_| probe.is_none());
-        let replay = self.first_replay().map(|(at, _)| at).filter(|_| probe.is_none());
+        let replay = self.next_replay_at(now).filter(|_| probe.is_none());
         let head = self.fresh.front().and_then(|run| run.next_attempt_at).filter(|_| self.is_strict() && probe.is_none());
         let aside =
             self.fresh.front().and_then(|run| run.failed_since).filter(|_| self.is_strict()).map(|since| since.plus(plan.strict_hold));

@@ -13,7 +13,10 @@ use crate::limits;
 pub(super) struct Pace {
     /// Attempts that may be under way at once at the moment.
     cap: u32,
+    /// In a row.
     failures: u32,
+    /// Of those, failures at events and not at what a replay sends again.
+    event_failures: u32,
     /// Its last attempt took a slot for the whole timeout.
     hangs: bool,
     hold: Option<Hold>,
@@ -73,6 +76,14 @@ pub(super) enum Standing {
     Failing,
 }
 
+/// An attempt that came back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Came {
+    pub kind: OutcomeKind,
+    /// A replay made it.
+    pub replayed: bool,
+}
+
 /// What an outcome did to the lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shift {
@@ -89,6 +100,7 @@ impl Pace {
         Self {
             cap: 1,
             failures: 0,
+            event_failures: 0,
             hangs: false,
             hold: None,
             last_success: None,
@@ -99,14 +111,16 @@ impl Pace {
     }
 
     /// Learns from an attempt that came back.
-    pub fn learn(&mut self, kind: OutcomeKind, ceiling: u32, policy: &Policy, now: Timestamp) -> Shift {
+    pub fn learn(&mut self, Came { kind, replayed }: Came, ceiling: u32, policy: &Policy, now: Timestamp) -> Shift {
         self.hangs = kind == OutcomeKind::TimedOut;
         if kind == OutcomeKind::Succeeded {
-            self.failures = 0;
+            // An event that gets through says nothing about a replay that does not: its runs keep their own times.
+            let releases = !self.is_held_by_replays() || replayed;
+            (self.failures, self.event_failures) = (0, 0);
             self.last_success = Some(now);
             self.taken.count(now);
             self.cap = self.cap.saturating_mul(2).clamp(1, ceiling.max(1));
-            return if self.hold.take().is_some() {
+            return if self.hold.take().is_some() && releases {
                 // What was held goes out at a ramp.
                 self.cap = 1;
                 Shift::Released
@@ -115,6 +129,7 @@ impl Pace {
             };
         }
         self.failures = self.failures.saturating_add(1);
+        self.event_failures = self.event_failures.saturating_add(u32::from(!replayed));
         if self.hangs {
             self.cap = 1;
         }
@@ -136,6 +151,11 @@ impl Pace {
         self.hold.is_some()
     }
 
+    /// Whether it holds for nothing but what a replay failed at: then the next event is tried all the same.
+    pub fn is_held_by_replays(&self) -> bool {
+        self.holds() && self.event_failures == 0
+    }
+
     /// When a lane that holds probes next.
     pub fn next_probe_at(&self, now: Timestamp) -> Option<Timestamp> {
         let latest = now.plus(limits::PROBE_MAX + limits::CLOCK_BACK);
@@ -149,7 +169,7 @@ impl Pace {
 
     /// Its last attempt hung, or several in a row failed.
     pub fn is_failing(&self) -> bool {
-        self.hangs || self.failures >= limits::FAILING_AFTER
+        self.hangs || self.event_failures >= limits::FAILING_AFTER
     }
 
     /// What the board goes by when it gives turns.
@@ -188,8 +208,12 @@ impl Pace {
 
     /// Attempts that may be under way at once.
     pub fn cap(&self, ceiling: u32, now: Timestamp) -> u32 {
-        let ceiling = if self.gentle_until.is_some_and(|until| now < until) { ceiling.min(limits::HALF_OPEN_IN_FLIGHT) } else { ceiling };
-        if self.holds() { 1 } else { self.cap.min(ceiling) }
+        if self.holds() { 1 } else { self.cap.min(self.ceiling(ceiling, now)) }
+    }
+
+    /// The same without slow start: no more than the endpoint may have, and than one that came back by itself should.
+    pub fn ceiling(&self, ceiling: u32, now: Timestamp) -> u32 {
+        if self.gentle_until.is_some_and(|until| now < until) { ceiling.min(limits::HALF_OPEN_IN_FLIGHT) } else { ceiling }
     }
 
     /// When the next request may go, if not now. Requests are spread evenly; after a pause of the program's own (a tick
@@ -234,6 +258,10 @@ mod tests {
 
     const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
+    fn event(kind: OutcomeKind) -> Came {
+        Came { kind, replayed: false }
+    }
+
     fn policy() -> Policy {
         Policy { schedule: [5, 30, 120].map(Duration::from_secs).to_vec(), deadline: Duration::from_secs(86_400) }
     }
@@ -243,14 +271,14 @@ mod tests {
         let mut pace = Pace::new();
         let caps: Vec<u32> = (0..7)
             .map(|_| {
-                pace.learn(OutcomeKind::Succeeded, 32, &policy(), START);
+                pace.learn(event(OutcomeKind::Succeeded), 32, &policy(), START);
                 pace.cap(32, START)
             })
             .collect();
         assert_eq!(caps, [2, 4, 8, 16, 32, 32, 32]);
-        pace.learn(OutcomeKind::Rejected, 32, &policy(), START);
+        pace.learn(event(OutcomeKind::Rejected), 32, &policy(), START);
         assert_eq!(pace.cap(32, START), 32);
-        pace.learn(OutcomeKind::TimedOut, 32, &policy(), START);
+        pace.learn(event(OutcomeKind::TimedOut), 32, &policy(), START);
         assert_eq!(pace.cap(32, START), 1);
     }
 
@@ -259,16 +287,33 @@ mod tests {
         let mut pace = Pace::new();
         let mut now = START;
         for _ in 1..limits::HOLD_AFTER {
-            assert_eq!(pace.learn(OutcomeKind::Unreachable, 32, &policy(), now), Shift::None);
+            assert_eq!(pace.learn(event(OutcomeKind::Unreachable), 32, &policy(), now), Shift::None);
         }
-        assert_eq!(pace.learn(OutcomeKind::Unreachable, 32, &policy(), now), Shift::Holds);
+        assert_eq!(pace.learn(event(OutcomeKind::Unreachable), 32, &policy(), now), Shift::Holds);
         for wait in [5, 30, 60, 60] {
             assert_eq!(pace.next_probe_at(now), Some(now.plus(Duration::from_secs(wait))));
             now = pace.next_probe_at(now).unwrap();
-            assert_eq!(pace.learn(OutcomeKind::Unreachable, 32, &policy(), now), Shift::None);
+            assert_eq!(pace.learn(event(OutcomeKind::Unreachable), 32, &policy(), now), Shift::None);
         }
-        assert_eq!(pace.learn(OutcomeKind::Succeeded, 32, &policy(), now), Shift::Released);
+        assert_eq!(pace.learn(event(OutcomeKind::Succeeded), 32, &policy(), now), Shift::Released);
         assert_eq!((pace.cap(32, START), pace.is_proven(now)), (1, true));
+    }
+
+    #[test]
+    fn a_replay_that_fails_holds_itself_and_no_event() {
+        let (replayed, mut pace) = (|kind| Came { kind, replayed: true }, Pace::new());
+        for _ in 0..limits::HOLD_AFTER {
+            pace.learn(replayed(OutcomeKind::Rejected), 32, &policy(), START);
+        }
+        assert!(pace.is_held_by_replays() && !pace.is_failing());
+        assert_eq!(pace.learn(event(OutcomeKind::Succeeded), 32, &policy(), START), Shift::None, "the replay's runs keep their times");
+        assert!(!pace.holds());
+        for _ in 0..limits::HOLD_AFTER {
+            pace.learn(replayed(OutcomeKind::Rejected), 32, &policy(), START);
+        }
+        pace.learn(event(OutcomeKind::Rejected), 32, &policy(), START);
+        assert!(pace.holds() && !pace.is_held_by_replays(), "it fails at everything");
+        assert_eq!(pace.learn(event(OutcomeKind::Succeeded), 32, &policy(), START), Shift::Released);
     }
 
     #[test]
@@ -285,10 +330,10 @@ mod tests {
         }
         let mut pace = Pace::new();
         for _ in 0..limits::HOLD_AFTER {
-            pace.learn(OutcomeKind::Unreachable, 32, &policy(), START);
+            pace.learn(event(OutcomeKind::Unreachable), 32, &policy(), START);
         }
         assert_eq!(pace.next_probe_at(before), Some(before));
-        pace.learn(OutcomeKind::Unreachable, 32, &policy(), before);
+        pace.learn(event(OutcomeKind::Unreachable), 32, &policy(), before);
         assert_eq!(pace.next_probe_at(before), Some(before.plus(Duration::from_secs(30))), "that was a probe");
     }
 

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use super::Engine;
-use crate::domain::id::ReplayId;
+use crate::domain::endpoint::EndpointStatus;
+use crate::domain::id::{EndpointId, ReplayId};
 use crate::limits;
 use crate::store::{Deed, Done, Stepped, StoreError};
 
@@ -50,7 +51,7 @@ impl Engine {
         let under_way = replay.opened.saturating_sub(replay.done) as usize;
         let is_read = replay.next_sequence >= replay.end_sequence;
         // What can be seen without writing is not written.
-        if (is_read && under_way > 0) || under_way > limits::REPLAY_OPEN_MAX / 2 {
+        if (is_read && under_way > 0) || under_way > limits::REPLAY_OPEN_MAX / 2 || !(is_read || self.goes_on(replay.endpoint).await?) {
             return Ok(false);
         }
         match self.change(Deed::StepReplay { id, deadline: self.deadline }, None).await? {
@@ -60,5 +61,11 @@ impl Engine {
             }
             _ => Ok(false),
         }
+    }
+
+    /// Whether there is anything to do for replays to this endpoint: not while it does not listen.
+    async fn goes_on(&self, endpoint: EndpointId) -> Result<bool, StoreError> {
+        let endpoint = self.store.endpoint(endpoint).await?;
+        Ok(endpoint.is_none_or(|endpoint| endpoint.deleted || endpoint.status == EndpointStatus::Connected))
     }
 }

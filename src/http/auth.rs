@@ -27,7 +27,7 @@ impl FromRequestParts<Api> for Authenticated {
     }
 }
 
-/// What a long answer asks again from time to time: whether its token is still good.
+/// What an answer that waits or goes on asks again: whether its token is still good.
 pub(super) struct Renewal {
     token: Option<String>,
     from: IpAddr,

@@ -34,7 +34,8 @@ impl Ops {
     /// Starts a replay: `{since, until?, event_types?, only?, dry_run?}`.
     ///
     /// # Errors
-    /// The input's problems; there is no such endpoint; it is neither connected nor paused.
+    /// The input's problems; there is no such endpoint; it is neither connected nor paused; as many replays to it as there
+    /// may be are running.
     pub async fn replay(&self, caller: Caller, id: EndpointId, fields: Fields, once: Once<Replay>) -> Result<Replaying, OpsError> {
         let endpoint = self.find_endpoint(caller, id).await?;
         let now = self.surroundings.clock.now();
@@ -73,7 +74,10 @@ impl Ops {
         let details = json!({"endpoint_id": endpoint.id, "since": replay.since, "until": replay.until, "only": replay.only,
                              "matched": replay.matched});
         let note = Note { details, ..caller.note("replay.started", replay.id, endpoint.into()) };
-        self.change(Deed::StartReplay(Box::new(replay.clone())), Some(note), once.known(replay)).await?;
+        if !self.change(Deed::StartReplay(Box::new(replay.clone())), Some(note), once.known(replay)).await?.came_to_pass() {
+            let most = limits::REPLAYS_RUNNING;
+            return Err(OpsError::IllegalState(format!("{most} replays to the endpoint are running; wait for one of them, or cancel it")));
+        }
         self.handoff.replaying();
         Ok(())
     }

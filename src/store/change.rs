@@ -108,7 +108,7 @@ pub enum Deed {
         /// The last number.
         up_to: i64,
     },
-    /// Adds a replay. [`Done::Made`].
+    /// Adds a replay, unless as many as there may be are running to its endpoint. [`Done::Made`].
     StartReplay(Box<Replay>),
     /// Opens a replay's next runs, unless enough of them are open. [`Done::Stepped`].
     StepReplay {

@@ -123,10 +123,15 @@ pub enum OpenQuery {
         /// Where it ends.
         up_to: i64,
     },
-    /// Runs that a replay opened, due at this time, in order.
+    /// Runs that replays opened, after this one, in order: those due at a time, and those that have been failing since
+    /// after another one, due or not.
     Replayed {
-        /// The time.
-        now: Timestamp,
+        /// Where the reading stands.
+        after: (i64, u32),
+        /// The time by which they are due.
+        due: Timestamp,
+        /// What failed for the first time after this is read whatever its time says.
+        failed_after: Option<Timestamp>,
     },
     /// First runs in order, without those that have been failing since this time or before (they have stepped aside).
     Strict {

@@ -197,6 +197,18 @@ pub async fn backlogs_come_in_order(on: Subject) {
     assert_eq!(on.store.backlogs(Some(ids[0]), 1).await.unwrap(), [backlog(1, 2)]);
 }
 
+pub async fn a_later_run_hides_no_deadline(on: Subject) {
+    let side = on.side().await;
+    let id = on.connected(side).await;
+    let runs = on.runs(side, 3).await;
+    let again = again(&on, &runs[0], at(100)).await;
+    let first = async || on.store.backlogs(None, 10).await.unwrap().remove(0).first_deadline;
+    assert_eq!(first().await, runs[1].deadline, "not that of the earlier event's second run");
+    on.record(succeeded(&runs[1], 1, at(101))).await;
+    on.record(succeeded(&runs[2], 1, at(101))).await;
+    assert_eq!((first().await, again.key.endpoint), (again.deadline, id));
+}
+
 /// Numbers and runs of what is past its deadline, in no order.
 async fn expired(on: &Subject, endpoint: EndpointId, now: Timestamp) -> Vec<(i64, u32)> {
     let mut found = on.store.expired(endpoint, now, 10).await.unwrap();

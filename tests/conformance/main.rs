@@ -71,7 +71,7 @@ macro_rules! examine {
             engine:
                 what_a_commit_opens_is_what_can_be_read, nothing_is_open, fresh_runs_come_in_order, due_runs_come_longest_due_first,
                 all_runs_come_in_order, strict_and_beside_share_the_runs, the_next_due_lies_ahead, open_runs_are_counted,
-                backlogs_come_in_order, deadlines_pass, deadlines_of_later_runs_pass,
+                backlogs_come_in_order, a_later_run_hides_no_deadline, deadlines_pass, deadlines_of_later_runs_pass,
                 a_deleted_endpoints_runs_stay_open, open_runs_have_a_size, very_many_open_runs_have_a_size;
             group:
                 a_poisoned_write_does_not_fail_its_neighbours, writes_are_answered_each_with_its_own,

@@ -59,7 +59,7 @@ async fn cancel(on: &Subject, id: ReplayId) -> Option<usize> {
 
 /// What is open of replays to an endpoint.
 async fn replayed(on: &Subject, endpoint: EndpointId) -> Vec<OpenRun> {
-    on.store.open_runs(endpoint, OpenQuery::Replayed { now: at(1_000_000) }, 10_000).await.unwrap()
+    on.store.open_runs(endpoint, OpenQuery::Replayed { after: (0, 0), due: at(1_000_000), failed_after: None }, 10_000).await.unwrap()
 }
 
 async fn succeed_all(on: &Subject, runs: &[OpenRun], now: Timestamp) {
@@ -258,7 +258,10 @@ pub async fn a_step_opens_runs_that_stand_apart(on: Subject) {
     }
     assert_eq!(on.store.next_due(id, at(99)).await.unwrap(), Some(at(100)));
     on.record(failed(run, 1, at(101), at(106))).await;
-    let due = async |now| keys(&on.store.open_runs(id, OpenQuery::Replayed { now }, 10).await.unwrap());
+    let due = async |due| {
+        let query = OpenQuery::Replayed { after: (0, 0), due, failed_after: None };
+        keys(&on.store.open_runs(id, query, 10).await.unwrap())
+    };
     assert_eq!((due(at(99)).await, due(at(105)).await, due(at(106)).await), (vec![], vec![(2, 2)], vec![(1, 2), (2, 2)]));
     let delivery = on.delivery(run.key).await;
     assert_eq!((delivery.state, delivery.run, delivery.next_attempt_at), (DeliveryState::Pending, 2, Some(at(106))));

@@ -261,7 +261,7 @@ impl Subject {
     /// An open run as the engine would read it.
     pub async fn open_run(&self, key: RunKey) -> OpenRun {
         let query = OpenQuery::All { after: (key.sequence, key.run - 1), up_to: key.sequence };
-        let replayed = OpenQuery::Replayed { now: at(1_000_000) };
+        let replayed = OpenQuery::Replayed { after: (0, 0), due: at(1_000_000), failed_after: None };
         let mut found = self.store.open_runs(key.endpoint, query, 1).await.unwrap();
         found.extend(self.store.open_runs(key.endpoint, replayed, 1000).await.unwrap());
         found.into_iter().find(|run| run.key == key).expect("it is open")

@@ -262,11 +262,8 @@ impl TestApp {
         if self.running.is_some() {
             self.stop().await;
         }
-        let file = self.file();
-        let conn = rusqlite::Connection::open(&file).expect("the file opens");
-        let left: u64 = conn.query_row("SELECT count(*) FROM open_delivery", [], |row| row.get(0)).expect("it can be counted");
-        assert_eq!(left, open, "deliveries that are still open");
-        let check: String = conn.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("it can be checked");
+        assert_eq!(self.open_runs(), open, "deliveries that are still open");
+        let check: String = self.database().query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("it can be checked");
         assert_eq!(check, "ok");
         let logged = String::from_utf8_lossy(&self.log.0.lock()).into_owned();
         assert!(logged.is_empty(), "errors were logged: {logged}");
@@ -275,6 +272,18 @@ impl TestApp {
     /// The database file.
     pub fn file(&self) -> std::path::PathBuf {
         self.folder.path().join("it.db")
+    }
+
+    /// A connection of its own to the database file, beside the server's.
+    pub fn database(&self) -> rusqlite::Connection {
+        let conn = rusqlite::Connection::open(self.file()).expect("the file opens");
+        conn.busy_timeout(Duration::from_secs(5)).expect("it waits");
+        conn
+    }
+
+    /// How many runs are open.
+    pub fn open_runs(&self) -> u64 {
+        self.database().query_row("SELECT count(*) FROM open_delivery", [], |row| row.get(0)).expect("it can be counted")
     }
 
     // --- Time --------------------------------------------------------------------------------------------------------

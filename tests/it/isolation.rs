@@ -81,8 +81,7 @@ async fn a_healthy_endpoint_does_not_feel_those_that_hang() {
     for (_, other) in others.iter().chain(&drips) {
         app.call("DELETE", &format!("/v1/endpoints/{}", other.id), &other.token, None).await.expect(204);
     }
-    let count = || count_open(&app);
-    until("what the others had is cancelled", || async { (count() == 0).then_some(()) }).await;
+    until("what the others had is cancelled", || async { (app.open_runs() == 0).then_some(()) }).await;
     app.finish().await;
 }
 
@@ -111,15 +110,9 @@ async fn a_healthy_endpoint_that_was_quiet_does_not_wait_behind_those_that_hang(
     for (_, other) in &others {
         app.call("DELETE", &format!("/v1/endpoints/{}", other.id), &other.token, None).await.expect(204);
     }
-    until("what the others had is cancelled", || async { (count_open(&app) == 0).then_some(()) }).await;
+    until("what the others had is cancelled", || async { (app.open_runs() == 0).then_some(()) }).await;
     app.finish().await;
     assert!(took < Duration::from_secs(1), "it waited {took:?} for endpoints that do not answer (G5)");
-}
-
-fn count_open(app: &TestApp) -> u64 {
-    let conn = rusqlite::Connection::open(app.file()).expect("the file opens");
-    conn.busy_timeout(Duration::from_secs(5)).expect("it waits");
-    conn.query_row("SELECT count(*) FROM open_delivery", [], |row| row.get(0)).expect("it can be counted")
 }
 
 impl TestApp {

@@ -30,6 +30,7 @@ mod personal_data;
 mod proxy;
 mod receiver;
 mod recovery;
+mod replays;
 mod reports;
 mod retention;
 mod rotation;

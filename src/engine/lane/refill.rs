@@ -47,20 +47,21 @@ pub(super) struct Refilling {
 impl Lane {
     /// What to ask the store for now, if anything; it is then under way.
     pub fn start_refill(&mut self, window: Window, now: Timestamp) -> Option<Refill> {
-        if self.starved || !self.sends() || self.refilling.is_some() || (self.pace.holds() && !self.known.is_empty()) {
+        let events = self.known.len() - self.replays_known;
+        if self.starved || self.cramped || !self.sends() || self.refilling.is_some() || (self.pace.holds() && events > 0) {
             return None;
         }
+        // Whichever of them is not read now is read later.
         let came_due = self.next_stored_due.is_some_and(|at| at <= now);
-        self.replay_stored |= came_due;
-        let hungry = self.known.len() - self.replays_known <= self.most(window, now) / 2 && self.bytes <= window.bytes / 2;
-        let wanted = hungry && (self.due_stored || came_due || self.stored || self.walk.is_some());
-        let replays = self.replay_stored && self.replays.len() <= limits::REPLAY_WINDOW / 2 && self.bytes <= window.bytes / 4;
-        if !wanted && !replays {
+        (self.due_stored, self.replay_stored) = (self.due_stored | came_due, self.replay_stored | came_due);
+        let hungry = events <= self.most(window, now) / 2 && self.bytes <= window.bytes / 2;
+        let wanted = hungry && (self.due_stored || self.stored || self.walk.is_some());
+        let replayed = self.replays_to_read(window, now);
+        if !wanted && replayed.is_none() {
             return None;
         }
         self.refilling = Some(Refilling::default());
         self.next_stored_due = self.next_stored_due.filter(|at| *at > now);
-        let replayed = replays.then_some(OpenQuery::Replayed { now });
         if !wanted {
             let limit = self.known.len() + limits::REPLAY_WINDOW;
             return Some(Refill { ordered: None, due: None, replayed, now, limit });
@@ -97,23 +98,24 @@ impl Lane {
     pub fn refilled(&mut self, refill: Refill, read: Read, window: Window, now: Timestamp) {
         let Some(Refilling { stale, ended, turned_away }) = self.refilling.take() else { return };
         if stale || !self.sends() {
-            (self.stored, self.replay_stored) = (true, true);
+            (self.stored, self.due_stored, self.replay_stored) = (true, true, true);
             return;
         }
+        let mut all_fit = true;
         let Read { mut ordered, mut due, replayed, next_due } = read;
         if refill.ordered.is_some() {
             self.make_due(&mut ordered, &mut due);
         }
         self.next_stored_due = [self.next_stored_due, next_due].into_iter().flatten().min();
         if refill.due.is_some() {
-            self.due_stored = due.len() == refill.limit;
-            self.due_stored |= !self.take_due(due, &ended, window, now);
+            let full = due.len() == refill.limit;
+            let fits = self.take_due(due, &ended, window, now);
+            (self.due_stored, all_fit) = (full || !fits, all_fit && fits);
         }
         if refill.ordered.is_some() {
             let full = ordered.len() == refill.limit;
             let fits = self.take_ordered(ordered, &ended, window, now);
-            // The largest event fits into an empty lane, so that it is the node that has no room.
-            self.starved = !fits && self.known.is_empty();
+            all_fit &= fits;
             let more = full || !fits;
             if !more && let Some((sequence, _)) = self.walk.take() {
                 self.cursor = self.cursor.max(sequence);
@@ -121,9 +123,15 @@ impl Lane {
             self.stored = more || turned_away;
         }
         if refill.replayed.is_some() {
-            self.replay_stored = replayed.len() == refill.limit;
-            self.replay_stored |= !self.take_due(replayed, &ended, window, now);
+            let full = replayed.len() == refill.limit;
+            let fits = self.take_replayed(replayed, &ended, window, now);
+            // At the end of a walk the store is asked once more, for what came to be due behind it.
+            let walked = !full && fits && self.replay_walk.take().is_some();
+            (self.replay_stored, all_fit) = (full || !fits || walked, all_fit && fits);
         }
+        // The largest event fits into an empty lane, so that it is the node that has no room.
+        self.starved = !all_fit && self.known.is_empty();
+        self.cramped = !all_fit && !self.starved;
     }
 
     /// After a release of a strict lane times count for nothing, and where its order begins anew, neither does for how

@@ -51,20 +51,16 @@ pub(in super::super) async fn stream(
 
 impl Following {
     /// The next event. The stream ends when the server stops, the token is no longer good, or the store cannot answer:
-    /// whoever follows it comes back with the last number it saw.
+    /// whoever follows it comes back with the last number it saw. Somebody who reads slowly is asked before each event.
     async fn next(&mut self) -> Option<Event> {
         loop {
+            if self.api.ops.is_stopping() || !self.renewal.is_good(&self.api).await {
+                return None;
+            }
             if let Some(event) = self.ready.next() {
                 return Some(event);
             }
-            if self.api.ops.is_stopping() {
-                return None;
-            }
             let feed = self.api.ops.next_events(&mut self.follow).await.ok()?;
-            // What came while it waited is not for a token that was revoked meanwhile.
-            if !self.renewal.is_good(&self.api).await {
-                return None;
-            }
             self.ready = feed.events.into_iter();
         }
     }

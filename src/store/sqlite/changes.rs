@@ -79,10 +79,7 @@ impl Batch<'_> {
                 Done::Cancelled((!runs.is_empty()).then_some(runs))
             }
             Deed::CancelPending { endpoint, up_to } => Done::Cancelled(Some(self.cancel(*endpoint, ToCancel::UpTo(*up_to), now)?)),
-            Deed::StartReplay(replay) => {
-                replays::create(conn, replay)?;
-                Done::Made(Created::Yes)
-            }
+            Deed::StartReplay(replay) => Done::Made(replays::create(conn, replay)?),
             Deed::StepReplay { id, deadline } => Done::Stepped(replays::step(conn, self.sealer, *id, (now, *deadline))?),
             Deed::CancelReplay(id) => Done::Cancelled(match replays::stop(conn, *id)? {
                 Some(endpoint) => Some(self.cancel(endpoint, ToCancel::Replay(*id), now)?),

@@ -162,11 +162,18 @@ fn latest_below(conn: &Connection, endpoint: EndpointId, end: i64, state: Option
     }
 }
 
+// Of an endpoint that has been down for long the table has very many rows, few of them in its indexes. Without figures
+// about that the planner would walk through all of them to be spared a sort, so that it is told which index to use.
 macro_rules! open_columns {
     ($rest:literal) => {
+        open_columns!("open_delivery o", $rest)
+    };
+    ($from:literal, $rest:literal) => {
         concat!(
             "SELECT o.sequence, o.run, o.attempts, o.deadline, o.next_attempt_at, o.failed_since, e.type, e.created_at, e.facts, o.replay \
-             FROM open_delivery o JOIN event e ON e.stream = ?2 AND e.sequence = o.sequence WHERE o.endpoint = ?1 AND ",
+             FROM ",
+            $from,
+            " CROSS JOIN event e ON e.stream = ?2 AND e.sequence = o.sequence WHERE o.endpoint = ?1 AND ",
             $rest
         )
     };
@@ -176,20 +183,32 @@ pub(super) fn open_runs(conn: &Connection, endpoint: EndpointId, query: OpenQuer
     let Some(place) = place(conn, endpoint)? else { return Ok(Vec::new()) };
     let (id, of, limit) = (endpoint.get(), place.stream.get(), limit as i64);
     const FRESH: &str = open_columns!("o.sequence > ?3 AND o.next_attempt_at IS NULL ORDER BY o.sequence LIMIT ?4");
-    const DUE: &str = open_columns!("o.replay IS NULL AND o.next_attempt_at <= ?3 ORDER BY o.next_attempt_at LIMIT ?4");
+    const DUE: &str = open_columns!(
+        "open_delivery o INDEXED BY open_delivery_due",
+        "o.replay IS NULL AND o.next_attempt_at <= ?3 ORDER BY o.next_attempt_at LIMIT ?4"
+    );
     const ALL: &str =
         open_columns!("(o.sequence, o.run) > (?3, ?4) AND o.sequence <= ?5 AND o.replay IS NULL ORDER BY o.sequence, o.run LIMIT ?6");
-    const REPLAYED: &str = open_columns!("o.replay IS NOT NULL AND o.next_attempt_at <= ?3 ORDER BY o.sequence, o.run LIMIT ?4");
+    // Chosen before their events are read: of very many that are due only a few are taken at once.
+    const REPLAYED: &str = open_columns!(
+        "(SELECT * FROM open_delivery INDEXED BY open_delivery_replayed WHERE endpoint = ?1 AND replay IS NOT NULL \
+          AND (sequence, run) > (?3, ?4) AND (next_attempt_at <= ?5 OR failed_since > ?6) ORDER BY sequence, run LIMIT ?7) o",
+        "true ORDER BY o.sequence, o.run"
+    );
     const STRICT: &str =
         open_columns!("o.run = 1 AND o.replay IS NULL AND (o.failed_since IS NULL OR o.failed_since > ?3) ORDER BY o.sequence LIMIT ?4");
     const BESIDE: &str = open_columns!(
+        "open_delivery o INDEXED BY open_delivery_due",
         "o.replay IS NULL AND o.next_attempt_at <= ?4 AND (o.run > 1 OR o.failed_since <= ?3) ORDER BY o.sequence, o.run LIMIT ?5"
     );
     let read = |row: &Row| read_open(row, endpoint, place);
     let runs = match query {
         OpenQuery::Fresh { after } => conn.prepare_cached(FRESH)?.query_map(params![id, of, after, limit], read)?.collect(),
         OpenQuery::Due { now } => conn.prepare_cached(DUE)?.query_map(params![id, of, now.as_millis(), limit], read)?.collect(),
-        OpenQuery::Replayed { now } => conn.prepare_cached(REPLAYED)?.query_map(params![id, of, now.as_millis(), limit], read)?.collect(),
+        OpenQuery::Replayed { after: (sequence, run), due, failed_after } => {
+            let values = params![id, of, sequence, run, due.as_millis(), failed_after.map(Timestamp::as_millis), limit];
+            conn.prepare_cached(REPLAYED)?.query_map(values, read)?.collect()
+        }
         OpenQuery::All { after: (sequence, run), up_to } => {
             conn.prepare_cached(ALL)?.query_map(params![id, of, sequence, run, up_to, limit], read)?.collect()
         }
@@ -223,7 +242,10 @@ fn read_open(row: &Row, endpoint: EndpointId, Place { stream, mode, pauses }: Pl
 
 macro_rules! expired_columns {
     ($rest:literal) => {
-        concat!("SELECT sequence, run, attempts, deadline, next_attempt_at, replay FROM open_delivery WHERE endpoint = ?1 AND ", $rest)
+        expired_columns!("open_delivery", $rest)
+    };
+    ($from:literal, $rest:literal) => {
+        concat!("SELECT sequence, run, attempts, deadline, next_attempt_at, replay FROM ", $from, " WHERE endpoint = ?1 AND ", $rest)
     };
 }
 
@@ -236,27 +258,40 @@ pub(super) fn next_due(conn: &Connection, endpoint: EndpointId, now: Timestamp) 
 }
 
 pub(super) fn backlogs(conn: &Connection, after: Option<EndpointId>, limit: usize) -> Result<Vec<Backlog>, StoreError> {
-    const NEXT: &str = "SELECT o.endpoint, o.deadline, e.paused_ms, e.paused_at, e.paused_until FROM open_delivery o \
-        JOIN endpoint e ON e.id = o.endpoint WHERE o.endpoint > ?1 ORDER BY o.endpoint, o.sequence, o.run LIMIT 1";
+    const NEXT: &str = "SELECT endpoint FROM open_delivery WHERE endpoint > ?1 ORDER BY endpoint LIMIT 1";
     let mut statement = conn.prepare_cached(NEXT)?;
-    let read = |row: &Row| Ok(Backlog { endpoint: EndpointId::new(row.get(0)?), first_deadline: Pauses::read(row)?.deadline(row.get(1)?) });
     let mut backlogs: Vec<Backlog> = Vec::new();
     while backlogs.len() < limit {
         let after = backlogs.last().map(|last| last.endpoint).or(after).map_or(-1, EndpointId::get);
-        match statement.query_row([after], read).optional()? {
-            Some(next) => backlogs.push(next),
-            None => break,
-        }
+        let Some(next) = statement.query_row([after], |row| row.get(0)).optional()? else { break };
+        let endpoint = EndpointId::new(next);
+        backlogs.push(Backlog { endpoint, first_deadline: first_deadline(conn, endpoint)? });
     }
     Ok(backlogs)
+}
+
+/// The deadline that passes first. Those of first runs grow with their numbers; resends and replays have their own.
+fn first_deadline(conn: &Connection, endpoint: EndpointId) -> Result<Timestamp, StoreError> {
+    const FIRST: &str = "SELECT min(deadline) FROM ( \
+        SELECT * FROM (SELECT deadline FROM open_delivery WHERE endpoint = ?1 AND run = 1 AND replay IS NULL ORDER BY sequence LIMIT 1) \
+        UNION ALL SELECT deadline FROM open_delivery INDEXED BY open_delivery_due \
+            WHERE endpoint = ?1 AND next_attempt_at IS NOT NULL AND replay IS NULL AND run > 1 \
+        UNION ALL SELECT deadline FROM open_delivery INDEXED BY open_delivery_replayed WHERE endpoint = ?1 AND replay IS NOT NULL)";
+    let pauses = place(conn, endpoint)?.map(|place| place.pauses).unwrap_or_default();
+    let stored: Option<i64> = conn.prepare_cached(FIRST)?.query_row([endpoint.get()], |row| row.get(0))?;
+    Ok(pauses.deadline(stored.unwrap_or(i64::MAX)))
 }
 
 pub(super) fn expired(conn: &Connection, endpoint: EndpointId, now: Timestamp, limit: usize) -> Result<Vec<Expired>, StoreError> {
     // Deadlines of first runs grow with their numbers, so that the first one still in time ends the search; resends and
     // replays are few, and all of them stand in the indexes of what waits for a time.
     const FIRST: &str = expired_columns!("run = 1 AND replay IS NULL ORDER BY sequence LIMIT ?2");
-    const RESENT: &str = expired_columns!("next_attempt_at IS NOT NULL AND replay IS NULL AND run > 1 AND deadline <= ?3 LIMIT ?2");
-    const REPLAYED: &str = expired_columns!("replay IS NOT NULL AND deadline <= ?3 LIMIT ?2");
+    const RESENT: &str = expired_columns!(
+        "open_delivery INDEXED BY open_delivery_due",
+        "next_attempt_at IS NOT NULL AND replay IS NULL AND run > 1 AND deadline <= ?3 LIMIT ?2"
+    );
+    const REPLAYED: &str =
+        expired_columns!("open_delivery INDEXED BY open_delivery_replayed", "replay IS NOT NULL AND deadline <= ?3 LIMIT ?2");
     let Some(Place { pauses, .. }) = place(conn, endpoint)? else { return Ok(Vec::new()) };
     let read = |row: &Row| read_expired(row, endpoint, pauses);
     let mut expired = Vec::new();
@@ -280,7 +315,8 @@ pub(super) fn expired(conn: &Connection, endpoint: EndpointId, now: Timestamp, l
 pub(super) fn to_cancel(conn: &Connection, endpoint: EndpointId, what: ToCancel, limit: usize) -> Result<Vec<Expired>, StoreError> {
     const UP_TO: &str = expired_columns!("sequence <= ?3 ORDER BY sequence, run LIMIT ?2");
     const ONE: &str = expired_columns!("sequence = ?3 LIMIT ?2");
-    const REPLAYED: &str = expired_columns!("replay IS NOT NULL AND replay = ?3 LIMIT ?2");
+    const REPLAYED: &str =
+        expired_columns!("open_delivery INDEXED BY open_delivery_replayed", "replay IS NOT NULL AND replay = ?3 LIMIT ?2");
     let Some(Place { pauses, .. }) = place(conn, endpoint)? else { return Ok(Vec::new()) };
     let (sql, key) = match what {
         ToCancel::UpTo(sequence) => (UP_TO, sequence),

@@ -18,7 +18,7 @@ use crate::domain::replay::{Only, Replay, ReplayState};
 use crate::domain::time::Timestamp;
 use crate::limits;
 use crate::store::seal::Sealer;
-use crate::store::{Page, ReplayScope, Stepped, StoreError};
+use crate::store::{Created, Page, ReplayScope, Stepped, StoreError};
 
 const COLUMNS: &str =
     "id, stream, endpoint, since, until, only_, event_types, next_sequence, end_sequence, matched, opened, done, state, created_at";
@@ -60,7 +60,12 @@ pub(super) fn running(conn: &Connection, after: Option<ReplayId>, limit: usize) 
     Ok(conn.prepare_cached(RUNNING)?.query_map(values, |row| row.get(0).map(ReplayId::new))?.collect::<Result<_, _>>()?)
 }
 
-pub(super) fn create(conn: &Connection, replay: &Replay) -> Result<(), StoreError> {
+pub(super) fn create(conn: &Connection, replay: &Replay) -> Result<Created, StoreError> {
+    const RUNNING: &str = "SELECT count(*) FROM replay INDEXED BY replay_running WHERE state = 0 AND endpoint = ?1";
+    let running: u32 = conn.prepare_cached(RUNNING)?.query_row([replay.endpoint.get()], |row| row.get(0))?;
+    if running >= limits::REPLAYS_RUNNING {
+        return Ok(Created::LimitReached);
+    }
     let sql = format!("INSERT INTO replay ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)");
     conn.prepare_cached(&sql)?.execute(params![
         replay.id.get(),
@@ -78,7 +83,7 @@ pub(super) fn create(conn: &Connection, replay: &Replay) -> Result<(), StoreErro
         replay.state as i64,
         replay.created_at.as_millis(),
     ])?;
-    Ok(())
+    Ok(Created::Yes)
 }
 
 /// Stops a running replay; answers where it went.
@@ -268,9 +273,10 @@ impl<'a> Candidates<'a> {
             EXISTS (SELECT 1 FROM open_delivery o WHERE o.endpoint = ?1 AND o.sequence = u.sequence) \
             OR EXISTS (SELECT 1 FROM ended_delivery d WHERE d.endpoint = ?1 AND d.sequence = u.sequence AND d.state = 1) \
             OR EXISTS (SELECT 1 FROM attempt a WHERE a.endpoint = ?1 AND a.sequence = u.sequence AND a.outcome = 0) \
-            FROM (SELECT sequence FROM ended_delivery WHERE endpoint = ?1 AND state = 2 AND state <> 1 AND sequence >= ?2 AND sequence < ?3 \
-                  UNION \
-                  SELECT sequence FROM ended_delivery WHERE endpoint = ?1 AND state = 3 AND state <> 1 AND sequence >= ?2 AND sequence < ?3 \
+            FROM (SELECT * FROM (SELECT DISTINCT sequence FROM ended_delivery INDEXED BY ended_delivery_unlucky \
+                      WHERE endpoint = ?1 AND state = 2 AND state <> 1 AND sequence >= ?2 AND sequence < ?3 ORDER BY sequence LIMIT ?5) \
+                  UNION SELECT * FROM (SELECT DISTINCT sequence FROM ended_delivery INDEXED BY ended_delivery_unlucky \
+                      WHERE endpoint = ?1 AND state = 3 AND state <> 1 AND sequence >= ?2 AND sequence < ?3 ORDER BY sequence LIMIT ?5) \
                   ORDER BY sequence LIMIT ?5) u \
             JOIN event e ON e.stream = ?4 AND e.sequence = u.sequence ORDER BY u.sequence";
         let mut statement = conn.prepare_cached(UNLUCKY)?;
