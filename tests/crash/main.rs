@@ -2,8 +2,8 @@
 //!
 //! [`server`] runs the binary on a file and starts it again on the same one; [`api`] talks to it; [`receiver`] is an
 //! endpoint inside this process and [`programs`] are those outside. [`kill`] kills it under the load of [`load`] and
-//! has [`audit`] compare what was promised with what is there; [`descriptors`] leaves it no file descriptor; [`retention`]
-//! has it remove what is old while traffic goes on; [`receivers`] sends ten thousand events to each stock receiver,
+//! has [`audit`] compare what was promised with what is there; [`descriptors`] leaves it no file descriptor, [`full_disk`]
+//! no room; [`retention`] has it remove what is old while traffic goes on; [`receivers`] sends ten thousand events to each stock receiver,
 //! [`documented`] runs those that docs/receiving.md shows, and [`schema`] holds the answers of all calls against the
 //! OpenAPI document. `RINGBACK_CRASH_SEED` repeats a run's choices (not its timing).
 
@@ -11,6 +11,7 @@ mod api;
 mod audit;
 mod descriptors;
 mod documented;
+mod full_disk;
 mod kill;
 mod load;
 mod programs;
