@@ -75,7 +75,7 @@ fn unusable(path: &Path, error: StoreError) -> StoreError {
             StoreError::Unusable(format!("{file} is locked by another program ({text}); close that program and start again"))
         }
         StoreError::Unavailable(text) => {
-            StoreError::Unusable(format!("{file} cannot be opened ({text}); check the folder and its permissions"))
+            StoreError::Unusable(format!("{file} cannot be opened ({text}); check the folder, its permissions, and the room on its disk"))
         }
         StoreError::Rejected(text) => StoreError::Unusable(format!("{file} cannot be used ({text})")),
         other => other,

@@ -165,7 +165,7 @@ impl Drop for Checkpointer {
 }
 
 fn checkpoint_until(bell: &Bell, conn: &Connection, wal: &Path) {
-    let mut stopped = bell.stopped.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (mut stopped, mut failing) = (bell.stopped.lock().unwrap_or_else(std::sync::PoisonError::into_inner), false);
     while !*stopped {
         let waited = bell.rings.wait_timeout(stopped, Checkpointer::EVERY);
         stopped = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
@@ -173,9 +173,16 @@ fn checkpoint_until(bell: &Bell, conn: &Connection, wal: &Path) {
         if pages < u64::from(limits::WAL_CHECKPOINT_PAGES) {
             continue;
         }
-        if let Err(error) = checkpoint(conn) {
-            tracing::warn!(%error, "the write-ahead log could not be moved into the database; it will be tried again");
+        let moved = checkpoint(conn);
+        // A full disk stays full for a while, and does not need this told four times a second.
+        match &moved {
+            Err(error) if !failing => {
+                tracing::warn!(%error, "the write-ahead log could not be moved into the database; it is tried again until it can");
+            }
+            Ok(()) if failing => tracing::info!("the write-ahead log could be moved into the database again"),
+            _ => {}
         }
+        failing = moved.is_err();
     }
 }
 
