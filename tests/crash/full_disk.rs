@@ -69,8 +69,7 @@ async fn go_through(folder: TempDir, room: Room) {
     let (status, answer) = try_report(&mut client, &vendor, "refused").await;
     assert_eq!((status, &answer["results"][0]["verdict"]), (StatusCode::OK, &json!("created")));
     assert_eq!(client.feed(&vendor).await.len(), UNDER_WAY + 2, "and took no number");
-    the_end(server, client).await;
-    drop(room);
+    the_end(server, client, &room).await;
 }
 
 /// Whatever would be written is refused with a word that says why; what is only read is answered.
@@ -111,9 +110,12 @@ fn assert_full(status: StatusCode, problem: &Value) {
     assert!(detail.contains("disk") && detail.contains("full") && detail.contains("nothing was taken"), "{detail}");
 }
 
-async fn the_end(mut server: Server, client: Client) {
+async fn the_end(mut server: Server, client: Client, room: &Room) {
     drop(client);
     assert!(server.terminate().await.success());
+    if let Room::Disk(mounted) = room {
+        nothing_starts_without_room(&server, &mounted.0.join("ballast"));
+    }
     let conn = rusqlite::Connection::open(server.database()).expect("it opens");
     let check: String = conn.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("it can be checked");
     assert_eq!(check, "ok");
@@ -121,6 +123,17 @@ async fn the_end(mut server: Server, client: Client) {
     assert!(log.contains("the disk is full") && !log.contains("panicked"), "{log}");
     let lines = log.lines().filter(|line| line.contains("an outcome could not be written down")).count();
     assert!(lines < 200, "{lines} lines say the same");
+}
+
+fn nothing_starts_without_room(server: &Server, ballast: &Path) {
+    fill(ballast);
+    for arguments in [&["serve", "--listen", "127.0.0.1:0"][..], &["token", "list"]] {
+        let output = server.beside(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), said.trim().lines().count()), (Some(1), 1), "{said}");
+        assert!(said.contains("ringback.db") && said.contains("disk"), "{said}");
+    }
+    std::fs::remove_file(ballast).expect("it is removed");
 }
 
 async fn post(client: &mut Client, path: &str, body: Value) -> (StatusCode, Value) {
@@ -163,6 +176,7 @@ impl Room {
         match self {
             Self::Disk(mounted) => fill(&mounted.0.join("ballast")),
             Self::Quota(_) => {
+                // No file may become longer than the log is now.
                 let wal = server.database().with_extension("db-wal");
                 let length = std::fs::metadata(wal).expect("there is a log").len();
                 set_quota(server, &length.to_string());

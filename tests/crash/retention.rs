@@ -55,7 +55,7 @@ async fn old_attempts_are_removed_while_traffic_goes_on() {
     let traffic = Traffic::start(&client, &vendor, "before", &arrivals);
     // The longer the removal takes, the longer is what it is compared with.
     tokio::time::sleep(WARM_UP + Duration::from_secs(3 + old / 250_000)).await;
-    let before = traffic.stop().await;
+    let before = traffic.stop().await.figures(Duration::MAX);
     assert!(server.terminate().await.success());
     server.set("RETENTION", RETENTION);
     server.restart();
@@ -64,13 +64,15 @@ async fn old_attempts_are_removed_while_traffic_goes_on() {
     until_swept(&mut client, rows).await;
     let removed = watch.elapsed();
     until_given_back(&server.database()).await;
-    let (given_back, meanwhile) = (watch.elapsed(), traffic.stop().await);
+    let (given_back, samples) = (watch.elapsed(), traffic.stop().await);
+    let (removing, meanwhile) = (samples.figures(removed), samples.figures(Duration::MAX));
     wait::until("nothing is pending", STALLED, async || !client.has_pending(&vendor, text(&endpoint, "id")).await).await;
     assert!(server.terminate().await.success());
     let size_after = size(&server.database());
 
     println!("retention: {rows} rows removed in {removed:.1?}, their room given back after {given_back:.1?}; {size_after:.0} MB are left");
     println!("retention: at {RATE}/s, from report to delivery, before:    {before}");
+    println!("retention: at {RATE}/s, from report to delivery, removing:  {removing}");
     println!("retention: at {RATE}/s, from report to delivery, meanwhile: {meanwhile}");
     assert_eq!(left(&server.database()), 0, "old rows that are left");
     let kept = (ringback::limits::FREE_PAGES_KEPT as u64 * PAGE) as f64 / 1e6;
@@ -225,19 +227,29 @@ impl Traffic {
         Self { arrivals, start, stop, reporters }
     }
 
-    /// Posts no more, waits until all has arrived, and answers how long it took.
-    async fn stop(self) -> Figures {
+    /// Posts no more, waits until all has arrived, and answers how long each took.
+    async fn stop(self) -> Samples {
         self.stop.store(true, Ordering::SeqCst);
-        let (count, arrivals) = (self.reporters.join_all().await.into_iter().sum(), self.arrivals);
+        let (count, arrivals): (u32, _) = (self.reporters.join_all().await.into_iter().sum(), self.arrivals);
         let waiting = || arrivals.due.lock().len() as u64;
         wait::while_progressing("all reports have arrived", STALLED, waiting, async || waiting() == 0).await;
         let all = std::mem::take(&mut *arrivals.took.lock());
         assert_eq!(all.len(), count as usize, "each arrives once");
-        let warm = self.start + WARM_UP;
-        let mut took: Vec<Duration> = all.into_iter().filter(|(due, _)| *due >= warm).map(|(_, took)| took).collect();
+        Samples(all.into_iter().map(|(due, took)| (due.saturating_sub(self.start), took)).collect())
+    }
+}
+
+/// When each report was due, from the traffic's start, and how long it took.
+struct Samples(Vec<(Duration, Duration)>);
+
+impl Samples {
+    /// Of those that were due before `end`, without the cold ones.
+    fn figures(&self, end: Duration) -> Figures {
+        let counted = self.0.iter().filter(|(due, _)| (WARM_UP..end).contains(due));
+        let mut took: Vec<Duration> = counted.map(|(_, took)| *took).collect();
         took.sort_unstable();
         let part = |part: usize| took[(took.len() * part / 100).min(took.len() - 1)];
-        Figures { count, p50: part(50), p99: part(99), most: part(100) }
+        Figures { count: took.len() as u32, p50: part(50), p99: part(99), most: part(100) }
     }
 }
 

@@ -138,6 +138,9 @@ struct Bell {
 impl Checkpointer {
     /// How often it looks at the log.
     const EVERY: Duration = Duration::from_millis(250);
+    /// How often it takes up what was written meanwhile, and how many pages of that are little.
+    const LOOKS_BACK: u32 = 3;
+    const LITTLE: i64 = 64;
 
     pub fn start(path: &Path) -> Result<Self, StoreError> {
         let conn = connect(path)?;
@@ -186,10 +189,17 @@ fn checkpoint_until(bell: &Bell, conn: &Connection, wal: &Path) {
     }
 }
 
-/// First the bulk, beside the writer; then, where the log has grown long, the rest, for which the writer waits shortly.
-/// The log is cut to nothing, so that its size tells how much there is to do.
+/// First the bulk, beside the writer, and what it wrote meanwhile; then, where the log has grown long, the little that is
+/// left, for which the writer waits. The log is cut to nothing, so that its size tells how much there is to do.
 fn checkpoint(conn: &Connection) -> Result<(), rusqlite::Error> {
-    let (_, log, _): (i64, i64, i64) = run_checkpoint(conn, "PASSIVE")?;
+    let (_, mut log, mut moved): (i64, i64, i64) = run_checkpoint(conn, "PASSIVE")?;
+    for _ in 0..Checkpointer::LOOKS_BACK {
+        let before = moved;
+        (_, log, moved) = run_checkpoint(conn, "PASSIVE")?;
+        if moved - before < Checkpointer::LITTLE {
+            break;
+        }
+    }
     if log >= i64::from(limits::WAL_CHECKPOINT_PAGES) {
         truncate(conn)?;
     }
