@@ -205,6 +205,12 @@ fn the_configuration_page_has_every_setting() {
 }
 
 #[test]
+fn every_setting_is_given_in_a_test() {
+    let tests: String = ["tests/it", "tests/crash"].into_iter().flat_map(sources).map(|(_, text)| text).collect();
+    report(not_given(&ringback::config::SETTINGS, &tests));
+}
+
+#[test]
 fn the_operating_page_has_every_metric() {
     let names: Vec<&str> = ringback::meters::METRICS.iter().map(|(name, _, _)| *name).collect();
     report(table_has("docs/operating.md", &read("docs/operating.md"), &names, "metric"));
@@ -421,6 +427,12 @@ fn table_has(page: &str, text: &str, names: &[&str], kind: &str) -> Vec<String> 
     let unknown = rows.iter().filter(|(row, _)| !names.contains(row));
     findings.extend(unknown.map(|(row, _)| format!("{page}: there is no {kind} {row}; take its row out")));
     findings
+}
+
+/// Settings that no test gives, in lower case to the server inside it or in capitals to one of its own.
+fn not_given(names: &[&str], tests: &str) -> Vec<String> {
+    let is_given = |name: &str| tests.contains(&format!("\"{name}\"")) || tests.contains(&format!("\"{}\"", name.to_uppercase()));
+    names.iter().filter(|name| !is_given(name)).map(|name| format!("no test gives the setting {name}")).collect()
 }
 
 /// Alert rules ask for metrics that there are.
@@ -786,6 +798,11 @@ mod checks_can_fail {
         ] {
             assert_eq!(dependencies(manifest, bad).len(), count, "{bad}");
         }
+    }
+
+    #[test]
+    fn settings_that_no_test_gives_are_found() {
+        assert_eq!(not_given(&["a", "b_c", "d"], "with(&[(\"a\", \"1\")]), (\"B_C\", d)").len(), 1);
     }
 
     #[test]
