@@ -13,6 +13,7 @@ use super::super::input::{Body, Id, Query};
 use super::super::once::Key;
 use super::super::views::{List, NewTokenView, TokenView};
 use crate::domain::id::TokenId;
+use crate::fields::Fields;
 use crate::ops::only_paging;
 
 /// Make a token; it is shown this once.
@@ -24,13 +25,15 @@ pub(in super::super) async fn create(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
     key: Key,
-    Body(mut fields): Body,
+    Body(fields): Body,
 ) -> Result<Response, ApiError> {
-    let vendor = api.ops.token_owner(caller, &mut fields)?;
-    key.answer(&api, caller, fields, StatusCode::CREATED, NewTokenView::of, |fields, once| {
-        api.ops.create_token(caller, vendor, fields, once)
-    })
-    .await
+    let ops = &api.ops;
+    // Whose token it is belongs to what is asked for, so that it is read behind the key.
+    let create = |mut fields: Fields, once| async move {
+        let vendor = ops.token_owner(caller, &mut fields)?;
+        ops.create_token(caller, vendor, fields, once).await
+    };
+    key.answer(&api, caller, fields, StatusCode::CREATED, NewTokenView::of, create).await
 }
 
 /// The vendor's tokens, newest first, without the tokens themselves.

@@ -60,19 +60,21 @@ pub(super) fn list(conn: &Connection, query: &AuditQuery) -> Result<Listed<Entry
     page(rows, query.page.limit, |row| read(row).map(|entry| (entry.id, entry)), wanted)
 }
 
-/// Where a kept answer's seal is good.
-fn context(key: &AnswerKey) -> String {
-    format!("answer {} {} {}", key.token, key.path, key.key)
+/// Where the seal of a part of a kept answer is good.
+fn context(part: &str, key: &AnswerKey) -> String {
+    format!("{part} {} {} {}", key.token, key.path, key.key)
 }
 
 /// Keeps the answer to a request. One that is there and not a day old refuses the whole change: it was done before.
 pub(super) fn keep(batch: &Batch, keep: &Keep, done: &Done, now: Timestamp) -> Result<(), StoreError> {
     const KEEP: &str = "INSERT INTO kept_answer (token, path, key, body, answer, kept_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
         ON CONFLICT DO UPDATE SET body = excluded.body, answer = excluded.answer, kept_at = excluded.kept_at WHERE kept_at <= ?7";
-    let sealed = batch.sealer.seal(&context(&keep.key), &(keep.answer)(done));
+    // A body may have a password in it, of which not even a fast hash may lie open.
+    let body = batch.sealer.seal(&context("body", &keep.key), &keep.body);
+    let sealed = batch.sealer.seal(&context("answer", &keep.key), &(keep.answer)(done));
     let oldest = now.as_millis() - limits::ANSWER_KEPT_FOR.as_millis() as i64;
     let AnswerKey { token, path, key } = &keep.key;
-    let values = params![token.get(), path, key, keep.body, sealed, now.as_millis(), oldest];
+    let values = params![token.get(), path, key, body, sealed, now.as_millis(), oldest];
     if batch.conn.prepare_cached(KEEP)?.execute(values)? == 0 {
         return Err(StoreError::Rejected("a request with this Idempotency-Key was answered already".to_owned()));
     }
@@ -82,7 +84,9 @@ pub(super) fn keep(batch: &Batch, keep: &Keep, done: &Done, now: Timestamp) -> R
 pub(super) fn kept(conn: &Connection, sealer: &Sealer, key: &AnswerKey, since: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
     const KEPT: &str = "SELECT body, answer FROM kept_answer WHERE token = ?1 AND path = ?2 AND key = ?3 AND kept_at > ?4";
     let values = params![key.token.get(), key.path, key.key, since.as_millis()];
-    let read = |row: &Row| Ok((row.get::<_, [u8; 32]>("body")?, row.get::<_, Vec<u8>>("answer")?));
+    let read = |row: &Row| Ok((row.get::<_, Vec<u8>>("body")?, row.get::<_, Vec<u8>>("answer")?));
     let Some((body, answer)) = conn.prepare_cached(KEPT)?.query_row(values, read).optional()? else { return Ok(None) };
-    Ok(Some(KeptAnswer { body, answer: sealer.open(&context(key), &answer)?.expose().to_vec() }))
+    let (body, answer) = (sealer.open(&context("body", key), &body)?, sealer.open(&context("answer", key), &answer)?);
+    let body = body.expose().try_into().map_err(|_| StoreError::Damaged("a kept answer's body is not a hash".to_owned()))?;
+    Ok(Some(KeptAnswer { body, answer: answer.expose().to_vec() }))
 }
