@@ -13,6 +13,7 @@ mod endpoints;
 mod failing;
 mod faults;
 mod feed;
+mod ground_rules;
 mod guard;
 mod harness;
 mod isolation;
