@@ -375,7 +375,7 @@ async fn without_the_setting_no_token_is_limited() {
 
 // --- Lists -----------------------------------------------------------------------------------------------------------------
 
-/// Walks through a list two by two, with an insert after each page; answers with the ids in order.
+/// Walks through a list two by two, with an insert after each of the first pages; answers with the ids in order.
 async fn walk(app: &TestApp, list: &str, token: &str, insert: impl AsyncFn(usize)) -> Vec<String> {
     let separator = if list.contains('?') { '&' } else { '?' };
     let (mut seen, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
@@ -389,8 +389,10 @@ async fn walk(app: &TestApp, list: &str, token: &str, insert: impl AsyncFn(usize
             None => return seen,
         }
         pages += 1;
-        assert!(pages < 50, "{list} has an end");
-        insert(pages).await;
+        assert!(pages < 200, "{list} has an end");
+        if pages <= 3 {
+            insert(pages).await;
+        }
     }
 }
 
