@@ -22,6 +22,7 @@ mod lanes;
 mod mail_server;
 mod mails;
 mod observing;
+mod oversight;
 mod pausing;
 mod personal_data;
 mod proxy;
