@@ -61,6 +61,11 @@ impl Fields {
         self.left.contains_key(name)
     }
 
+    /// Whether the field has a value: it is there and not `null`.
+    pub fn gives(&self, name: &str) -> bool {
+        self.left.get(name).is_some_and(|value| !value.is_null())
+    }
+
     /// A value of any type; `null` counts as absent.
     pub fn value(&mut self, name: &str) -> Option<Value> {
         self.left.swap_remove(name).filter(|value| !value.is_null())
@@ -86,8 +91,7 @@ impl Fields {
 
     /// The same, where it must be there. An empty text stands in for one that is not.
     pub fn required_text(&mut self, name: &str, most: usize) -> String {
-        let missing = self.left.get(name).is_none_or(Value::is_null);
-        if missing {
+        if !self.gives(name) {
             self.left.swap_remove(name);
             self.invalid(name, "is required");
         }

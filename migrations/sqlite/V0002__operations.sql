@@ -87,6 +87,9 @@ ALTER TABLE conflict ADD COLUMN resolved_at INTEGER;
 -- Serves: GET /v1/conflicts?state=open.
 CREATE INDEX conflict_open ON conflict (id) WHERE state = 0;
 
+-- Serves: forgetting the keys of events that are removed.
+CREATE INDEX dedupe_of_event ON dedupe (stream, sequence);
+
 CREATE TABLE user (
     id            INTEGER PRIMARY KEY,
     email         TEXT NOT NULL,

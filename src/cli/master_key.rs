@@ -29,6 +29,9 @@ impl MasterKey {
         if !in_file && config.master_key_previous.is_none() {
             bail!(ConfigError(vec!["master_key_previous is required: the key that the secrets are sealed with now".to_owned()]));
         }
+        if !config.database.exists() {
+            bail!("there is no database at {}; name it with --database", config.database.display());
+        }
         // Held to the end: a server that knows only the old key must not run meanwhile.
         let _lock = if in_file { Some(lock(&config.database)?) } else { None };
         if in_file {

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use parking_lot::Mutex;
 use serde_json::json;
 
-use super::input::{Mine, networks};
+use super::input::{Mine, finish, networks};
 use super::{Once, Ops, OpsError};
 use crate::clock::Stopwatch;
 use crate::domain::audit::{Actor, Note};
@@ -193,10 +193,10 @@ impl Ops {
         once: Once<NewToken>,
     ) -> Result<NewToken, OpsError> {
         let found = self.found(vendor).await;
-        let mode = fields.parse::<Mode>("mode");
-        if mode.is_none() && !fields.has("mode") {
+        if !fields.gives("mode") {
             fields.invalid("mode", "is required: \"live\" or \"test\"");
         }
+        let mode = fields.parse::<Mode>("mode");
         let name = fields.text("name", limits::NAME_MAX).unwrap_or_default();
         let allowed_ips = networks(&mut fields, "allowed_ips", limits::ALLOWED_IPS_MAX).unwrap_or_default();
         let problems = fields.finish();
@@ -223,8 +223,9 @@ impl Ops {
     /// Revokes a vendor's token at once.
     ///
     /// # Errors
-    /// It has no such token.
-    pub async fn revoke_token(&self, caller: Caller, vendor: VendorId, id: TokenId) -> Result<(), OpsError> {
+    /// The input's problems; it has no such token.
+    pub async fn revoke_token(&self, caller: Caller, vendor: VendorId, id: TokenId, fields: Fields) -> Result<(), OpsError> {
+        finish(fields)?;
         let note = caller.note("token.revoked", id, vendor.into());
         let done = self.change(Deed::RevokeToken { id, vendor: Some(vendor) }, Some(note), None).await?;
         self.tokens.clear();

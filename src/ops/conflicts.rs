@@ -48,7 +48,7 @@ impl Ops {
         mut fields: Fields,
         once: Once<(Mine, Recharge)>,
     ) -> Result<(Mine, Recharge), OpsError> {
-        let named = fields.has("as");
+        let named = fields.gives("as");
         let to = fields.parse::<CaseState>("as");
         if !named || to == Some(CaseState::Open) {
             fields.invalid("as", "is required: reversed, late_success or dismissed");

@@ -31,6 +31,8 @@ pub struct ShownEndpoint {
     pub drain: Option<Duration>,
     /// When it will be disabled if it goes on failing.
     pub disables_at: Option<Timestamp>,
+    /// Until when a former secret goes on signing.
+    pub overlap_until: Option<Timestamp>,
 }
 
 /// An endpoint that was just made; its secret is shown this once.
@@ -84,7 +86,14 @@ impl Ops {
         let endpoint = Endpoint::new(id, vendor, mode, stream, settings, now);
         let details = json!({"url": endpoint.settings.shown_url(), "profile": profile.as_str()});
         let note = Note { details, ..caller.note("endpoint.created", id, (&endpoint).into()) };
-        let shown = ShownEndpoint { endpoint: endpoint.clone(), size: OpenSize::default(), oldest: None, drain: None, disables_at: None };
+        let shown = ShownEndpoint {
+            endpoint: endpoint.clone(),
+            size: OpenSize::default(),
+            oldest: None,
+            drain: None,
+            disables_at: None,
+            overlap_until: None,
+        };
         let new = NewEndpoint { secret: secret_text(&endpoint.settings), endpoint: shown };
         let deed = Deed::CreateEndpoint { endpoint: Box::new(endpoint), most: self.rules.endpoints_per_vendor };
         let done = self.change(deed, Some(note), once.known(&new)).await?;
@@ -117,12 +126,14 @@ impl Ops {
 
     async fn shown_endpoint(&self, endpoint: Endpoint) -> Result<ShownEndpoint, OpsError> {
         let size = self.store.open_size(endpoint.id).await?;
-        let oldest = size.oldest.map(|at| self.surroundings.clock.now().since(at));
+        let now = self.surroundings.clock.now();
+        let oldest = size.oldest.map(|at| now.since(at));
         let pace = self.handoff.pace(endpoint.id).filter(|pace| *pace > 0.0);
         let drain = pace.map(|pace| Duration::from_secs_f64(size.open as f64 / pace)).filter(|_| size.open > 0);
         let connected = endpoint.status == EndpointStatus::Connected;
         let disables_at = endpoint.failing_since.filter(|_| connected).map(|since| since.plus(self.rules.disable_after));
-        Ok(ShownEndpoint { endpoint, size, oldest, drain, disables_at })
+        let overlap_until = endpoint.settings.former.iter().map(|former| former.until).filter(|until| *until > now).max();
+        Ok(ShownEndpoint { endpoint, size, oldest, drain, disables_at, overlap_until })
     }
 
     pub(super) async fn find_endpoint(&self, caller: Caller, id: EndpointId) -> Result<Endpoint, OpsError> {
@@ -142,7 +153,7 @@ impl Ops {
         if profile != settings.profile {
             settings.profile = profile;
             if profile == Profile::GlobalTopup {
-                match (fields.has("secret"), read_secret(&mut fields, profile)) {
+                match (fields.gives("secret"), read_secret(&mut fields, profile)) {
                     (_, Some(secret)) => (settings.secret, settings.former) = (secret, Vec::new()),
                     (false, None) => fields.invalid("secret", "is required in the request that changes the profile to globaltopup"),
                     (true, None) => {}
@@ -157,8 +168,8 @@ impl Ops {
         }
         let details = json!({"changed": changed_settings(&before.settings, &settings)});
         let note = Note { details, ..caller.note("endpoint.changed", id, (&before).into()) };
-        let changed = self.apply(id, EndpointChange::Settings(Box::new(settings)), note, None).await?;
-        self.shown_endpoint(changed.ok_or(OpsError::NotFound("endpoint"))?).await
+        let changed = self.apply_settings(before, settings, note, None).await?;
+        self.shown_endpoint(changed).await
     }
 
     /// Deletes an endpoint; what is pending is cancelled.
@@ -303,8 +314,8 @@ impl Ops {
         let new = NewSecret { secret: secret_text(&settings), overlap_until };
         let note =
             Note { details: json!({"overlap_until": overlap_until}), ..caller.note("endpoint.secret_rotated", id, (&endpoint).into()) };
-        let rotated = self.apply(id, EndpointChange::Settings(Box::new(settings)), note, once.known(&new)).await?;
-        rotated.map(|_| new).ok_or(OpsError::NotFound("endpoint"))
+        self.apply_settings(endpoint, settings, note, once.known(&new)).await?;
+        Ok(new)
     }
 
     /// Cancels all that is pending of an endpoint at this moment; answers how much that was.
@@ -345,6 +356,19 @@ impl Ops {
                 }
             }
         }
+    }
+
+    /// Changes settings, unless somebody else has changed them since `before` was read: a handshake takes its time.
+    async fn apply_settings(&self, before: Endpoint, settings: Settings, note: Note, keep: Option<Keep>) -> Result<Endpoint, OpsError> {
+        let id = before.id;
+        let change = EndpointChange::Settings { from: Box::new(before.settings), to: Box::new(settings) };
+        if let Some(changed) = self.apply(id, change, note, keep).await? {
+            return Ok(changed);
+        }
+        if self.store.endpoint(id).await?.is_none_or(|endpoint| endpoint.deleted) {
+            return Err(OpsError::NotFound("endpoint"));
+        }
+        Err(OpsError::IllegalState("the endpoint was changed meanwhile; look at it and try again".to_owned()))
     }
 
     async fn apply(&self, id: EndpointId, change: EndpointChange, note: Note, keep: Option<Keep>) -> Result<Option<Endpoint>, OpsError> {

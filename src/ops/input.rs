@@ -32,9 +32,9 @@ impl Ops {
         if let Scope::Vendor { vendor, mode, stream } = caller.scope {
             return Ok(Some(Mine { vendor, mode, stream }));
         }
-        let named = fields.has("vendor_id");
+        let (named, moded) = (fields.gives("vendor_id"), fields.gives("mode"));
         let vendor = fields.parse::<VendorId>("vendor_id");
-        let mode = if fields.has("mode") { fields.parse::<Mode>("mode") } else { Some(Mode::Live) };
+        let mode = fields.parse::<Mode>("mode").or((!moded).then_some(Mode::Live));
         if !named {
             fields.invalid("vendor_id", "is required with an operator's token");
         }

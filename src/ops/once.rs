@@ -12,9 +12,10 @@ use sha2::{Digest, Sha256};
 
 use super::{Caller, Ops, OpsError};
 use crate::domain::audit::Note;
+use crate::domain::time::Timestamp;
 use crate::fields::{Fields, Problem};
 use crate::limits;
-use crate::store::{AnswerKey, Change, Deed, Done, Keep, Write, WriteAnswer, Written};
+use crate::store::{AnswerKey, Change, Deed, Done, Keep, StoreError, Write, WriteAnswer, Written};
 
 /// Keys of requests that are running.
 #[derive(Default)]
@@ -37,7 +38,7 @@ pub struct Once<T>(Option<Keeping<T>>);
 struct Keeping<T> {
     turn: Turn,
     body: [u8; 32],
-    write: WriteAnswer<T>,
+    write: Arc<WriteAnswer<T>>,
 }
 
 /// Whether a request is new.
@@ -94,8 +95,7 @@ impl Ops {
             return Err(OpsError::InProgress);
         }
         let turn = Turn { running: Arc::clone(&self.running.0), key: key.clone() };
-        let since = self.surroundings.clock.now().as_millis() - limits::ANSWER_KEPT_FOR.as_millis() as i64;
-        match self.store.kept_answer(key, crate::domain::time::Timestamp::from_millis(since)).await? {
+        match self.store.kept_answer(key, self.answers_since()).await? {
             Some(kept) if kept.body == body => Ok(Begun::Before(kept.answer)),
             Some(_) => Err(OpsError::IdempotencyConflict),
             None => Ok(Begun::First(Once(Some(Keeping { turn, body, write: Arc::new(write) })))),
@@ -105,9 +105,23 @@ impl Ops {
     /// Does something that somebody asked for, and notes it.
     pub(super) async fn change(&self, deed: Deed, note: Option<Note>, keep: Option<Keep>) -> Result<Done, OpsError> {
         let now = self.surroundings.clock.now();
-        match self.committer.write(Write::Change(Box::new(Change { deed, now, note, keep }))).await? {
-            Written::Done(done, _) => Ok(done),
-            other => unreachable!("a change is answered with what came of it, not with {other:?}"),
+        let key = keep.as_ref().map(|keep| keep.key.clone());
+        match self.committer.write(Write::Change(Box::new(Change { deed, now, note, keep }))).await {
+            Ok(Written::Done(done, _)) => Ok(done),
+            Ok(other) => unreachable!("a change is answered with what came of it, not with {other:?}"),
+            // The same request was on its way already: its client had gone before it was answered.
+            Err(StoreError::Rejected(_)) if self.has_answered(key.as_ref()).await => Err(OpsError::InProgress),
+            Err(error) => Err(error.into()),
         }
+    }
+
+    async fn has_answered(&self, key: Option<&AnswerKey>) -> bool {
+        let Some(key) = key else { return false };
+        matches!(self.store.kept_answer(key.clone(), self.answers_since()).await, Ok(Some(_)))
+    }
+
+    /// Answers that were given before this time are forgotten.
+    fn answers_since(&self) -> Timestamp {
+        Timestamp::from_millis(self.surroundings.clock.now().as_millis() - limits::ANSWER_KEPT_FOR.as_millis() as i64)
     }
 }

@@ -130,7 +130,7 @@ impl Ops {
 }
 
 fn read(mut fields: Fields, now: Timestamp) -> Result<Asked, OpsError> {
-    let named = fields.has("since");
+    let named = fields.gives("since");
     let since = fields.parse::<Timestamp>("since");
     if !named {
         fields.invalid("since", "is required: the time from which on events are sent again");

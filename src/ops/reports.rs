@@ -154,7 +154,7 @@ impl std::str::FromStr for Claimable {
 
 /// `amount` (a decimal text, or a JSON number as it is written) and `currency`.
 fn money(fields: &mut Fields) -> (Option<i64>, Option<Currency>) {
-    let named = fields.has("currency");
+    let named = fields.gives("currency");
     let currency = fields.parse::<Currency>("currency");
     let amount = match fields.value("amount") {
         None => return (None, currency),

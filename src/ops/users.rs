@@ -19,7 +19,7 @@ impl Ops {
     /// The input's problems; there is no such vendor.
     pub async fn create_user(&self, caller: Caller, vendor: VendorId, mut fields: Fields, once: Once<User>) -> Result<User, OpsError> {
         let found = self.found(vendor).await;
-        let named = fields.has("email");
+        let named = fields.gives("email");
         let email = email(&mut fields, "email").map(|email| email.to_lowercase());
         if !named {
             fields.invalid("email", "is required");

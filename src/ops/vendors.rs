@@ -29,7 +29,7 @@ impl Ops {
     /// The input's problems.
     pub async fn create_vendor(&self, caller: Caller, mut fields: Fields, once: Once<NewVendor>) -> Result<NewVendor, OpsError> {
         let name = fields.required_text("name", limits::NAME_MAX);
-        let named = fields.has("email");
+        let named = fields.gives("email");
         let email = email(&mut fields, "email");
         if !named {
             fields.invalid("email", "is required");

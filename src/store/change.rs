@@ -239,8 +239,8 @@ pub struct AnswerKey {
     pub key: String,
 }
 
-/// Writes an answer of this kind as it goes out.
-pub type WriteAnswer<T> = Arc<dyn Fn(&T) -> Vec<u8> + Send + Sync>;
+/// Writes an answer that follows from what was done.
+pub type WriteAnswer<T> = dyn Fn(&T) -> Vec<u8> + Send + Sync;
 
 /// An answer to keep for a day in the transaction of what it tells of.
 pub struct Keep {
@@ -249,7 +249,7 @@ pub struct Keep {
     /// Hash of the request's body.
     pub body: [u8; 32],
     /// Writes the answer. It may be asked more than once.
-    pub answer: WriteAnswer<Done>,
+    pub answer: Arc<WriteAnswer<Done>>,
 }
 
 impl std::fmt::Debug for Keep {

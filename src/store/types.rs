@@ -229,8 +229,14 @@ pub enum Created {
 /// A change of an endpoint.
 #[derive(Debug, Clone)]
 pub enum EndpointChange {
-    /// Other settings.
-    Settings(Box<Settings>),
+    /// Other settings. Another URL or profile of an endpoint that listens has passed its handshake.
+    Settings {
+        /// The settings that this was decided on. If they have changed since, nothing is done: whoever changed them, and
+        /// may have been shown a secret for it, is not undone.
+        from: Box<Settings>,
+        /// The new ones.
+        to: Box<Settings>,
+    },
     /// From one of these states to another one, with the reason people are shown.
     Status {
         /// The states it starts from.
@@ -333,7 +339,7 @@ pub struct Mailing {
     pub alerts: Vec<Alert>,
     /// How many wait in all.
     pub waiting: u64,
-    /// The last of those in `alerts`; what a mail is known by.
+    /// The last of those that wait, whether it is spelled out or only counted; what a mail is known by.
     pub up_to: i64,
     /// Tries that failed since the last mail.
     pub tries: u32,

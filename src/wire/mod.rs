@@ -235,7 +235,36 @@ mod golden {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::domain::secret::Secret;
+
+    /// One body has one key: `globaltopup` encrypts with the old secret until the overlap ends, and signs with both.
+    #[test]
+    fn a_rotated_globaltopup_secret_takes_over_when_the_overlap_ends() {
+        let (old, new) = (Secret::new("0123456789abcdef0123456789abcdef"), Secret::new("fedcba9876543210fedcba9876543210"));
+        let (event, iv) = (golden::recharge(), *b"0123456789abcdef");
+        let end = event.created_at.plus(Duration::from_secs(60));
+        let mut settings = Settings { profile: Profile::GlobalTopup, ..golden::settings() };
+        let before = Writer::new(&settings).event(&event, Turn { number: 1, at: event.created_at }, iv);
+        settings.rotate(new.clone(), end, event.created_at);
+        let during = Writer::new(&settings).event(&event, Turn { number: 1, at: event.created_at }, iv);
+        let after = Writer::new(&settings).event(&event, Turn { number: 1, at: end }, iv);
+        assert_eq!((during.body(), &during.headers()["x-signature"]), (before.body(), &before.headers()["x-signature"]));
+        assert_eq!(after.headers()["x-signature"], *globaltopup::x_signature(&new));
+        for (message, secret, by_old, signatures) in [(&before, &old, true, 1), (&during, &old, true, 2), (&after, &new, false, 1)] {
+            let data: serde_json::Value = serde_json::from_slice(message.body()).unwrap();
+            assert_eq!(globaltopup::open(secret, data["data"].as_str().unwrap()).unwrap(), globaltopup::payload(&event));
+            let header = |name| message.headers()[name].to_str().unwrap();
+            let (id, timestamp, signature) = (header("webhook-id"), header("webhook-timestamp"), header("webhook-signature"));
+            assert_eq!(standard::verify(&old, id, timestamp, signature, message.body()), by_old);
+            assert_eq!(standard::verify(&new, id, timestamp, signature, message.body()), !std::ptr::eq(message, &before));
+            assert_eq!(signature.split(' ').count(), signatures);
+        }
+        let handshake = Writer::new(&settings).handshake(&golden::test(), Turn { number: 1, at: event.created_at }, iv);
+        assert_eq!(handshake.headers()["x-signature"], *globaltopup::x_signature(&old));
+    }
 
     #[test]
     fn people_see_neither_signatures_nor_custom_values() {

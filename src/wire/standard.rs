@@ -268,6 +268,30 @@ mod tests {
     }
 
     #[test]
+    fn former_secrets_sign_beside_the_present_one_until_their_overlap_ends() {
+        let (first, second) = (Secret::new("0123456789abcdef0123456789abcdef"), Secret::new("fedcba9876543210fedcba9876543210"));
+        let mut settings = golden::settings();
+        settings.rotate(second, Timestamp::from_millis(9000), Timestamp::from_millis(1000));
+        settings.rotate(Secret::new("another one of thirty-two bytes."), Timestamp::from_millis(7000), Timestamp::from_millis(2000));
+        let sign = |at| Signer::new(&settings).sign("evt_1", Timestamp::from_millis(at), b"{}");
+        // Computed with Python's hmac: of the present one, and then of the former ones, the oldest first.
+        assert_eq!(
+            sign(6999),
+            "v1,MJPSzoHU96bljbQdPS1hopDbLRh6PrOohBs6W6rZtIQ= v1,rbExsXFPHyNMqF1MKWB9UUZkxD26Bvlzig8pxhY/Akc= v1,h4CjaespgXZqBt7VNSIPwoH98fb7adKTxQHiwgZISaM="
+        );
+        assert_eq!(
+            sign(7000),
+            "v1,/wxEW61+Iwit7Dgohn4fYdjgxf/JeeXt0TgUxbvf/E0= v1,lPFGRWqvoO1qkxIZwZjIueRB1aSXr+6yd3GEn6LJH60=",
+            "an overlap ends at its end"
+        );
+        assert_eq!(sign(9000), "v1,bf0I1IyR0dJZzAeFWpx2Z1wlsFbpkB6xfF5l1DJK4GE=");
+        assert!(verify(&first, "evt_1", "6", &sign(6999), b"{}") && !verify(&first, "evt_1", "9", &sign(9000), b"{}"));
+        for (at, masked) in [(6999, "v1,••• v1,••• v1,•••"), (9000, "v1,•••")] {
+            assert_eq!(Signer::new(&settings).masked(Timestamp::from_millis(at)), masked);
+        }
+    }
+
+    #[test]
     fn a_vendors_own_secret_has_24_to_64_bytes() {
         for (bytes, good) in [(23, false), (24, true), (64, true), (65, false)] {
             assert_eq!(parse_secret(&secret_text(&Secret::new(vec![7; bytes]))).is_some(), good, "{bytes}");

@@ -39,6 +39,11 @@ async fn read(on: &Subject, id: EndpointId) -> Endpoint {
     on.store.endpoint(id).await.unwrap().expect("there is such an endpoint")
 }
 
+/// From these settings to others.
+fn other_settings(from: Settings) -> EndpointChange {
+    EndpointChange::Settings { from: Box::new(from), to: Box::new(rich_settings()) }
+}
+
 async fn listed(on: &Subject, side: Side) -> Vec<EndpointId> {
     on.store.endpoints(side.stream, first(100)).await.unwrap().into_iter().map(|endpoint| endpoint.id).collect()
 }
@@ -70,8 +75,7 @@ pub async fn no_endpoint(on: Subject) {
     assert_eq!(on.store.endpoint(id).await.unwrap(), None);
     assert!(listed(&on, side).await.is_empty());
     assert_eq!(on.store.change_endpoint(id, EndpointChange::Delete, START).await.unwrap(), None);
-    let change = EndpointChange::Settings(Box::new(settings()));
-    assert_eq!(on.store.change_endpoint(id, change, START).await.unwrap(), None);
+    assert_eq!(on.store.change_endpoint(id, other_settings(settings()), START).await.unwrap(), None);
     assert_eq!(disable(&on, id, ANY).await, None);
     assert_eq!(on.store.missed(id).await.unwrap(), 0);
 }
@@ -141,11 +145,24 @@ pub async fn settings_change(on: Subject) {
     let (id, other) = (on.connected(side).await, on.connected(side).await);
     let (before, beside) = (read(&on, id).await, read(&on, other).await);
     for settings in [rich_settings(), settings()] {
-        let after = on.change(id, EndpointChange::Settings(Box::new(settings.clone()))).await;
+        let after = on.resettle(id, settings.clone()).await;
         assert_eq!(after, Endpoint { settings, ..before.clone() });
         assert_eq!(read(&on, id).await, after);
     }
     assert_eq!(read(&on, other).await, beside);
+}
+
+pub async fn settings_that_have_changed_meanwhile_are_not_undone(on: Subject) {
+    let id = on.connected(on.side().await).await;
+    let decided_on = read(&on, id).await.settings;
+    let results = eight(|number| {
+        let (on, from) = (on.clone(), Box::new(decided_on.clone()));
+        let to = Box::new(Settings { description: Some(number.to_string()), ..decided_on.clone() });
+        async move { on.store.change_endpoint(id, EndpointChange::Settings { from, to }, START).await.unwrap() }
+    })
+    .await;
+    let [changed] = &results.into_iter().flatten().collect::<Vec<_>>()[..] else { panic!("one of them is in time") };
+    assert_eq!(read(&on, id).await, *changed);
 }
 
 pub async fn states_change_from_where_they_say(on: Subject) {
@@ -212,11 +229,11 @@ pub async fn a_deleted_endpoint_can_be_read(on: Subject) {
     let id = on.connected(side).await;
     let before = read(&on, id).await;
     let after = on.change(id, EndpointChange::Delete).await;
-    assert_eq!(after, Endpoint { deleted: true, ..before });
+    assert_eq!(after, Endpoint { deleted: true, ..before.clone() });
     assert_eq!(read(&on, id).await, after);
     assert!(listed(&on, side).await.is_empty());
     assert_eq!(on.store.change_endpoint(id, EndpointChange::Delete, START).await.unwrap(), None);
-    assert_eq!(on.store.change_endpoint(id, EndpointChange::Settings(Box::new(settings())), START).await.unwrap(), None);
+    assert_eq!(on.store.change_endpoint(id, other_settings(before.settings), START).await.unwrap(), None);
     assert_eq!(disable(&on, id, ANY).await, None);
 }
 

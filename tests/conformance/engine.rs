@@ -4,10 +4,11 @@ use ringback::domain::delivery::{DeliveryState, EndReason};
 use ringback::domain::id::EndpointId;
 use ringback::domain::recharge::Status;
 use ringback::domain::time::Timestamp;
-use ringback::store::{Backlog, EndpointChange, Expired, OpenQuery, OpenRun};
+use ringback::limits;
+use ringback::store::{Backlog, EndpointChange, Expired, OpenQuery, OpenRun, OpenSize, Write};
 
 use crate::ledger::details;
-use crate::subject::{DAY, START, Subject, at, ended, failed, just_before, keys, report, succeeded};
+use crate::subject::{DAY, START, Subject, at, ended, failed, just_before, keys, publish, report, succeeded};
 
 const ALL: OpenQuery = OpenQuery::All { after: (0, 0), up_to: i64::MAX };
 
@@ -254,4 +255,33 @@ pub async fn a_deleted_endpoints_runs_stay_open(on: Subject) {
     assert_eq!(open(&on, id, ALL, 10).await, [(1, 1), (2, 1)], "the engine cancels them, step by step");
     assert_eq!(on.store.backlogs(None, 10).await.unwrap().len(), 1);
     assert_eq!(expired(&on, id, at(1_000_000)).await, [(1, 1), (2, 1)]);
+}
+
+pub async fn open_runs_have_a_size(on: Subject) {
+    let side = on.side().await;
+    let id = on.connected(side).await;
+    let size = async || on.store.open_size(id).await.unwrap();
+    assert_eq!(size().await, OpenSize::default());
+    assert_eq!(on.store.open_size(EndpointId::new(1)).await.unwrap(), OpenSize::default());
+    let runs = on.runs(side, 3).await;
+    on.connected(side).await;
+    assert_eq!(size().await, OpenSize { open: 3, oldest: Some(START) });
+    on.record(failed(&runs[0], 1, at(10), at(15))).await;
+    assert_eq!(size().await.open, 3, "due or not");
+    on.record(succeeded(&runs[0], 2, at(15))).await;
+    assert_eq!(size().await, OpenSize { open: 2, oldest: Some(at(1)) });
+    on.resent(runs[0].key.delivery(), at(20)).await;
+    assert_eq!(size().await, OpenSize { open: 3, oldest: Some(START) }, "it is the event's age that counts");
+}
+
+pub async fn very_many_open_runs_have_a_size(on: Subject) {
+    let side = on.side().await;
+    let id = on.connected(side).await;
+    let many = 2 * limits::SCAN_MAX;
+    for _ in 0..2 {
+        on.commit((0..many / 2).map(|_| Write::Publish(publish(side, "invoice.paid", START))).collect()).await;
+    }
+    assert_eq!(on.store.open_size(id).await.unwrap(), OpenSize { open: many as u64, oldest: Some(START) });
+    on.event(side, "invoice.paid", at(1)).await;
+    assert_eq!(on.store.open_size(id).await.unwrap().open, many as u64 + 1);
 }

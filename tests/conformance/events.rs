@@ -6,10 +6,10 @@ use ringback::domain::event::Event;
 use ringback::domain::id::{EventId, StreamId};
 use ringback::domain::recharge::Status;
 use ringback::domain::vendor::Mode;
-use ringback::store::{Feed, Publish, StoreError, Write, Written};
+use ringback::store::{Feed, Publish, StoreError, TimeRange, Write, Written};
 use serde_json::value::RawValue;
 
-use crate::subject::{START, Side, Subject, accept, at, eight, publish, report};
+use crate::subject::{START, Side, Subject, accept, at, eight, just_before, publish, report};
 
 const ROUNDS: i64 = 12;
 
@@ -171,4 +171,28 @@ pub async fn an_unknown_stream_is_refused(on: Subject) {
         let (_, refused) = on.store.commit(vec![write]).await;
         assert!(matches!(refused, Err(StoreError::Rejected(_))), "{refused:?}");
     }
+}
+
+pub async fn a_time_range_is_a_range_of_numbers(on: Subject) {
+    let (side, other) = (on.side().await, on.side().await);
+    let between = async |since, until| on.store.sequences(side.stream, TimeRange { since, until }).await.unwrap();
+    assert!(between(None, None).await.is_empty());
+    for second in [0, 10, 10, 20, 5] {
+        on.event(side, "invoice.paid", at(second)).await;
+        on.event(other, "invoice.paid", at(500 - second)).await;
+    }
+    for (since, until, expected) in [
+        (None, None, 1..6),
+        (Some(at(0)), Some(at(21)), 1..6),
+        (Some(at(10)), Some(at(20)), 2..4),
+        (Some(just_before(at(10))), Some(just_before(at(20))), 2..4),
+        (Some(at(20)), None, 4..6),
+        (None, Some(at(10)), 1..2),
+    ] {
+        assert_eq!(between(since, until).await, expected, "{since:?} {until:?}; since is inclusive, until is not");
+    }
+    for (since, until) in [(Some(at(21)), None), (None, Some(START)), (Some(at(10)), Some(at(10))), (Some(at(20)), Some(at(10)))] {
+        assert!(between(since, until).await.is_empty(), "{since:?} {until:?}");
+    }
+    assert!(on.store.sequences(StreamId::new(1), TimeRange::default()).await.is_err());
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use ringback::domain::delivery::RunKey;
-use ringback::domain::id::{EndpointId, StreamId};
+use ringback::domain::id::{EndpointId, StreamId, TokenId};
 use ringback::domain::recharge::{Status, Verdict};
 use ringback::store::group_commit::{GroupCommit, Handoff, Haste};
-use ringback::store::{OpenRun, Settle, Settled, StoreError, Write, Written};
+use ringback::store::{AnswerKey, AuditQuery, Change, Deed, Done, Keep, OpenRun, Settle, Settled, StoreError, TimeRange, Write, Written};
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -142,5 +142,50 @@ pub async fn outcomes_are_handed_back_in_order(on: Subject) {
         assert_eq!(settle.key, run.key);
         assert!(matches!(answer, Ok(Written::Settled(Settled::Recorded))), "{answer:?}");
     }
+    task.abort();
+}
+
+/// A change that is refused for its answer's sake takes nothing of its neighbours along, whatever they are.
+pub async fn a_refused_change_does_not_fail_its_neighbours(on: Subject) {
+    let side = on.side().await;
+    let endpoint = on.connected(side).await;
+    let keep = || {
+        let key = AnswerKey { token: TokenId::new(1), path: "/v1/events".to_owned(), key: "the same".to_owned() };
+        Some(Keep { key, body: [0; 32], answer: Arc::new(|_| Vec::new()) })
+    };
+    let (group, heard, task) = start(&on);
+    let mut writers = JoinSet::new();
+    for number in 0..40 {
+        let write = match number % 4 {
+            0 => {
+                let deed = Deed::Publish(publish(side, "invoice.paid", START));
+                Write::Change(Box::new(Change { deed, now: START, note: None, keep: keep() }))
+            }
+            1 => Write::Change(Box::new(Change { deed: Deed::Note, now: START, note: Some(crate::audit::note("x.y")), keep: None })),
+            2 => Write::Publish(publish(side, "invoice.paid", START)),
+            _ => numbered(side, number, false),
+        };
+        let group = group.clone();
+        writers.spawn(async move { (number, group.write(write).await) });
+    }
+    let (mut refused, mut numbers) = (0, Vec::new());
+    for (number, answer) in writers.join_all().await {
+        match answer {
+            Ok(Written::Accepted(judged, _)) => numbers.extend(judged[0].event),
+            Ok(Written::Published(published, _) | Written::Done(Done::Published(published), _)) => numbers.push(published.sequence),
+            Ok(Written::Done(Done::Noted, _)) => {}
+            Err(StoreError::Rejected(_)) => {
+                assert_eq!(number % 4, 0, "{number} suffered for another");
+                refused += 1;
+            }
+            other => panic!("{number}: {other:?}"),
+        }
+    }
+    numbers.sort_unstable();
+    assert_eq!((refused, numbers), (9, (1..=21).collect()), "one request was the first, and numbers have no gap");
+    let query = AuditQuery { vendor: None, action: None, range: TimeRange::default(), page: crate::subject::first(100) };
+    assert_eq!(on.store.audit(query).await.unwrap().items.len(), 10);
+    let in_order: Vec<_> = (1..=21).map(|sequence| (endpoint, sequence)).collect();
+    assert_eq!(*heard.opened.lock(), in_order, "handed over in commit order");
     task.abort();
 }

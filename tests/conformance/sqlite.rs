@@ -11,7 +11,7 @@ use ringback::domain::token::{Scope, Token, TokenText};
 use ringback::domain::vendor::Vendor;
 use ringback::store::seal::MasterKey;
 use ringback::store::sqlite::{OpenOptions, SqliteStore};
-use ringback::store::{EndpointChange, OpenQuery, StoreError};
+use ringback::store::{OpenQuery, StoreError};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -28,38 +28,44 @@ pub fn fresh() -> Subject {
 }
 
 /// A place for a database file, and what it is opened with.
-struct File {
+pub struct File {
     folder: TempDir,
-    key: MasterKey,
-    surroundings: Surroundings,
+    pub key: MasterKey,
+    pub surroundings: Surroundings,
 }
 
 impl File {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let entropy = Arc::new(SeededEntropy::new(7));
         let key = MasterKey::generate(&*entropy);
         let surroundings = Surroundings { clock: Arc::new(ManualClock::at(START)), entropy, ids: Arc::new(Ids::new(0)) };
         Self { folder: TempDir::new().unwrap(), key, surroundings }
     }
 
-    fn path(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         self.folder.path().join("ringback.db")
     }
 
-    fn open_with(&self, master_key: MasterKey) -> Result<SqliteStore, StoreError> {
+    pub fn open_with(&self, master_key: MasterKey) -> Result<SqliteStore, StoreError> {
         SqliteStore::open(OpenOptions { path: self.path(), master_key, previous_key: None, surroundings: self.surroundings.clone() })
     }
 
-    fn open(&self) -> Result<SqliteStore, StoreError> {
+    /// With a new key, while what the previous one sealed still opens.
+    pub fn open_rotating(&self, master_key: MasterKey, previous: MasterKey) -> Result<SqliteStore, StoreError> {
+        let (path, surroundings) = (self.path(), self.surroundings.clone());
+        SqliteStore::open(OpenOptions { path, master_key, previous_key: Some(previous), surroundings })
+    }
+
+    pub fn open(&self) -> Result<SqliteStore, StoreError> {
         self.open_with(self.key.clone())
     }
 
-    fn subject(&self) -> Subject {
+    pub fn subject(&self) -> Subject {
         Subject::new(self.open().unwrap(), &self.surroundings, ())
     }
 
     /// What is in the folder, byte by byte.
-    fn bytes(&self) -> Vec<(PathBuf, Vec<u8>)> {
+    pub fn bytes(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let entries = std::fs::read_dir(self.folder.path()).unwrap();
         let mut files: Vec<_> =
             entries.map(|entry| entry.unwrap().path()).map(|path| (path.clone(), std::fs::read(path).unwrap())).collect();
@@ -68,7 +74,7 @@ impl File {
     }
 
     /// Names of the files that are not what they were.
-    fn changed_since(&self, before: &[(PathBuf, Vec<u8>)]) -> Vec<String> {
+    pub fn changed_since(&self, before: &[(PathBuf, Vec<u8>)]) -> Vec<String> {
         let after = self.bytes();
         let (gone, new) = (before.iter().filter(|file| !after.contains(file)), after.iter().filter(|file| !before.contains(file)));
         gone.map(|file| (file, "is not as it was"))
@@ -80,7 +86,7 @@ impl File {
             .collect()
     }
 
-    fn look(&self) -> Connection {
+    pub fn look(&self) -> Connection {
         Connection::open(self.path()).unwrap()
     }
 }
@@ -90,7 +96,7 @@ fn pragma<T: rusqlite::types::FromSql>(conn: &Connection, name: &str) -> T {
 }
 
 /// Why it was refused.
-fn refusal(opened: Result<SqliteStore, StoreError>) -> String {
+pub fn refusal(opened: Result<SqliteStore, StoreError>) -> String {
     match opened {
         Err(StoreError::Unusable(text)) => text,
         Err(other) => panic!("not a refusal for people: {other:?}"),
@@ -181,7 +187,7 @@ fn a_folder_that_is_not_there_is_named() {
     assert!(text.contains("nowhere") && text.contains("folder"), "{text}");
 }
 
-fn contains(bytes: &[u8], part: &[u8]) -> bool {
+pub fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
@@ -195,7 +201,7 @@ async fn secrets_are_not_on_the_disk() {
     let endpoint = Endpoint { settings: settings.clone(), ..on.new_endpoint(side) };
     on.store.create_endpoint(endpoint.clone(), 10).await.unwrap();
     settings.secret = ringback::domain::secret::Secret::new("the secret after its rotation");
-    on.change(endpoint.id, EndpointChange::Settings(Box::new(settings))).await;
+    on.resettle(endpoint.id, settings).await;
     let token = TokenText::new(&Scope::Operator, &[42; 24]);
     on.store.create_token(operators(&on), token.hash()).await.unwrap();
     let key = file.key.to_base64();
@@ -232,7 +238,7 @@ async fn a_file_opened_again_has_everything() {
     let (side, token) = (Side::of(&vendor, ringback::domain::vendor::Mode::Live), operators(&on));
     on.store.create_token(token.clone(), hash).await.unwrap();
     let id = on.connected(side).await;
-    on.change(id, EndpointChange::Settings(Box::new(rich_settings()))).await;
+    on.resettle(id, rich_settings()).await;
     let reports = vec![report(side, "INV-1", Status::Success), report(side, "INV-2", Status::Failed)];
     let (judged, runs) = on.judged(START, reports).await;
     on.record(succeeded(&runs[0], 1, at(1))).await;

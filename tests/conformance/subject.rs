@@ -192,7 +192,13 @@ impl Subject {
     pub async fn refilter(&self, id: EndpointId, patterns: &[&str]) -> Endpoint {
         let mut settings = self.store.endpoint(id).await.unwrap().unwrap().settings;
         settings.event_types = filter(patterns);
-        self.change(id, EndpointChange::Settings(Box::new(settings))).await
+        self.resettle(id, settings).await
+    }
+
+    /// Gives an endpoint other settings.
+    pub async fn resettle(&self, id: EndpointId, to: Settings) -> Endpoint {
+        let from = self.store.endpoint(id).await.unwrap().unwrap().settings;
+        self.change(id, EndpointChange::Settings { from: Box::new(from), to: Box::new(to) }).await
     }
 
     pub async fn commit(&self, writes: Vec<Write>) -> Vec<Written> {
@@ -255,7 +261,10 @@ impl Subject {
     /// An open run as the engine would read it.
     pub async fn open_run(&self, key: RunKey) -> OpenRun {
         let query = OpenQuery::All { after: (key.sequence, key.run - 1), up_to: key.sequence };
-        self.store.open_runs(key.endpoint, query, 1).await.unwrap().remove(0)
+        let replayed = OpenQuery::Replayed { after: (0, 0), due: at(1_000_000), failed_after: None };
+        let mut found = self.store.open_runs(key.endpoint, query, 1).await.unwrap();
+        found.extend(self.store.open_runs(key.endpoint, replayed, 1000).await.unwrap());
+        found.into_iter().find(|run| run.key == key).expect("it is open")
     }
 
     pub async fn delivery(&self, key: RunKey) -> Delivery {

@@ -65,7 +65,7 @@ impl Server {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringback"));
-        command.args(arguments).args(["--database", &format!("sqlite:{}", self.folder.path().join("ringback.db").display())]);
+        command.args(arguments).args(["--database", &format!("sqlite:{}", self.database().display())]);
         command.env_clear().envs(self.settings.iter().map(|(name, value)| (format!("RINGBACK_{name}"), value)));
         command
     }
@@ -130,6 +130,16 @@ impl Server {
         })
         .await;
         ended.expect("it was waited for")
+    }
+
+    /// Another setting from the next start on.
+    pub fn set(&mut self, name: &'static str, value: &'static str) {
+        self.settings.push((name, value));
+    }
+
+    /// The database file.
+    pub fn database(&self) -> PathBuf {
+        self.folder.path().join("ringback.db")
     }
 
     /// Starts it again on the same file, on another port.

@@ -18,7 +18,7 @@ use crate::harness::{text, until};
 use crate::receiver::Receiver;
 
 pub const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
-const OTHER_KEY: &str = "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=";
+pub const OTHER_KEY: &str = "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=";
 
 /// The program with nothing but these settings in its environment.
 pub fn program(settings: &[(&str, &str)], arguments: &[&str]) -> Command {
@@ -52,7 +52,7 @@ pub struct Place {
 }
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { folder: TempDir::new().expect("a folder") }
     }
 
@@ -63,7 +63,7 @@ impl Place {
         place
     }
 
-    fn file(&self) -> PathBuf {
+    pub fn file(&self) -> PathBuf {
         self.folder.path().join("it.db")
     }
 
@@ -77,7 +77,7 @@ impl Place {
         text(&serde_json::from_slice::<Value>(&output.stdout).expect("JSON")["token"])
     }
 
-    fn serve_with(&self, key: &str) -> Output {
+    pub fn serve_with(&self, key: &str) -> Output {
         run(&[("master_key", key)], &["serve", "--listen", "127.0.0.1:0", "--database", &self.database()])
     }
 }
@@ -98,7 +98,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    fn start(place: &Place) -> Self {
+    pub fn start(place: &Place) -> Self {
         Self::with(place, &[])
     }
 

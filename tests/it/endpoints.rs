@@ -341,7 +341,7 @@ fn signature<'a>(request: &'a Received, scheme: &str) -> &'a str {
     request.header("webhook-signature").split(' ').find_map(|one| one.strip_prefix(scheme)).expect("a signature")
 }
 
-fn check_signature(request: &Received, secret: &str) {
+pub fn check_signature(request: &Received, secret: &str) {
     let key = BASE64.decode(secret.strip_prefix("whsec_").expect("whsec_")).expect("base64");
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("any key");
     mac.update(&signed_content(request));

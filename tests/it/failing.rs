@@ -78,7 +78,7 @@ async fn failing_for_an_hour_warns_once_and_for_a_day_disables() {
     assert_eq!((alerts(&app).await, status(&app, &endpoint).await), (1, json!("connected")), "no second warning");
     pass(&app, &hook, 1, HOUR).await;
     app.until_state(&endpoint, &event, "exhausted").await;
-    pass(&app, &hook, 1, Duration::from_secs(10)).await;
+    pass(&app, &hook, 2, Duration::from_secs(10)).await;
     let disabled = until_status(&app, &endpoint, "disabled").await;
     let reason = text(&disabled["status_reason"]);
     assert!(reason.contains(&text(&seen["failing_since"])), "{reason}");
@@ -97,7 +97,7 @@ async fn nothing_is_disabled_before_a_delivery_is_exhausted() {
     assert_eq!(status(&app, &endpoint).await, "connected", "every delivery is still in time");
     pass(&app, &hook, 1, HOUR).await;
     app.until_state(&endpoint, &event, "exhausted").await;
-    pass(&app, &hook, 1, Duration::from_secs(10)).await;
+    pass(&app, &hook, 2, Duration::from_secs(10)).await;
     until_status(&app, &endpoint, "disabled").await;
     app.finish().await;
 }
@@ -163,7 +163,7 @@ async fn how_long_it_has_been_failing_survives_restarts() {
         assert_eq!(app.read_endpoint(&endpoint).await["failing_since"], since);
     }
     assert_eq!((alerts(&app).await, status(&app, &endpoint).await), (1, json!("connected")), "warned once, over all restarts");
-    pass(&app, &hook, 2, Duration::from_secs(30)).await;
+    pass(&app, &hook, 3, Duration::from_secs(30)).await;
     until_status(&app, &endpoint, "disabled").await;
     app.restart().await;
     let seen = app.read_endpoint(&endpoint).await;
@@ -455,6 +455,23 @@ async fn enabling_a_strict_endpoint_begins_its_order_anew() {
     enable(&app, &endpoint, json!({})).await;
     app.until_count(&endpoint, "succeeded", 4).await;
     assert_eq!((delivered(&hook), hook.most_under_way()), (references(4).collect(), 1));
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn another_address_that_answers_its_handshake_begins_anew() {
+    let (app, hook, new) = (TestApp::with(&[("retry_schedule", "1s,1s,1s,4h")]).await, Receiver::start().await, Receiver::start().await);
+    let vendor = app.vendor().await;
+    let endpoint = app.connected(&vendor, &hook).await;
+    hook.always(Answer::status(500));
+    let event = app.succeed_one(&vendor, "R-1").await;
+    pass(&app, &hook, 5, Duration::from_secs(2)).await;
+    app.until_attempts(&endpoint, &event, 4).await;
+    let path = format!("/v1/endpoints/{}", endpoint.id);
+    let seen = app.call("PATCH", &path, &vendor.live, Some(json!({"url": new.url()}))).await.expect(200);
+    assert_eq!((time(&seen["connected_at"]), &seen["failing_since"]), (app.now(), &Value::Null));
+    app.until_state(&endpoint, &event, "succeeded").await;
+    assert_eq!(delivered(&new), ["R-1"], "what is pending is due there");
     app.finish().await;
 }
 

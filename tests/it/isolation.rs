@@ -118,6 +118,8 @@ async fn a_healthy_endpoint_that_was_quiet_does_not_wait_behind_those_that_hang(
 impl TestApp {
     /// All of an endpoint's deliveries have succeeded, at the first attempt.
     async fn until_healthy(&self, endpoint: &Endpoint, count: usize) {
+        // What has arrived is written down a little later.
+        self.until_count(endpoint, "pending", 0).await;
         let (mut seen, mut cursor) = (0, String::new());
         loop {
             let path = format!("/v1/deliveries?endpoint_id={}&limit=200{cursor}", endpoint.id);

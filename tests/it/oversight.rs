@@ -1,426 +1,328 @@
-//! What the operator sees: who changed what, and how everything stands. And vendors' own tokens, and logins.
+//! Tokens and logins that are made and removed, the audit log of everything, and the overview's figures.
 
 use std::collections::BTreeSet;
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Endpoint, TestApp, Vendor, text, time, until};
+use crate::harness::{TestApp, Vendor, documented, route, text, time, until};
 use crate::receiver::{Answer, Receiver};
 
-const PASSWORD: &str = "correct horse battery";
-
-async fn report(app: &TestApp, vendor: &Vendor, reference: &str, status: &str) -> Value {
-    let item = json!({"vendor_id": vendor.id, "reference_no": reference, "status": status});
-    app.post("/v1/reports", &app.operator, json!({"reports": [item]})).await.expect(200)["results"][0].clone()
-}
-
-async fn audit(app: &TestApp) -> Vec<Value> {
-    app.get("/v1/audit?limit=200", &app.operator).await.expect(200)["data"].as_array().expect("entries").clone()
-}
-
-// --- The audit log -------------------------------------------------------------------------------------------------------
-
-/// A call, what it answers, and what the log says of it.
-struct Step {
-    /// As the OpenAPI document has it.
-    route: &'static str,
-    path: String,
-    body: Value,
-    /// With an operator's token, and not a vendor's.
-    by_operator: bool,
-    /// Nothing: it changes nothing, or it is a log of its own.
-    action: Option<&'static str>,
-    /// What it was done to; else the `id` of the answer.
-    object: Option<String>,
-}
-
-/// Walks through all calls that change something, and remembers what it sees.
-struct Walk {
-    app: TestApp,
-    vendor: Vendor,
-    routes: BTreeSet<String>,
-    secrets: Vec<String>,
-}
-
-impl Walk {
-    /// Makes a call as the operator, and looks at its entry.
-    async fn operator(&mut self, route: &'static str, id: &str, body: Value, entry: (Option<&'static str>, Option<&str>)) -> Value {
-        self.step(route, id, body, entry, true).await
-    }
-
-    /// The same as the vendor.
-    async fn vendor(&mut self, route: &'static str, id: &str, body: Value, entry: (Option<&'static str>, Option<&str>)) -> Value {
-        self.step(route, id, body, entry, false).await
-    }
-
-    async fn step(
-        &mut self,
-        route: &'static str,
-        id: &str,
-        body: Value,
-        (action, object): (Option<&'static str>, Option<&str>),
-        by_operator: bool,
-    ) -> Value {
-        let path = route.split_once(' ').expect("a method").1;
-        let (owner, own) = id.split_once('/').unwrap_or((id, ""));
-        let path = path.replacen("{id}", owner, 1).replace("{token_id}", own).replace("{user_id}", own);
-        let step = Step { route, path, body, by_operator, action, object: object.map(str::to_owned) };
-        self.make(step).await
-    }
-
-    async fn make(&mut self, step: Step) -> Value {
-        let Self { app, vendor, .. } = self;
-        app.advance(Duration::from_millis(5));
-        let before = audit(app).await.len();
-        let token = if step.by_operator { &app.operator } else { &vendor.live };
-        let (method, _) = step.route.split_once(' ').expect("a method");
-        let body = (!step.body.is_null()).then(|| step.body.clone());
-        let answer = app.call(method, &step.path, token, body).await;
-        assert!((200..300).contains(&answer.status), "{}: {}", step.route, answer.text);
-        let (answer, entries) = (answer.json(), audit(app).await);
-        assert_eq!(entries.len(), before + usize::from(step.action.is_some()), "{}: {:#?}", step.route, entries.first());
-        if let Some(action) = step.action {
-            let entry = &entries[0];
-            let object = step.object.clone().unwrap_or_else(|| text(&answer["id"]));
-            let who = if step.by_operator { "operator tok_" } else { "vendor tok_" };
-            assert_eq!((&entry["action"], &entry["object"]), (&json!(action), &json!(object)), "{}", step.route);
-            assert!(text(&entry["actor"]).starts_with(who), "{}: {entry:#}", step.route);
-            assert_eq!((&entry["address"], time(&entry["at"])), (&json!("127.0.0.1"), app.now()), "{}", step.route);
-            let about = if step.route == "POST /v1/vendors" { &object } else { &vendor.id };
-            assert_eq!(entry["vendor_id"], json!(about), "{}", step.route);
-        }
-        let named = ["token", "live_token", "test_token", "secret"];
-        self.secrets.extend(named.iter().filter_map(|name| answer[name].as_str()).map(str::to_owned));
-        self.routes.insert(step.route.to_owned());
-        answer
-    }
-
-    async fn people_and_tokens(&mut self) {
-        let (id, nobody) = (self.vendor.id.clone(), None);
-        let vendor = json!({"name": "Another", "email": "another@example.com"});
-        self.operator("POST /v1/vendors", "", vendor, (Some("vendor.created"), nobody)).await;
-        let change = json!({"name": "Renamed"});
-        self.operator("PATCH /v1/vendors/{id}", &id, change, (Some("vendor.changed"), Some(&id))).await;
-        let mode = json!({"mode": "live"});
-        let token = text(&self.operator("POST /v1/vendors/{id}/tokens", &id, mode.clone(), (Some("token.created"), nobody)).await["id"]);
-        let path = format!("{id}/{token}");
-        self.operator("DELETE /v1/vendors/{id}/tokens/{token_id}", &path, Value::Null, (Some("token.revoked"), Some(&token))).await;
-        let login = json!({"email": "people@example.com", "password": PASSWORD});
-        let user = text(&self.operator("POST /v1/vendors/{id}/users", &id, login, (Some("user.created"), nobody)).await["id"]);
-        let path = format!("{id}/{user}");
-        self.operator("DELETE /v1/vendors/{id}/users/{user_id}", &path, Value::Null, (Some("user.removed"), Some(&user))).await;
-        let token = text(&self.vendor("POST /v1/tokens", "", mode, (Some("token.created"), nobody)).await["id"]);
-        self.vendor("DELETE /v1/tokens/{id}", &token, Value::Null, (Some("token.revoked"), Some(&token))).await;
-    }
-
-    async fn an_endpoint(&mut self, url: &str) -> Endpoint {
-        let settings = json!({"url": url, "event_types": ["*"], "headers": {"x-key": "a value of their own"}});
-        let made = self.vendor("POST /v1/endpoints", "", settings, (Some("endpoint.created"), None)).await;
-        let id = text(&made["id"]);
-        for (route, body, action) in [
-            ("PATCH /v1/endpoints/{id}", json!({"description": "the till"}), Some("endpoint.changed")),
-            ("POST /v1/endpoints/{id}/connect", Value::Null, Some("endpoint.connected")),
-            ("POST /v1/endpoints/{id}/test", Value::Null, None),
-            ("POST /v1/endpoints/{id}/disable", Value::Null, Some("endpoint.disabled")),
-            ("POST /v1/endpoints/{id}/disable", Value::Null, None),
-            ("POST /v1/endpoints/{id}/enable", json!({"replay_missed": true}), Some("endpoint.enabled")),
-            ("POST /v1/endpoints/{id}/rotate-secret", Value::Null, Some("endpoint.secret_rotated")),
-            ("POST /v1/endpoints/{id}/pause", Value::Null, Some("endpoint.paused")),
-            ("POST /v1/endpoints/{id}/resume", Value::Null, Some("endpoint.resumed")),
-        ] {
-            self.vendor(route, &id, body, (action, Some(&id))).await;
-        }
-        Endpoint { id, secret: text(&made["secret"]), token: self.vendor.live.clone() }
-    }
-
-    async fn deliveries(&mut self, endpoint: &Endpoint, hook: &Receiver) {
-        let item = json!({"vendor_id": self.vendor.id, "reference_no": "R-1", "status": "success", "connection_no": "9801234567"});
-        self.operator("POST /v1/reports", "", json!({"reports": [item]}), (None, None)).await;
-        let event = json!({"vendor_id": self.vendor.id, "type": "invoice.paid", "data": {}});
-        let event = text(&self.operator("POST /v1/events", "", event, (None, None)).await["id"]);
-        let delivery = text(&self.app.until_state(endpoint, &event, "succeeded").await["id"]);
-        hook.always(Answer::status(500));
-        self.vendor("POST /v1/deliveries/{id}/resend", &delivery, Value::Null, (Some("delivery.resent"), Some(&delivery))).await;
-        self.vendor("POST /v1/deliveries/{id}/cancel", &delivery, Value::Null, (Some("delivery.cancelled"), Some(&delivery))).await;
-        let range = json!({"since": "2026-01-01T00:00:00Z"});
-        let replay = text(&self.vendor("POST /v1/endpoints/{id}/replay", &endpoint.id, range, (Some("replay.started"), None)).await["id"]);
-        self.app.until_count(endpoint, "pending", 2).await;
-        self.vendor("DELETE /v1/replays/{id}", &replay, Value::Null, (Some("replay.cancelled"), Some(&replay))).await;
-        let id = endpoint.id.clone();
-        let pending = Some("endpoint.pending_cancelled");
-        self.vendor("POST /v1/endpoints/{id}/cancel-pending", &id, Value::Null, (pending, Some(&id))).await;
-    }
-
-    async fn decisions(&mut self) {
-        report(&self.app, &self.vendor, "R-1", "failed").await;
-        let conflict = text(&self.app.get("/v1/conflicts", &self.app.operator).await.expect(200)["data"][0]["id"]);
-        let reversed = json!({"as": "dismissed", "reason": "so"});
-        let resolved = (Some("conflict.resolved"), Some(conflict.as_str()));
-        self.operator("POST /v1/conflicts/{id}/resolve", &conflict, reversed, resolved).await;
-        let recharge = text(&report(&self.app, &self.vendor, "R-2", "queued").await["recharge_id"]);
-        let settled = json!({"status": "failed", "reason": "so"});
-        let resolved = (Some("recharge.resolved"), Some(recharge.as_str()));
-        self.operator("POST /v1/recharges/{id}/resolve", &recharge, settled, resolved).await;
-        let id = self.vendor.id.clone();
-        let path = format!("/v1/vendors/{id}/personal-data?connection_no=9801234567");
-        let route = "DELETE /v1/vendors/{id}/personal-data";
-        let (action, object) = (Some("personal_data.erased"), Some(id));
-        self.make(Step { route, path, body: Value::Null, by_operator: true, action, object }).await;
-    }
+async fn list(app: &TestApp, path: &str, token: &str) -> Vec<Value> {
+    app.get(path, token).await.expect(200)["data"].as_array().expect("a list").clone()
 }
 
 #[tokio::test]
-async fn everything_that_somebody_changes_is_noted_once_with_who_and_what() {
-    let (app, hook) = (TestApp::start().await, Receiver::start().await);
-    let vendor = app.vendor().await;
-    let mut walk = Walk { app, vendor, routes: BTreeSet::new(), secrets: vec![PASSWORD.to_owned(), "a value of their own".to_owned()] };
-    walk.people_and_tokens().await;
-    let endpoint = walk.an_endpoint(&hook.url()).await;
-    walk.deliveries(&endpoint, &hook).await;
-    walk.decisions().await;
-    let id = endpoint.id.clone();
-    walk.vendor("DELETE /v1/endpoints/{id}", &id, Value::Null, (Some("endpoint.deleted"), Some(&id))).await;
-
-    let Walk { app, routes, secrets, .. } = walk;
-    let document = app.get("/openapi.json", "").await.expect(200);
-    let paths = document["paths"].as_object().expect("paths").iter();
-    let all =
-        paths.flat_map(|(path, methods)| methods.as_object().expect("methods").keys().map(move |method| (path, method.to_uppercase())));
-    let changing: BTreeSet<String> = all.filter(|(_, method)| method != "GET").map(|(path, method)| format!("{method} {path}")).collect();
-    assert_eq!(routes, changing, "every call that changes something has its place here");
-    let log = Value::from(audit(&app).await).to_string();
-    assert!(!log.contains("9801234567"), "no connection numbers");
-    for secret in &secrets {
-        assert!(!log.contains(secret.strip_prefix("whsec_").unwrap_or(secret)), "no secrets: {}…", &secret[..6]);
-    }
-    until("nothing is open", || async { (app.open_runs() == 0).then_some(()) }).await;
-    app.finish().await;
-}
-
-#[tokio::test]
-async fn what_came_to_nothing_is_not_noted() {
-    let (app, hook) = (TestApp::start().await, Receiver::start().await);
-    let (vendor, stranger) = (app.vendor().await, app.vendor().await);
-    let endpoint = app.connected(&vendor, &hook).await;
-    let event = app.succeed_one(&vendor, "R-1").await;
-    let delivery = text(&app.until_state(&endpoint, &event, "succeeded").await["id"]);
-    let before = audit(&app).await;
-    for (method, path, token, body, status) in [
-        ("POST", "/v1/vendors".to_owned(), &app.operator, json!({}), 422),
-        ("PATCH", format!("/v1/vendors/{}", vendor.id), &vendor.live, json!({"name": "Mine"}), 403),
-        ("PATCH", "/v1/vendors/ven_0000000000000".to_owned(), &app.operator, json!({"name": "Gone"}), 404),
-        ("DELETE", "/v1/tokens/tok_0000000000000".to_owned(), &vendor.live, Value::Null, 404),
-        ("DELETE", format!("/v1/endpoints/{}", endpoint.id), &stranger.live, Value::Null, 404),
-        ("POST", format!("/v1/endpoints/{}/resume", endpoint.id), &vendor.live, json!({}), 409),
-        ("POST", format!("/v1/deliveries/{delivery}/cancel"), &vendor.live, json!({}), 409),
-        ("POST", format!("/v1/endpoints/{}/replay", endpoint.id), &vendor.live, json!({"since": "x"}), 422),
-        ("POST", format!("/v1/endpoints/{}/rotate-secret", endpoint.id), &vendor.live, json!({"secret": "short"}), 422),
-        ("GET", "/v1/vendors".to_owned(), &app.operator, Value::Null, 200),
-    ] {
-        let answer = app.call(method, &path, token, (!body.is_null()).then_some(body)).await;
-        assert_eq!(answer.status, status, "{method} {path}: {}", answer.text);
-    }
-    assert_eq!(audit(&app).await, before);
-    app.finish().await;
-}
-
-#[tokio::test]
-async fn the_log_is_chosen_from_by_vendor_action_and_time() {
+async fn a_vendor_makes_lists_and_revokes_its_own_tokens_of_both_modes() {
     let app = TestApp::start().await;
     let (vendor, other) = (app.vendor().await, app.vendor().await);
-    app.advance(Duration::from_secs(1));
-    let since = app.now();
-    let tokens = format!("/v1/vendors/{}/tokens", vendor.id);
-    app.post(&tokens, &app.operator, json!({"mode": "test"})).await.expect(201);
-    app.advance(Duration::from_secs(1));
-    let until = app.now();
-    app.post("/v1/endpoints", &vendor.test, json!({"url": "https://example.com/x"})).await.expect(201);
-    let chosen = async |query: String| {
-        let found = app.get(&format!("/v1/audit?{query}"), &app.operator).await.expect(200);
-        found["data"].as_array().expect("entries").iter().map(|entry| text(&entry["action"])).collect::<Vec<_>>()
-    };
-    let all = ["endpoint.created", "token.created", "vendor.created"];
-    assert_eq!(chosen(format!("vendor_id={}", vendor.id)).await, all);
-    assert_eq!(chosen(format!("vendor_id={}", other.id)).await, ["vendor.created"]);
-    assert_eq!(chosen(format!("since={since}&until={until}")).await, ["token.created"], "inclusive, exclusive");
-    assert_eq!(chosen(format!("since={until}&action=endpoint.created")).await, ["endpoint.created"]);
-    assert_eq!(chosen(format!("since={since}&action=token.")).await, ["token.created"], "all of a kind");
-    assert_eq!(chosen(format!("since={since}&action=tok")).await, [""; 0]);
-    let entry = app.get("/v1/audit?limit=1", &app.operator).await.expect(200)["data"][0].clone();
-    assert_eq!((&entry["mode"], &entry["details"]["url"]), (&json!("test"), &json!("https://example.com/x")));
-    assert_eq!(app.get("/v1/audit?action=token.created", &app.operator).await.code(422), "range_required");
+    let live = app.post("/v1/tokens", &vendor.test, json!({"mode": "live", "name": "a"})).await.expect(201);
+    let test = app.post("/v1/tokens", &text(&live["token"]), json!({"mode": "test", "name": "b"})).await.expect(201);
+    app.succeed_one(&vendor, "R-1").await;
+    assert_eq!(list(&app, "/v1/recharges", &text(&live["token"])).await.len(), 1);
+    assert_eq!(list(&app, "/v1/recharges", &text(&test["token"])).await.len(), 0);
+    let listed = list(&app, "/v1/tokens", &vendor.live).await;
+    let shown: Vec<_> = listed.iter().map(|token| (token["mode"].as_str(), token["name"].as_str())).collect();
+    assert_eq!(shown[..2], [(Some("test"), Some("b")), (Some("live"), Some("a"))], "newest first, of both modes");
+    assert_eq!(shown.len(), 4);
+    let shown = json!(listed).to_string();
+    assert!([&live["token"], &test["token"]].iter().all(|token| !shown.contains(&text(token))), "a token is shown once");
+    let own = format!("/v1/tokens/{}", text(&live["id"]));
+    assert_eq!(app.call("DELETE", &own, &other.live, None).await.code(404), "not_found");
+    assert_eq!(app.call("DELETE", &format!("{own}?now=1"), &vendor.live, None).await.code(422), "unknown_field");
+    app.call("DELETE", &own, &text(&live["token"]), None).await.expect(204);
+    assert_eq!(app.get("/v1/tokens", &text(&live["token"])).await.code(401), "unauthorized", "it revoked itself");
+    assert_eq!(app.call("DELETE", &own, &vendor.live, None).await.code(404), "not_found");
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn an_operator_names_the_vendor_of_a_token() {
+    let app = TestApp::start().await;
+    let (vendor, other) = (app.vendor().await, app.vendor().await);
+    for (method, path, body) in [
+        ("GET", "/v1/tokens", None),
+        ("POST", "/v1/tokens", Some(json!({"mode": "live"}))),
+        ("DELETE", "/v1/tokens/tok_0000000000000", None),
+    ] {
+        assert_eq!(app.call(method, path, &app.operator, body).await.problems()[0].0, "vendor_id", "{method} {path}");
+    }
+    let named = app.post("/v1/tokens", &vendor.live, json!({"mode": "live", "vendor_id": other.id})).await;
+    assert_eq!(named.code(422), "unknown_field", "a vendor's token has said it");
+    let made = app.post("/v1/tokens", &app.operator, json!({"mode": "test", "vendor_id": vendor.id})).await.expect(201);
+    assert_eq!(list(&app, &format!("/v1/tokens?vendor_id={}", vendor.id), &app.operator).await.len(), 3);
+    assert_eq!(list(&app, &format!("/v1/tokens?vendor_id={}", other.id), &app.operator).await.len(), 2);
+    let path = |vendor: &Vendor| format!("/v1/tokens/{}?vendor_id={}", text(&made["id"]), vendor.id);
+    assert_eq!(app.call("DELETE", &path(&other), &app.operator, None).await.code(404), "not_found");
+    app.get("/v1/recharges", &text(&made["token"])).await.expect(200);
+    app.call("DELETE", &path(&vendor), &app.operator, None).await.expect(204);
+    app.get("/v1/recharges", &text(&made["token"])).await.code(401);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn logins_are_made_listed_and_removed() {
+    let app = TestApp::start().await;
+    let (vendor, other) = (app.vendor().await, app.vendor().await);
+    let path = |vendor: &Vendor| format!("/v1/vendors/{}/users", vendor.id);
+    let made = app.post(&path(&vendor), &app.operator, json!({"email": "Ann@Example.com", "password": "correct horse"})).await.expect(201);
+    assert_eq!(made["email"], "ann@example.com");
+    assert!(!made.to_string().contains("correct horse") && !made.to_string().contains("argon2"));
+    let taken = app.post(&path(&other), &app.operator, json!({"email": "ann@example.com", "password": "correct horse"})).await;
+    assert_eq!((taken.code(422).as_str(), taken.problems()[0].0.as_str()), ("invalid", "email"), "an address is one login's");
+    for (body, fields) in [
+        (json!({}), vec!["email", "password"]),
+        (json!({"email": "nobody", "password": "short"}), vec!["email", "password"]),
+        (json!({"email": "b@example.com", "password": "x".repeat(201)}), vec!["password"]),
+        (json!({"email": "b@example.com", "password": 1234567890}), vec!["password"]),
+    ] {
+        let problems = app.post(&path(&vendor), &app.operator, body.clone()).await.problems();
+        assert_eq!(problems.into_iter().map(|(field, _)| field).collect::<Vec<_>>(), fields, "{body}");
+    }
+    assert_eq!(list(&app, &path(&vendor), &app.operator).await, std::slice::from_ref(&made));
+    assert_eq!(list(&app, &path(&other), &app.operator).await, [] as [Value; 0]);
+    let one = |vendor: &Vendor| format!("{}/{}", path(vendor), text(&made["id"]));
+    assert_eq!(app.call("DELETE", &one(&other), &app.operator, None).await.code(404), "not_found");
+    assert_eq!(app.call("DELETE", &one(&vendor), &vendor.live, None).await.code(403), "forbidden");
+    app.call("DELETE", &one(&vendor), &app.operator, None).await.expect(204);
+    assert_eq!(app.call("DELETE", &one(&vendor), &app.operator, None).await.code(404), "not_found");
+    assert_eq!(list(&app, &path(&vendor), &app.operator).await, [] as [Value; 0]);
+    app.finish().await;
+}
+
+// --- The audit log -----------------------------------------------------------------------------------------------------
+
+/// Calls things one after the other, and sees after each what the audit log says of it.
+struct Auditor<'a> {
+    app: &'a TestApp,
+    vendor: &'a Vendor,
+    actors: [String; 2],
+    secrets: Vec<String>,
+    seen: usize,
+    /// What was called.
+    routes: BTreeSet<String>,
+}
+
+impl Auditor<'_> {
+    async fn entries(&self) -> Vec<Value> {
+        list(self.app, "/v1/audit?limit=200", &self.app.operator).await
+    }
+
+    /// `by` is `operator` or `vendor`; `of` is the object, or else the answer's id.
+    async fn does(&mut self, by: &str, (method, path, body): (&str, &str, Value), action: &str, of: &str, mode: Option<&str>) -> Value {
+        let token = if by == "vendor" { &self.vendor.live } else { &self.app.operator };
+        let reply = self.app.call(method, path, token, (!body.is_null()).then_some(body)).await;
+        assert!((200..300).contains(&reply.status), "{method} {path}: {}", reply.text);
+        self.routes.insert(route(method, path));
+        let answer = reply.json();
+        self.secrets.extend(["secret", "token"].iter().filter_map(|name| answer[name].as_str().map(str::to_owned)));
+        let entries = self.entries().await;
+        assert_eq!(entries.len(), self.seen + 1, "one entry for {method} {path}");
+        self.seen += 1;
+        let object = if of.is_empty() { text(&answer["id"]) } else { of.to_owned() };
+        let actor = &self.actors[usize::from(by == "vendor")];
+        let entry = &entries[0];
+        let expected = json!([action, actor, "127.0.0.1", self.vendor.id, mode, object]);
+        let found = json!([entry["action"], entry["actor"], entry["address"], entry["vendor_id"], entry["mode"], entry["object"]]);
+        assert_eq!(found, expected, "{method} {path}");
+        answer
+    }
+}
+
+async fn auditor<'a>(app: &'a TestApp, vendor: &'a Vendor, secrets: Vec<String>) -> Auditor<'a> {
+    let entries = list(app, "/v1/audit?limit=200", &app.operator).await;
+    let operator = entries.iter().map(|entry| text(&entry["actor"])).find(|actor| actor.starts_with("operator ")).expect("an operator");
+    let tokens = list(app, "/v1/tokens", &vendor.live).await;
+    let live = tokens.iter().find(|token| token["mode"] == "live").expect("a token");
+    Auditor {
+        app,
+        vendor,
+        actors: [operator, format!("vendor {}", text(&live["id"]))],
+        secrets,
+        seen: entries.len(),
+        routes: BTreeSet::new(),
+    }
+}
+
+#[tokio::test]
+async fn the_audit_log_tells_everything_that_was_changed_and_no_secret() {
+    let (app, hook) = (TestApp::start().await, Receiver::start().await);
+    let vendor = app.vendor().await;
+    let number = "9801234567";
+    let secrets =
+        vec![vendor.live.clone(), vendor.test.clone(), app.operator.clone(), number.into(), "correct horse".into(), "s3cr3t".into()];
+    let mut log = auditor(&app, &vendor, secrets).await;
+    let (live, own) = (Some("live"), format!("/v1/vendors/{}", vendor.id));
+    let none = Value::Null;
+    // What the operator does about the vendor.
+    log.does("operator", ("PATCH", &own, json!({"name": "Shop 2"})), "vendor.changed", &vendor.id, None).await;
+    let token = log.does("operator", ("POST", &format!("{own}/tokens"), json!({"mode": "test"})), "token.created", "", Some("test")).await;
+    let id = text(&token["id"]);
+    log.does("operator", ("DELETE", &format!("{own}/tokens/{id}"), none.clone()), "token.revoked", &id, None).await;
+    let login = json!({"email": "ann@example.com", "password": "correct horse"});
+    let id = text(&log.does("operator", ("POST", &format!("{own}/users"), login), "user.created", "", None).await["id"]);
+    log.does("operator", ("DELETE", &format!("{own}/users/{id}"), none.clone()), "user.removed", &id, None).await;
+    let id = text(&log.does("vendor", ("POST", "/v1/tokens", json!({"mode": "live"})), "token.created", "", live).await["id"]);
+    log.does("vendor", ("DELETE", &format!("/v1/tokens/{id}"), none.clone()), "token.revoked", &id, None).await;
+    // Endpoints.
+    let url = format!("{}?key=s3cr3t", hook.url());
+    let settings = json!({"url": url, "headers": {"authorization": "s3cr3t"}});
+    let id = text(&log.does("vendor", ("POST", "/v1/endpoints", settings), "endpoint.created", "", live).await["id"]);
+    let path = format!("/v1/endpoints/{id}");
+    log.does("vendor", ("PATCH", &path, json!({"headers": {"x-api-key": "s3cr3t"}})), "endpoint.changed", &id, live).await;
+    for (by, verb, action) in [
+        ("vendor", "connect", "endpoint.connected"),
+        ("vendor", "pause", "endpoint.paused"),
+        ("operator", "resume", "endpoint.resumed"),
+        ("vendor", "disable", "endpoint.disabled"),
+        ("operator", "enable", "endpoint.enabled"),
+        ("vendor", "rotate-secret", "endpoint.secret_rotated"),
+    ] {
+        log.does(by, ("POST", &format!("{path}/{verb}"), none.clone()), action, &id, live).await;
+    }
+    // Deliveries and replays.
+    let report = |status: &str, reference: &str| json!({"reports": [{"vendor_id": vendor.id, "reference_no": reference, "status": status, "connection_no": number}]});
+    let settled = app.post("/v1/reports", &app.operator, report("success", "R-1")).await.expect(200)["results"][0].clone();
+    let endpoint = crate::harness::Endpoint { id: id.clone(), secret: String::new(), token: vendor.live.clone() };
+    let event = text(&settled["event_id"]);
+    let delivery = text(&app.until_state(&endpoint, &event, "succeeded").await["id"]);
+    let on_delivery = |verb: &str| format!("/v1/deliveries/{delivery}/{verb}");
+    hook.always(Answer::status(500));
+    log.does("vendor", ("POST", &on_delivery("resend"), none.clone()), "delivery.resent", &delivery, live).await;
+    app.until_attempts(&endpoint, &event, 2).await;
+    log.does("operator", ("POST", &on_delivery("cancel"), none.clone()), "delivery.cancelled", &delivery, live).await;
+    let since = json!({"since": "2026-11-23T00:00:00Z", "until": "2026-11-25T00:00:00Z"});
+    let replay = text(&log.does("vendor", ("POST", &format!("{path}/replay"), since), "replay.started", "", live).await["id"]);
+    log.does("vendor", ("DELETE", &format!("/v1/replays/{replay}"), none.clone()), "replay.cancelled", &replay, live).await;
+    log.does("vendor", ("POST", &format!("{path}/cancel-pending"), none.clone()), "endpoint.pending_cancelled", &id, live).await;
+    // What a person decides, and forgets.
+    for body in [report("failed", "R-1"), report("queued", "Q")] {
+        app.post("/v1/reports", &app.operator, body).await.expect(200);
+    }
+    let conflict = text(&list(&app, "/v1/conflicts", &app.operator).await[0]["id"]);
+    let resolve = (format!("/v1/conflicts/{conflict}/resolve"), json!({"as": "dismissed", "reason": "a mistake"}));
+    log.does("operator", ("POST", &resolve.0, resolve.1), "conflict.resolved", &conflict, live).await;
+    let recharge = text(&list(&app, "/v1/recharges?reference_no=Q", &vendor.live).await[0]["id"]);
+    let resolve = (format!("/v1/recharges/{recharge}/resolve"), json!({"status": "failed", "reason": "a mistake"}));
+    log.does("operator", ("POST", &resolve.0, resolve.1), "recharge.resolved", &recharge, live).await;
+    log.does("vendor", ("DELETE", &path, none.clone()), "endpoint.deleted", &id, live).await;
+    let erase = format!("{own}/personal-data?connection_no={number}");
+    log.does("operator", ("DELETE", &erase, none), "personal_data.erased", &vendor.id, None).await;
+    // Making a vendor is seen where vendors are made; reports and events are logs of their own; a test changes nothing.
+    let others = ["POST /v1/vendors", "POST /v1/reports", "POST /v1/events", "POST /v1/endpoints/{id}/test"];
+    let changing =
+        documented().into_iter().map(|(route, _)| route).filter(|route| !route.starts_with("GET ") && !others.contains(&route.as_str()));
+    assert_eq!(log.routes, changing.collect(), "every call that changes something has its place here");
+    let all = json!(log.entries().await).to_string();
+    for secret in log.secrets {
+        assert!(!all.contains(&secret), "{secret} is in the audit log");
+    }
+    app.quiet(|| hook.count()).await;
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn what_was_refused_or_only_read_is_not_in_the_audit_log() {
+    let app = TestApp::start().await;
+    let vendor = app.vendor().await;
+    let before = list(&app, "/v1/audit", &app.operator).await;
+    app.post("/v1/vendors", &app.operator, json!({"name": "Shop"})).await.code(422);
+    app.call("DELETE", "/v1/endpoints/ep_0000000000000", &vendor.live, None).await.code(404);
+    app.call("DELETE", "/v1/tokens/tok_0000000000000", &vendor.live, None).await.code(404);
+    app.call("PATCH", "/v1/vendors/ven_0000000000000", &app.operator, Some(json!({"name": "x"}))).await.code(404);
+    app.get("/v1/endpoints", &vendor.live).await.expect(200);
+    assert_eq!(list(&app, "/v1/audit", &app.operator).await, before);
     assert_eq!(app.get("/v1/audit", &vendor.live).await.code(403), "forbidden");
     app.finish().await;
 }
 
 #[tokio::test]
-async fn commands_are_noted_too() {
+async fn the_audit_log_is_filtered_and_paged() {
     let app = TestApp::start().await;
-    let database = format!("sqlite:{}", app.file().display());
-    let run = async |arguments: &'static [&'static str]| {
-        let database = database.clone();
-        let run = move || {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_ringback"));
-            command.args(arguments).args(["--database", &database]).env_clear().env("RINGBACK_PASSWORD", PASSWORD);
-            command.output().expect("it runs")
-        };
-        let output = tokio::task::spawn_blocking(run).await.expect("it ends");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    };
-    run(&["token", "create", "--operator", "--name", "night"]).await;
-    run(&["user", "create", "--operator", "--email", "ops@example.com"]).await;
-    let entries = audit(&app).await;
-    let noted: Vec<_> = entries.iter().map(|entry| (text(&entry["actor"]), text(&entry["action"]))).collect();
-    let expected = ["user.created", "token.created"].map(|action| ("command line".to_owned(), action.to_owned()));
-    assert_eq!(noted, expected);
-    assert!(entries.iter().all(|entry| entry["vendor_id"].is_null() && entry["address"].is_null()));
+    let (vendor, other) = (app.vendor().await, app.vendor().await);
+    let start = app.now();
+    for of in [&vendor, &other, &vendor] {
+        app.advance(Duration::from_secs(60));
+        let made = app.post("/v1/tokens", &of.live, json!({"mode": "live"})).await.expect(201);
+        app.call("DELETE", &format!("/v1/tokens/{}", text(&made["id"])), &of.live, None).await.expect(204);
+    }
+    let count = async |query: String| list(&app, &format!("/v1/audit?{query}"), &app.operator).await.len();
+    let minute = |number: u64| start.plus(Duration::from_secs(60 * number));
+    assert_eq!(count(String::new()).await, 8);
+    assert_eq!(count(format!("vendor_id={}", vendor.id)).await, 5);
+    assert_eq!(count(format!("action=token.revoked&since={start}")).await, 3);
+    assert_eq!(count(format!("action=token.&since={start}&vendor_id={}", other.id)).await, 2);
+    assert_eq!(count(format!("action=token&since={start}")).await, 0, "an action, or a kind with its dot");
+    assert_eq!(count(format!("since={}&until={}", minute(1), minute(3))).await, 4, "since is inclusive, until exclusive");
+    assert_eq!(app.get("/v1/audit?action=token.", &app.operator).await.code(422), "range_required");
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = app.get(&format!("/v1/audit?limit=1&action=token.created&since={start}{cursor}"), &app.operator).await.expect(200);
+        seen.extend(page["data"].as_array().expect("a list").iter().map(|entry| time(&entry["at"])));
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(seen, [minute(3), minute(2), minute(1)], "newest first");
     app.finish().await;
 }
 
-// --- The overview --------------------------------------------------------------------------------------------------------
+// --- The overview ------------------------------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn the_overview_counts_what_there_is() {
-    let (app, hook, bad) = (TestApp::start().await, Receiver::start().await, Receiver::start().await);
+async fn the_overview_has_the_figures_of_what_happened() {
+    let (app, good, bad) = (TestApp::start().await, Receiver::start().await, Receiver::start().await);
     let vendor = app.vendor().await;
-    let empty = app.get("/v1/overview", &app.operator).await.expect(200);
-    let nothing = json!({"accepted": 0, "attempts": 0, "success_rate": null, "p50_ms": null, "p99_ms": null});
-    assert_eq!((&empty["last_hour"], &empty["last_day"], &empty["oldest_queued_seconds"]), (&nothing, &nothing, &Value::Null));
-    let (good, failing, off) =
-        (app.connected(&vendor, &hook).await, app.connected(&vendor, &bad).await, app.connected(&vendor, &hook).await);
-    app.on(&off, "disable").await.expect(200);
+    let endpoint = app.connected(&vendor, &good).await;
+    app.advance(Duration::from_secs(90));
+    app.succeed(&vendor, (1..=4).map(|number| format!("S-{number}"))).await;
+    let report = |reference: &str, status: &str| json!({"vendor_id": vendor.id, "reference_no": reference, "status": status});
+    let more = json!({"reports": [report("F-1", "failed"), report("F-2", "failed"), report("S-1", "failed"), report("Q-1", "queued")]});
+    app.post("/v1/reports", &app.operator, more).await.expect(200);
+    let conflict = text(&list(&app, "/v1/conflicts", &app.operator).await[0]["id"]);
+    app.until_count(&endpoint, "succeeded", 6).await;
+    // One that succeeds at its second attempt, ten seconds or so later.
+    good.next([Answer::status(500)]);
+    let late = app.succeed_one(&vendor, "S-5").await;
+    let waits = app.until_attempts(&endpoint, &late, 1).await;
+    let view = app.get("/v1/overview", &app.operator).await.expect(200);
+    assert_eq!((&view["backlog"], &view["open_conflicts"], &view["endpoints"]["failing"]), (&json!(1), &json!(1), &json!(1)));
+    let took = app.advance_to(&waits["next_attempt_at"]);
+    app.until_state(&endpoint, &late, "succeeded").await;
+    let resolve = json!({"as": "reversed", "reason": "seen"});
+    app.post(&format!("/v1/conflicts/{conflict}/resolve"), &app.operator, resolve).await.expect(200);
+    app.until_count(&endpoint, "succeeded", 8).await;
+    let view = app.get("/v1/overview", &app.operator).await.expect(200);
+    assert_eq!(view["recharges"], json!({"queued": 1, "success": 4, "failed": 2, "reversed": 1}));
+    assert_eq!(view["oldest_queued_seconds"], took.as_secs());
+    for part in ["last_hour", "last_day"] {
+        let traffic = &view[part];
+        // Five successes, two failures, a contradiction, a queued one; eight events, one of them with two attempts.
+        assert_eq!((&traffic["accepted"], &traffic["attempts"]), (&json!(9), &json!(9)), "{part}");
+        assert_eq!(traffic["success_rate"], json!(8.0 / 9.0));
+        assert_eq!(traffic["p50_ms"], json!(1.0));
+        let (slow, took) = (traffic["p99_ms"].as_f64().expect("a number"), took.as_secs_f64() * 1000.0);
+        assert!((took..=took * 1.21).contains(&slow), "{slow} of {took}");
+    }
+    assert_eq!((&view["backlog"], &view["open_conflicts"]), (&json!(0), &json!(0)));
+    assert_eq!(view["endpoints"], json!({"failing": 0, "disabled": 0}), "one success, and it fails no more");
+    // Another one fails, and one is switched off.
+    let failing = app.connected(&vendor, &bad).await;
     bad.always(Answer::status(500));
-    for (reference, status) in
-        [("R-1", "success"), ("R-2", "success"), ("R-3", "failed"), ("R-4", "queued"), ("R-1", "failed"), ("R-2", "failed")]
-    {
-        report(&app, &vendor, reference, status).await;
-    }
-    let conflicts = app.get("/v1/conflicts", &app.operator).await.expect(200);
-    let path = format!("/v1/conflicts/{}/resolve", text(&conflicts["data"][1]["id"]));
-    app.post(&path, &app.operator, json!({"as": "reversed", "reason": "so"})).await.expect(200);
-    app.until_count(&good, "succeeded", 4).await;
-    for event in app.get("/v1/events", &vendor.live).await.expect(200)["data"].as_array().expect("events") {
-        app.until_attempts(&failing, &text(&event["id"]), 1).await;
-    }
-    app.advance(Duration::from_secs(3));
-    app.on(&good, "pause").await.expect(200);
-    app.post(&format!("/v1/endpoints/{}/replay", good.id), &vendor.live, json!({"since": "2026-01-01T00:00:00Z"})).await.expect(202);
-    let overview = app.get("/v1/overview", &app.operator).await.expect(200);
-    let traffic = json!({"accepted": 6, "attempts": 8, "success_rate": 0.5, "p50_ms": 1.0, "p99_ms": 1.0});
-    for (field, expected) in [
-        ("at", json!(app.now())),
-        ("recharges", json!({"queued": 1, "success": 1, "failed": 1, "reversed": 1})),
-        ("oldest_queued_seconds", json!(3)),
-        ("backlog", json!(4)),
-        ("last_hour", traffic.clone()),
-        ("last_day", traffic),
-        ("endpoints", json!({"failing": 1, "disabled": 1})),
-        ("open_conflicts", json!(1)),
-        ("running_replays", json!(1)),
-        ("alerts_waiting", json!(0)),
-    ] {
-        assert_eq!(overview[field], expected, "{field}");
-    }
+    let event = app.succeed_one(&vendor, "S-6").await;
+    app.until_attempts(&failing, &event, 1).await;
+    app.until_count(&endpoint, "succeeded", 9).await;
+    app.on(&endpoint, "disable").await.expect(200);
+    let view = app.get("/v1/overview", &app.operator).await.expect(200);
+    assert_eq!(view["endpoints"], json!({"failing": 1, "disabled": 1}));
+    app.call("DELETE", &format!("/v1/endpoints/{}", failing.id), &vendor.live, None).await.expect(204);
+    app.advance(Duration::from_secs(2 * 3600));
+    let view = app.get("/v1/overview", &app.operator).await.expect(200);
+    assert_eq!(view["endpoints"], json!({"failing": 0, "disabled": 1}), "what is deleted needs nobody");
+    assert_eq!(view["oldest_queued_seconds"], (took + Duration::from_secs(2 * 3600)).as_secs());
+    let hour = json!({"accepted": 0, "attempts": 0, "success_rate": null, "p50_ms": null, "p99_ms": null});
+    assert_eq!(view["last_hour"], hour);
+    assert_eq!((&view["last_day"]["accepted"], view["recharges"]["success"].as_u64()), (&json!(10), Some(5)));
     assert_eq!(app.get("/v1/overview", &vendor.live).await.code(403), "forbidden");
-    assert_eq!(app.get("/v1/overview?limit=1", &app.operator).await.code(422), "unknown_field");
-    for endpoint in [&good, &failing] {
-        app.call("DELETE", &format!("/v1/endpoints/{}", endpoint.id), &vendor.live, None).await.expect(204);
-    }
-    until("nothing is open", || async { (app.open_runs() == 0).then_some(()) }).await;
-    app.finish().await;
-}
-
-#[tokio::test]
-async fn an_hour_and_a_day_pass() {
-    let (mut app, hook) = (TestApp::start().await, Receiver::start().await);
-    let vendor = app.vendor().await;
-    let endpoint = app.connected(&vendor, &hook).await;
-    app.succeed(&vendor, ["R-1".to_owned(), "R-2".to_owned()]).await;
-    app.until_count(&endpoint, "succeeded", 2).await;
-    let minutes = |count: u64| Duration::from_secs(count * 60);
-    for (passed, hour, day) in [(minutes(59), 2, 2), (minutes(2), 0, 2), (minutes(24 * 60 - 62), 0, 2), (minutes(2), 0, 0)] {
-        app.advance(passed);
-        app.restart().await;
-        let overview = app.get("/v1/overview", &app.operator).await.expect(200);
-        assert_eq!((&overview["last_hour"]["attempts"], &overview["last_day"]["attempts"]), (&json!(hour), &json!(day)), "{passed:?}");
-        assert_eq!((&overview["last_hour"]["accepted"], &overview["last_day"]["accepted"]), (&json!(hour), &json!(day)), "{passed:?}");
-        assert_eq!(overview["last_hour"]["success_rate"].is_null(), hour == 0);
-    }
-    assert_eq!(app.get("/v1/overview", &app.operator).await.expect(200)["recharges"]["success"], 2, "these are kept");
-    app.finish().await;
-}
-
-// --- Tokens and logins -----------------------------------------------------------------------------------------------------
-
-#[tokio::test]
-async fn a_vendor_has_tokens_of_both_modes_of_its_own() {
-    let app = TestApp::start().await;
-    let (vendor, stranger) = (app.vendor().await, app.vendor().await);
-    let mut made = Vec::new();
-    for (token, mode) in [(&vendor.live, "test"), (&vendor.live, "live"), (&vendor.test, "test"), (&vendor.test, "live")] {
-        let body = json!({"mode": mode, "name": "till", "allowed_ips": ["127.0.0.1"]});
-        let new = app.post("/v1/tokens", token, body).await.expect(201);
-        assert!(text(&new["token"]).starts_with(&format!("rb_{mode}_")), "{new}");
-        assert_eq!((&new["mode"], &new["name"], &new["allowed_ips"]), (&json!(mode), &json!("till"), &json!(["127.0.0.1/32"])));
-        app.get("/v1/recharges", &text(&new["token"])).await.expect(200);
-        made.push(new);
-    }
-    let listed = app.get("/v1/tokens", &vendor.test).await.expect(200);
-    assert_eq!(listed, app.get(&format!("/v1/tokens?vendor_id={}", vendor.id), &app.operator).await.expect(200));
-    assert_eq!(listed["data"].as_array().map(Vec::len), Some(6), "and the first two");
-    assert!(made.iter().all(|new| !listed.to_string().contains(&text(&new["token"]))), "a token is shown once");
-    let path = format!("/v1/tokens/{}", text(&made[0]["id"]));
-    assert_eq!(app.call("DELETE", &path, &stranger.live, None).await.code(404), "not_found");
-    app.call("DELETE", &path, &vendor.live, None).await.expect(204);
-    assert_eq!(app.get("/v1/recharges", &text(&made[0]["token"])).await.code(401), "unauthorized");
-    assert_eq!(app.call("DELETE", &path, &vendor.live, None).await.code(404), "not_found");
-    for answer in [
-        app.post("/v1/tokens", &app.operator, json!({"mode": "live"})).await,
-        app.get("/v1/tokens", &app.operator).await,
-        app.call("DELETE", &format!("/v1/tokens/{}", text(&made[1]["id"])), &app.operator, None).await,
-    ] {
-        assert_eq!((answer.code(422), answer.problems()[0].0.as_str()), ("invalid".to_owned(), "vendor_id"));
-    }
-    let problems = app.post("/v1/tokens", &vendor.live, json!({"vendor_id": stranger.id, "name": ""})).await.problems();
-    let fields: Vec<_> = problems.into_iter().map(|(field, _)| field).collect();
-    assert_eq!(fields, ["mode", "name", "vendor_id"], "a vendor names no vendor");
-    // Also the one that asks.
-    let own = format!("/v1/tokens/{}", text(&made[1]["id"]));
-    app.call("DELETE", &own, &text(&made[1]["token"]), None).await.expect(204);
-    assert_eq!(app.get("/v1/tokens", &text(&made[1]["token"])).await.code(401), "unauthorized");
-    app.finish().await;
-}
-
-#[tokio::test]
-async fn a_vendors_logins_are_made_listed_and_removed() {
-    let app = TestApp::start().await;
-    let (vendor, stranger) = (app.vendor().await, app.vendor().await);
-    let users = format!("/v1/vendors/{}/users", vendor.id);
-    let made = app.post(&users, &app.operator, json!({"email": "People@Example.com", "password": PASSWORD})).await.expect(201);
-    assert_eq!(made["email"], "people@example.com", "an address has one spelling");
-    assert_eq!(made.as_object().expect("an object").keys().collect::<Vec<_>>(), ["id", "email", "created_at"]);
-    for (email, of) in [("PEOPLE@example.com", &vendor), ("people@example.com", &stranger)] {
-        let again = json!({"email": email, "password": PASSWORD});
-        let answer = app.post(&format!("/v1/vendors/{}/users", of.id), &app.operator, again).await;
-        assert_eq!((answer.code(422), answer.problems()[0].0.as_str()), ("invalid".to_owned(), "email"), "it is taken");
-    }
-    let (long, edge) = ("p".repeat(201), "p".repeat(200));
-    for (password, status) in [("123456789", 422), (long.as_str(), 422), ("", 422), ("1234567890", 201), (edge.as_str(), 201)] {
-        let email = format!("p{}@example.com", password.len());
-        let answer = app.post(&users, &app.operator, json!({"email": email, "password": password})).await;
-        assert_eq!(answer.status, status, "{} characters: {}", password.len(), answer.text);
-    }
-    let listed = app.get(&users, &app.operator).await.expect(200);
-    assert_eq!((listed["data"].as_array().map(Vec::len), &listed["data"][2]), (Some(3), &made), "newest first");
-    assert_eq!(app.get(&format!("/v1/vendors/{}/users", stranger.id), &app.operator).await.expect(200)["data"], json!([]));
-    let elsewhere = format!("/v1/vendors/{}/users/{}", stranger.id, text(&made["id"]));
-    assert_eq!(app.call("DELETE", &elsewhere, &app.operator, None).await.code(404), "not_found");
-    app.call("DELETE", &format!("{users}/{}", text(&made["id"])), &app.operator, None).await.expect(204);
-    app.post(&users, &app.operator, json!({"email": "people@example.com", "password": PASSWORD})).await.expect(201);
-    let hash: String =
-        app.database().query_row("SELECT password_hash FROM user ORDER BY id LIMIT 1", [], |row| row.get(0)).expect("a login");
-    assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+    until("what the deleted one had is cancelled", || async { (app.open_runs() == 0).then_some(()) }).await;
     app.finish().await;
 }

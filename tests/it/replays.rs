@@ -426,6 +426,7 @@ async fn a_paused_endpoints_replay_waits() {
     app.advance(seconds(1));
     app.until_replay(&endpoint, &id, |replay| replay["done"] == 10).await;
     app.on(&endpoint, "pause").await.expect(200);
+    app.quiet(|| hook.count()).await;
     gate.add_permits(1000);
     let sent = app.quiet(|| hook.count()).await;
     assert!(sent < 50, "what is under way ends, and no more begins: {sent}");

@@ -13,7 +13,6 @@ use super::super::input::{Body, Id, Query};
 use super::super::once::Key;
 use super::super::views::{List, NewTokenView, TokenView};
 use crate::domain::id::TokenId;
-use crate::fields::Fields;
 use crate::ops::only_paging;
 
 /// Make a token; it is shown this once.
@@ -27,13 +26,12 @@ pub(in super::super) async fn create(
     key: Key,
     Body(fields): Body,
 ) -> Result<Response, ApiError> {
-    let ops = &api.ops;
-    // Whose token it is belongs to what is asked for, so that it is read behind the key.
-    let create = |mut fields: Fields, once| async move {
-        let vendor = ops.token_owner(caller, &mut fields)?;
-        ops.create_token(caller, vendor, fields, once).await
-    };
-    key.answer(&api, caller, fields, StatusCode::CREATED, NewTokenView::of, create).await
+    // The key goes with the whole body, so that the owner is read only once that was compared.
+    key.answer(&api, caller, fields, StatusCode::CREATED, NewTokenView::of, async |mut fields, once| {
+        let vendor = api.ops.token_owner(caller, &mut fields)?;
+        api.ops.create_token(caller, vendor, fields, once).await
+    })
+    .await
 }
 
 /// The vendor's tokens, newest first, without the tokens themselves.
@@ -64,6 +62,6 @@ pub(in super::super) async fn revoke(
     Query(mut fields): Query,
 ) -> Result<StatusCode, ApiError> {
     let vendor = api.ops.token_owner(caller, &mut fields)?;
-    api.ops.revoke_token(caller, vendor, id).await?;
+    api.ops.revoke_token(caller, vendor, id, fields).await?;
     Ok(StatusCode::NO_CONTENT)
 }

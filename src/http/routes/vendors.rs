@@ -105,8 +105,9 @@ pub(in super::super) async fn revoke_token(
     State(api): State<Api>,
     Operator(caller): Operator,
     Pair(id, token): Pair<VendorId, TokenId>,
+    Query(fields): Query,
 ) -> Result<StatusCode, ApiError> {
-    api.ops.revoke_token(caller, id, token).await?;
+    api.ops.revoke_token(caller, id, token, fields).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

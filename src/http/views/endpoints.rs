@@ -84,7 +84,7 @@ impl EndpointView {
             strict_hold: settings.strict_hold.map(|hold| humantime::format_duration(hold).to_string()),
             secret_hint: crate::ops::secret_hint(settings),
             public_key: settings.signing_key.as_ref().and_then(standard::public_key_text),
-            overlap_until: settings.former.iter().map(|former| former.until).max(),
+            overlap_until: shown.overlap_until,
             backlog: BacklogView {
                 open: shown.size.open,
                 oldest_seconds: shown.oldest.map(|age| age.as_secs()),

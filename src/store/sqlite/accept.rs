@@ -129,10 +129,7 @@ impl Batch<'_> {
         match write {
             Write::Accept(accept) => self.accept(accept),
             Write::Publish(publish) => self.publish(publish).map(|(published, opened)| Written::Published(published, opened)),
-            Write::Settle(outcome) => {
-                self.count_attempt(outcome);
-                settle::settle(self, outcome).map(Written::Settled)
-            }
+            Write::Settle(outcome) => settle::settle(self, outcome).map(Written::Settled),
             Write::Change(change) => self.change(change),
         }
     }
@@ -142,7 +139,7 @@ impl Batch<'_> {
         self.traffic.entry(now.as_millis().div_euclid(60_000)).or_default()
     }
 
-    fn count_attempt(&mut self, outcome: &Settle) {
+    pub fn count_attempt(&mut self, outcome: &Settle) {
         let Some(attempt) = &outcome.attempt else { return };
         let traffic = self.traffic(outcome.now);
         traffic.attempts += 1;
@@ -360,8 +357,9 @@ impl Batch<'_> {
         let deadline = created_at.plus(deadline);
         let heard = |subscriber: &&Subscriber| matches!(audience, Audience::All) || subscriber.wants.matches(event_type);
         for Subscriber { endpoint, pauses, .. } in subscribers.iter().filter(heard) {
-            self.conn.prepare_cached(OPEN)?.execute(params![endpoint.get(), sequence, pauses.stored(created_at, deadline)])?;
-            let key = RunKey { endpoint: *endpoint, sequence, run: 1 };
+            let stored = pauses.stored(created_at, deadline);
+            self.conn.prepare_cached(OPEN)?.execute(params![endpoint.get(), sequence, stored])?;
+            let (key, deadline) = (RunKey { endpoint: *endpoint, sequence, run: 1 }, pauses.deadline(stored));
             let (event, next_attempt_at) = (Arc::clone(&event), None);
             opened.push(OpenRun { key, event, attempts: 0, deadline, next_attempt_at, failed_since: None, replay: None });
         }

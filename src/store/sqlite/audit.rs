@@ -60,18 +60,18 @@ pub(super) fn list(conn: &Connection, query: &AuditQuery) -> Result<Listed<Entry
     page(rows, query.page.limit, |row| read(row).map(|entry| (entry.id, entry)), wanted)
 }
 
-/// Where the seal of a part of a kept answer is good.
-fn context(part: &str, key: &AnswerKey) -> String {
-    format!("{part} {} {} {}", key.token, key.path, key.key)
+/// Where the seal of a request's digest or of its answer is good. The digest is sealed too: a body may hold a password,
+/// or a connection number, and either can be guessed.
+fn context(of: &str, key: &AnswerKey) -> String {
+    format!("{of} {} {} {}", key.token, key.path, key.key)
 }
 
 /// Keeps the answer to a request. One that is there and not a day old refuses the whole change: it was done before.
 pub(super) fn keep(batch: &Batch, keep: &Keep, done: &Done, now: Timestamp) -> Result<(), StoreError> {
     const KEEP: &str = "INSERT INTO kept_answer (token, path, key, body, answer, kept_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
         ON CONFLICT DO UPDATE SET body = excluded.body, answer = excluded.answer, kept_at = excluded.kept_at WHERE kept_at <= ?7";
-    // A body may have a password in it, of which not even a fast hash may lie open.
-    let body = batch.sealer.seal(&context("body", &keep.key), &keep.body);
     let sealed = batch.sealer.seal(&context("answer", &keep.key), &(keep.answer)(done));
+    let body = batch.sealer.seal(&context("request", &keep.key), &keep.body);
     let oldest = now.as_millis() - limits::ANSWER_KEPT_FOR.as_millis() as i64;
     let AnswerKey { token, path, key } = &keep.key;
     let values = params![token.get(), path, key, body, sealed, now.as_millis(), oldest];
@@ -86,7 +86,7 @@ pub(super) fn kept(conn: &Connection, sealer: &Sealer, key: &AnswerKey, since: T
     let values = params![key.token.get(), key.path, key.key, since.as_millis()];
     let read = |row: &Row| Ok((row.get::<_, Vec<u8>>("body")?, row.get::<_, Vec<u8>>("answer")?));
     let Some((body, answer)) = conn.prepare_cached(KEPT)?.query_row(values, read).optional()? else { return Ok(None) };
-    let (body, answer) = (sealer.open(&context("body", key), &body)?, sealer.open(&context("answer", key), &answer)?);
-    let body = body.expose().try_into().map_err(|_| StoreError::Damaged("a kept answer's body is not a hash".to_owned()))?;
-    Ok(Some(KeptAnswer { body, answer: answer.expose().to_vec() }))
+    let body = sealer.open(&context("request", key), &body)?;
+    let body = body.expose().try_into().map_err(|_| StoreError::Damaged("the digest of a kept request has another length".to_owned()))?;
+    Ok(Some(KeptAnswer { body, answer: sealer.open(&context("answer", key), &answer)?.expose().to_vec() }))
 }

@@ -43,8 +43,7 @@ impl Batch<'_> {
                 Done::Made(Created::Yes)
             }
             Deed::UpdateVendor(id, change) => {
-                let before = vendors::one(conn, *id)?;
-                if before.is_some_and(|before| change.disabled.is_some_and(|disabled| disabled != before.disabled)) {
+                if vendors::one(conn, *id)?.is_some_and(|before| change.disabled.is_some_and(|disabled| disabled != before.disabled)) {
                     for endpoint in vendors::endpoints(conn, *id)? {
                         health::forget(self, endpoint)?;
                     }
@@ -112,7 +111,11 @@ impl Batch<'_> {
         (now, deadline): (Timestamp, Duration),
         opened: &mut Vec<OpenRun>,
     ) -> Result<Option<Endpoint>, StoreError> {
-        let Some(after) = endpoints::change(self.conn, self.sealer, id, change, now)? else { return Ok(None) };
+        let Some(mut after) = endpoints::change(self.conn, self.sealer, id, change, now)? else { return Ok(None) };
+        if begins_anew(change) {
+            health::forget(self, id)?;
+            after.failing_since = None;
+        }
         match change {
             EndpointChange::Status { to: EndpointStatus::Disabled, by_rule: true, .. } => {
                 let reason = after.status_reason.clone().unwrap_or_default();
@@ -123,15 +126,20 @@ impl Batch<'_> {
                 self.emit(Emission { stream, mode, event_type: &event_type, facts, now, deadline, audience }, opened)?;
                 self.write_counters()?;
             }
-            EndpointChange::Status { to: EndpointStatus::Connected, by_rule, .. } => {
-                health::forget(self, id)?;
-                if *by_rule {
-                    health::alert(self, &after, &Alert::came_back(&after, now), now)?;
-                }
+            EndpointChange::Status { to: EndpointStatus::Connected, by_rule: true, .. } => {
+                health::alert(self, &after, &Alert::came_back(&after, now), now)?;
             }
-            EndpointChange::Pause { .. } | EndpointChange::Resume | EndpointChange::Delete => drop(health::forget(self, id)?),
-            EndpointChange::Status { .. } | EndpointChange::Settings(_) => {}
+            _ => {}
         }
         Ok(Some(after))
+    }
+}
+
+/// Whether what is known of an endpoint's health says nothing of it any more.
+fn begins_anew(change: &EndpointChange) -> bool {
+    match change {
+        EndpointChange::Settings { from, to } => endpoints::moves(from, to),
+        EndpointChange::Status { to, .. } => *to == EndpointStatus::Connected,
+        EndpointChange::Pause { .. } | EndpointChange::Resume | EndpointChange::Delete => true,
     }
 }

@@ -186,7 +186,15 @@ pub(super) fn change(
 ) -> Result<Option<Endpoint>, StoreError> {
     let Some(before) = one(conn, sealer, id)?.filter(|endpoint| !endpoint.deleted) else { return Ok(None) };
     match change {
-        EndpointChange::Settings(settings) => write_settings(conn, sealer, id, settings)?,
+        EndpointChange::Settings { from, to } => {
+            if before.settings != **from {
+                return Ok(None);
+            }
+            write_settings(conn, sealer, id, to)?;
+            if before.status.listens() && moves(from, to) {
+                conn.execute("UPDATE endpoint SET connected_at = ?2 WHERE id = ?1", params![id.get(), now.as_millis()])?;
+            }
+        }
         EndpointChange::Status { from, to, reason, by_rule, failing_since } => {
             let enables = *to == EndpointStatus::Connected;
             if !from.contains(&before.status)
@@ -230,6 +238,11 @@ pub(super) fn change(
         }
     }
     Ok(Some(after))
+}
+
+/// Whether an endpoint with these settings is another one, for which the handshake was done anew.
+pub(super) fn moves(from: &Settings, to: &Settings) -> bool {
+    from.url != to.url || from.profile != to.profile
 }
 
 /// What a pause lasted moves the deadlines of what is open.

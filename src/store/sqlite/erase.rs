@@ -9,7 +9,7 @@ use crate::limits;
 use crate::store::seal::Sealer;
 use crate::store::{StoreError, SweepPlace, Swept};
 
-/// What has been removed is overwritten, not just let go of.
+/// What has been removed is overwritten, in pages that are let go of too, where `on`; else only where that costs nothing.
 fn overwrite(conn: &Connection, on: bool) -> Result<(), StoreError> {
     let sql = if on { "PRAGMA secure_delete = ON" } else { "PRAGMA secure_delete = FAST" };
     conn.query_row(sql, [], |_| Ok(()))?;

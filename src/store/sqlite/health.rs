@@ -16,7 +16,7 @@ use crate::domain::endpoint::{Endpoint, EndpointStatus};
 use crate::domain::id::EndpointId;
 use crate::domain::time::Timestamp;
 use crate::limits;
-use crate::store::{After, Failing, Mailing, Settle, StoreError};
+use crate::store::{After, Failing, Mailing, Settle, Settled, StoreError};
 
 /// The endpoints that have a row.
 pub(super) fn known(conn: &Connection) -> Result<HashSet<EndpointId>, StoreError> {
@@ -24,12 +24,13 @@ pub(super) fn known(conn: &Connection) -> Result<HashSet<EndpointId>, StoreError
     Ok(statement.query_map([], |row| row.get(0).map(EndpointId::new))?.collect::<Result<_, _>>()?)
 }
 
-/// Learns from what an attempt came to.
-pub(super) fn learn(batch: &mut Batch, settle: &Settle) -> Result<(), StoreError> {
+/// Learns from what an attempt came to. Of what comes late only a success counts: it is a fact whoever reports it.
+pub(super) fn learn(batch: &mut Batch, settle: &Settle, settled: Settled) -> Result<(), StoreError> {
     let endpoint = settle.key.endpoint;
     match settle.attempt.as_ref().map(|attempt| attempt.outcome.kind) {
         Some(OutcomeKind::Succeeded) if batch.failing.contains(&endpoint) => recovered(batch, endpoint, settle.now)?,
         Some(OutcomeKind::Succeeded) => {}
+        _ if settled == Settled::Late => return Ok(()),
         Some(_) if batch.failing.insert(endpoint) => {
             const BEGIN: &str = "INSERT INTO health (endpoint, failing_since) SELECT id, ?2 FROM endpoint WHERE id = ?1 AND deleted_at IS NULL \
                 ON CONFLICT DO NOTHING";
@@ -157,16 +158,16 @@ pub(super) fn mailings(conn: &Connection, now: Timestamp, mailed_before: Timesta
 }
 
 fn with_alerts(conn: &Connection, mut mailing: Mailing) -> Result<Mailing, StoreError> {
-    const WAITING: &str = "SELECT id, endpoint, title, text FROM alert WHERE address = ?1 ORDER BY id";
-    let mut statement = conn.prepare_cached(WAITING)?;
-    let mut rows = statement.query([&mailing.address])?;
-    while let Some(row) = rows.next()? {
-        mailing.up_to = row.get("id")?;
-        if mailing.alerts.len() < limits::MAIL_ALERTS_MAX {
-            let endpoint = row.get::<_, Option<i64>>("endpoint")?.map(EndpointId::new);
-            mailing.alerts.push(Alert { endpoint, title: row.get("title")?, text: row.get("text")? });
-        }
-    }
+    const FIRST: &str = "SELECT endpoint, title, text FROM alert WHERE address = ?1 ORDER BY id LIMIT ?2";
+    let read = |row: &Row| {
+        let endpoint = row.get::<_, Option<i64>>("endpoint")?.map(EndpointId::new);
+        Ok(Alert { endpoint, title: row.get("title")?, text: row.get("text")? })
+    };
+    let mut statement = conn.prepare_cached(FIRST)?;
+    let rows = statement.query_map(params![mailing.address, limits::MAIL_ALERTS_MAX], read)?;
+    mailing.alerts = rows.collect::<Result<_, _>>()?;
+    const LAST: &str = "SELECT max(id) FROM alert WHERE address = ?1";
+    mailing.up_to = conn.prepare_cached(LAST)?.query_row([&mailing.address], |row| row.get(0))?;
     Ok(mailing)
 }
 

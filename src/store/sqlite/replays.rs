@@ -266,7 +266,8 @@ impl<'a> Candidates<'a> {
         self.scope.event_types.as_ref().is_none_or(|types: &Filter| types.matches(event_type))
     }
 
-    /// Deliveries that have ended, and never successfully.
+    /// Deliveries that have ended, and never successfully. The union merges two walks through the index of those, so that
+    /// the successful ones between them are not looked at.
     fn failed(&self, conn: &Connection, most: usize) -> Result<(Vec<i64>, Option<i64>), StoreError> {
         const UNLUCKY: &str = "SELECT u.sequence, e.type, \
             EXISTS (SELECT 1 FROM open_delivery o WHERE o.endpoint = ?1 AND o.sequence = u.sequence) \

@@ -99,7 +99,7 @@ impl Pauses {
 
     /// The deadline of a run that begins at `start`, as it is stored.
     pub fn stored(self, start: Timestamp, deadline: Timestamp) -> i64 {
-        let under_way = self.at.map_or(0, |at| (start.as_millis() - at).max(0));
+        let under_way = self.at.zip(self.until).map_or(0, |(at, until)| (start.as_millis().min(until) - at).max(0));
         deadline.as_millis().saturating_sub(self.ended_ms + under_way)
     }
 

@@ -12,32 +12,51 @@ use crate::domain::time::Timestamp;
 use crate::limits;
 use crate::store::{After, Expired, Resent, Settle, Settled, StoreError};
 
-/// Records an outcome: the attempt appended, the run moved or ended, and what it says about the endpoint.
+/// Records an outcome: the attempt appended, the run moved or ended, and what it says about the endpoint. One whose
+/// first commit was of unknown outcome may come twice, and is no news then.
 pub(super) fn settle(batch: &mut Batch, settle: &Settle) -> Result<Settled, StoreError> {
-    let conn = batch.conn;
     match settle.after {
-        After::Ended(state, reason) => {
-            let Some(Closed { failed_since }) = close(conn, settle.key)? else { return late(batch, settle) };
-            append_ended(conn, settle, state, reason.map(|reason| reason as i64))?;
-            count_replayed(conn, settle.replay)?;
-            health::learn(batch, settle)?;
-            health::ended(batch, settle, failed_since)?;
-        }
-        After::Retry { at, failed_since } => {
-            const MOVE: &str = "UPDATE open_delivery SET attempts = ?4, next_attempt_at = ?5, failed_since = ?6 \
-                WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3";
-            let (endpoint, sequence, run) = key(settle.key);
-            let values = params![endpoint, sequence, run, settle.attempts, at.as_millis(), failed_since.as_millis()];
-            if conn.prepare_cached(MOVE)?.execute(values)? == 0 {
-                return late(batch, settle);
-            }
-            if let Some(attempt) = &settle.attempt {
-                append_attempt(conn, settle.key, attempt)?;
-            }
-            health::learn(batch, settle)?;
-        }
+        After::Ended(state, reason) => end(batch, settle, state, reason),
+        After::Retry { at, failed_since } => retry(batch, settle, at, failed_since),
+    }
+}
+
+fn end(batch: &mut Batch, settle: &Settle, state: DeliveryState, reason: Option<EndReason>) -> Result<Settled, StoreError> {
+    let Some(Closed { failed_since }) = close(batch.conn, settle.key)? else { return late(batch, settle) };
+    append_ended(batch.conn, settle, state, reason.map(|reason| reason as i64))?;
+    count_replayed(batch.conn, settle.replay)?;
+    is_news(batch, settle, Settled::Recorded)?;
+    health::ended(batch, settle, failed_since)?;
+    Ok(Settled::Recorded)
+}
+
+fn retry(batch: &mut Batch, settle: &Settle, at: Timestamp, failed_since: Timestamp) -> Result<Settled, StoreError> {
+    const MOVE: &str = "UPDATE open_delivery SET attempts = ?4, next_attempt_at = ?5, failed_since = ?6 \
+        WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3";
+    let (endpoint, sequence, run) = key(settle.key);
+    let values = params![endpoint, sequence, run, settle.attempts, at.as_millis(), failed_since.as_millis()];
+    if batch.conn.prepare_cached(MOVE)?.execute(values)? == 0 {
+        return late(batch, settle);
+    }
+    if let Some(attempt) = &settle.attempt
+        && append_attempt(batch.conn, settle.key, attempt)?
+    {
+        is_news(batch, settle, Settled::Recorded)?;
     }
     Ok(Settled::Recorded)
+}
+
+/// The run had ended before (it was cancelled while the request was under way): what happened is kept all the same.
+fn late(batch: &mut Batch, settle: &Settle) -> Result<Settled, StoreError> {
+    if append_late(batch.conn, settle)? {
+        is_news(batch, settle, Settled::Late)?;
+    }
+    Ok(Settled::Late)
+}
+
+fn is_news(batch: &mut Batch, settle: &Settle, settled: Settled) -> Result<(), StoreError> {
+    batch.count_attempt(settle);
+    health::learn(batch, settle, settled)
 }
 
 /// A run that was open.
@@ -69,19 +88,16 @@ pub(super) fn cancel(conn: &Connection, run: &Expired, now: Timestamp) -> Result
     count_replayed(conn, replay)
 }
 
-/// The run had ended before (it was cancelled while the request was under way): what happened is kept all the same.
-fn late(batch: &mut Batch, settle: &Settle) -> Result<Settled, StoreError> {
-    let conn = batch.conn;
-    let Some(attempt) = &settle.attempt else { return Ok(Settled::Late) };
-    // An outcome whose first commit was of unknown outcome may come twice.
+/// Keeps an attempt of a run that has ended; answers whether it was not there yet. Where it succeeded, a cancelled run did.
+fn append_late(conn: &Connection, settle: &Settle) -> Result<bool, StoreError> {
+    let Some(attempt) = &settle.attempt else { return Ok(false) };
     const SAME: &str =
         "SELECT 1 FROM ended_delivery WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3 AND attempts = ?4 AND started_at = ?5";
     let (endpoint, sequence, run) = key(settle.key);
     let same = params![endpoint, sequence, run, attempt.number, attempt.started_at.as_millis()];
     if conn.prepare_cached(SAME)?.exists(same)? {
-        return Ok(Settled::Late);
+        return Ok(false);
     }
-    health::learn(batch, settle)?;
     if attempt.outcome.kind == OutcomeKind::Succeeded {
         const KEEP: &str = "INSERT INTO attempt SELECT endpoint, sequence, run, attempts, started_at, outcome, status, error, resolve_us, \
             connect_us, tls_us, first_byte_us, total_us, answer_headers, answer_body FROM ended_delivery \
@@ -91,11 +107,10 @@ fn late(batch: &mut Batch, settle: &Settle) -> Result<Settled, StoreError> {
         conn.prepare_cached(KEEP)?.execute(params![endpoint, sequence, run, cancelled])?;
         if conn.prepare_cached(UNEND)?.execute(params![endpoint, sequence, run, cancelled])? == 1 {
             append_ended(conn, settle, DeliveryState::Succeeded, None)?;
-            return Ok(Settled::Late);
+            return Ok(true);
         }
     }
-    append_attempt(conn, settle.key, attempt)?;
-    Ok(Settled::Late)
+    append_attempt(conn, settle.key, attempt)
 }
 
 fn key(key: RunKey) -> (i64, i64, u32) {
@@ -133,13 +148,14 @@ fn append_ended(conn: &Connection, settle: &Settle, state: DeliveryState, reason
     Ok(())
 }
 
-fn append_attempt(conn: &Connection, run: RunKey, attempt: &Attempt) -> Result<(), StoreError> {
+/// Appends an attempt, unless it is there already; answers whether it was not.
+fn append_attempt(conn: &Connection, run: RunKey, attempt: &Attempt) -> Result<bool, StoreError> {
     const APPEND: &str = "INSERT INTO attempt (endpoint, sequence, run, number, started_at, outcome, status, error, resolve_us, connect_us, \
         tls_us, first_byte_us, total_us, answer_headers, answer_body) \
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) ON CONFLICT DO NOTHING";
     let (endpoint, sequence, run) = key(run);
     let Outcome { kind, status, error, phases, answer_headers, answer_body, address: _, retry_after: _ } = &attempt.outcome;
-    conn.prepare_cached(APPEND)?.execute(params![
+    let appended = conn.prepare_cached(APPEND)?.execute(params![
         endpoint,
         sequence,
         run,
@@ -156,7 +172,7 @@ fn append_attempt(conn: &Connection, run: RunKey, attempt: &Attempt) -> Result<(
         answer_headers,
         answer_body,
     ])?;
-    Ok(())
+    Ok(appended == 1)
 }
 
 /// Starts a new run of a delivery, due at once.
@@ -173,10 +189,11 @@ pub(super) fn resend(conn: &Connection, id: DeliveryId, now: Timestamp, deadline
         return Ok(Resent::NotListening(status));
     }
     let pauses = rows::place(conn, id.endpoint)?.map(|place| place.pauses).unwrap_or_default();
+    let stored = pauses.stored(now, deadline);
     delivery.run += 1;
     (delivery.state, delivery.end_reason, delivery.next_attempt_at, delivery.deadline) =
-        (DeliveryState::Pending, None, Some(now), deadline);
+        (DeliveryState::Pending, None, Some(now), pauses.deadline(stored));
     const OPEN: &str = "INSERT INTO open_delivery (endpoint, sequence, run, deadline, next_attempt_at) VALUES (?1, ?2, ?3, ?4, ?5)";
-    conn.execute(OPEN, params![id.endpoint.get(), id.sequence, delivery.run, pauses.stored(now, deadline), now.as_millis()])?;
+    conn.execute(OPEN, params![id.endpoint.get(), id.sequence, delivery.run, stored, now.as_millis()])?;
     Ok(Resent::Opened(Box::new(delivery)))
 }

@@ -94,7 +94,8 @@ fn first(conn: &Connection, table: &str, endpoint: i64) -> Result<i64, StoreErro
     Ok(conn.prepare_cached(&sql)?.query_row([endpoint], |row| row.get(0))?)
 }
 
-/// Settled recharges, where a retention for them is set. (Their reports go with them: see the next stage.)
+/// Settled recharges with their reports, where a retention for them is set. One with a case that waits for the operator
+/// stays: without it the case could not be resolved any more.
 fn recharges(conn: &Connection, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
     let Some(before) = horizon.recharges else { return Ok(over(0)) };
     let floor = Ids::floor(before).get();
@@ -102,17 +103,18 @@ fn recharges(conn: &Connection, horizon: &Horizon, after: i64) -> Result<Swept, 
     let values = params![after, floor, limits::SWEEP_STEP_ROWS];
     let (count, last): (usize, Option<i64>) = conn.prepare_cached(PAGE)?.query_row(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
     let Some(last) = last else { return Ok(over(0)) };
-    const SUMS: &str = "SELECT stream, status, count(*) FROM recharge WHERE id > ?1 AND id <= ?2 AND status <> 0 GROUP BY stream, status";
+    const GOES: &str = "id > ?1 AND id <= ?2 AND status <> 0 AND NOT EXISTS \
+        (SELECT 1 FROM conflict c WHERE c.recharge = recharge.id AND c.state = 0)";
+    let sums = format!("SELECT stream, status, count(*) FROM recharge WHERE {GOES} GROUP BY stream, status");
     let read = |row: &rusqlite::Row| -> rusqlite::Result<(i64, usize, i64)> { Ok((row.get(0)?, row.get(1)?, row.get(2)?)) };
-    let sums = conn.prepare_cached(SUMS)?.query_map([after, last], read)?.collect::<Result<Vec<_>, _>>()?;
+    let sums = conn.prepare_cached(&sums)?.query_map([after, last], read)?.collect::<Result<Vec<_>, _>>()?;
     for (stream, status, count) in sums {
         let column = ["queued", "success", "failed", "reversed"][status];
         conn.execute(&format!("UPDATE stream SET {column} = {column} - ?2 WHERE id = ?1"), [stream, count])?;
     }
-    const REPORTS: &str =
-        "DELETE FROM report WHERE recharge IN (SELECT id FROM recharge WHERE id > ?1 AND id <= ?2 AND status <> 0 ORDER BY id)";
-    let mut removed = conn.prepare_cached(REPORTS)?.execute([after, last])?;
-    removed += conn.prepare_cached("DELETE FROM recharge WHERE id > ?1 AND id <= ?2 AND status <> 0")?.execute([after, last])?;
+    let reports = format!("DELETE FROM report WHERE recharge IN (SELECT id FROM recharge WHERE {GOES})");
+    let mut removed = conn.prepare_cached(&reports)?.execute([after, last])?;
+    removed += conn.prepare_cached(&format!("DELETE FROM recharge WHERE {GOES}"))?.execute([after, last])?;
     Ok(if count < limits::SWEEP_STEP_ROWS { over(removed) } else { on(removed, last) })
 }
 
@@ -155,6 +157,8 @@ fn endpoints(conn: &Connection, horizon: &Horizon, after: i64) -> Result<Swept, 
     let gone = conn.prepare_cached(GONE)?.query_map(values, |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
     for id in &gone {
         conn.prepare_cached("DELETE FROM listening WHERE endpoint = ?1")?.execute([id])?;
+        // An attempt may have failed after the deletion.
+        conn.prepare_cached("DELETE FROM health WHERE endpoint = ?1")?.execute([id])?;
         conn.prepare_cached("DELETE FROM endpoint WHERE id = ?1")?.execute([id])?;
     }
     Ok(match gone.last() {
@@ -185,15 +189,17 @@ fn small_tables(conn: &Connection, horizon: &Horizon, _: i64) -> Result<Swept, S
     Ok(if removed > 0 { on(removed, 0) } else { over(0) })
 }
 
-/// Gives pages that are free back to the file system. They are not rows, so that they do not count as removed.
+/// Gives pages that are free back to the file system. They are not rows, so that they do not count as removed. A file that
+/// was made by other means (from a dump) may give nothing back; it keeps its free pages for what comes next.
 fn free_pages(conn: &Connection, _: &Horizon, _: i64) -> Result<Swept, StoreError> {
-    let free: i64 = conn.query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
-    if free <= limits::FREE_PAGES_KEPT {
+    let free = || conn.query_row("PRAGMA freelist_count", [], |row| row.get::<_, i64>(0));
+    let before = free()?;
+    if before <= limits::FREE_PAGES_KEPT {
         return Ok(over(0));
     }
-    let pages = (free - limits::FREE_PAGES_KEPT).min(limits::SWEEP_STEP_PAGES);
+    let pages = (before - limits::FREE_PAGES_KEPT).min(limits::SWEEP_STEP_PAGES);
     let mut statement = conn.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
     let mut rows = statement.query([])?;
     while rows.next()?.is_some() {}
-    Ok(on(0, 0))
+    Ok(if free()? < before { on(0, 0) } else { over(0) })
 }

@@ -1,0 +1,121 @@
+//! Answers kept for a day, in the transaction of what they tell of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringback::domain::id::TokenId;
+use ringback::domain::time::Timestamp;
+use ringback::domain::user::{PasswordHash, User};
+use ringback::limits;
+use ringback::store::{AnswerKey, AuditQuery, Change, Deed, Done, Keep, KeptAnswer, StoreError, TimeRange};
+
+use crate::audit::note;
+use crate::deeds::Deeds;
+use crate::subject::{DAY, START, Subject, at, eight, first, just_before, publish};
+
+fn key(text: &str) -> AnswerKey {
+    AnswerKey { token: TokenId::new(7), path: "/v1/events".to_owned(), key: text.to_owned() }
+}
+
+fn keep(key: AnswerKey, body: u8, answer: &str) -> Keep {
+    let answer = answer.as_bytes().to_vec();
+    Keep { key, body: [body; 32], answer: Arc::new(move |_| answer.clone()) }
+}
+
+fn login(on: &Subject, email: &str) -> Deed {
+    let user = User { id: on.ids.next(START).into(), email: email.to_owned(), vendor: None, created_at: START };
+    Deed::CreateUser(user, PasswordHash(String::new()))
+}
+
+async fn act(on: &Subject, deed: Deed, now: Timestamp, keep: Keep) -> Result<Done, StoreError> {
+    Ok(on.store.act(Change { deed, now, note: Some(note("user.created")), keep: Some(keep) }).await?.0)
+}
+
+async fn kept(on: &Subject, key: AnswerKey, now: Timestamp) -> Option<KeptAnswer> {
+    let since = Timestamp::from_millis(now.as_millis() - limits::ANSWER_KEPT_FOR.as_millis() as i64);
+    on.store.kept_answer(key, since).await.unwrap()
+}
+
+/// Logins made, and notes taken of that.
+async fn done(on: &Subject) -> (usize, usize) {
+    let query = AuditQuery { vendor: None, action: None, range: TimeRange::default(), page: first(100) };
+    (on.store.users(None, first(100)).await.unwrap().len(), on.store.audit(query).await.unwrap().items.len())
+}
+
+pub async fn a_kept_answer_is_read_back(on: Subject) {
+    assert_eq!(kept(&on, key("a"), START).await, None);
+    act(&on, login(&on, "a"), START, keep(key("a"), 1, r#"{"id": "1"}"#)).await.unwrap();
+    let answer = KeptAnswer { body: [1; 32], answer: br#"{"id": "1"}"#.to_vec() };
+    assert_eq!(kept(&on, key("a"), START).await, Some(answer));
+    for other in [key("b"), AnswerKey { token: TokenId::new(8), ..key("a") }, AnswerKey { path: "/v1/vendors".to_owned(), ..key("a") }] {
+        assert_eq!(kept(&on, other, START).await, None, "it is another request's");
+    }
+}
+
+pub async fn an_answer_is_kept_for_a_day(on: Subject) {
+    act(&on, login(&on, "a"), START, keep(key("a"), 1, "first")).await.unwrap();
+    let end = START.plus(DAY);
+    assert_eq!(kept(&on, key("a"), just_before(end)).await.map(|kept| kept.answer), Some(b"first".to_vec()));
+    let early = act(&on, login(&on, "b"), just_before(end), keep(key("a"), 2, "second")).await;
+    assert!(matches!(early, Err(StoreError::Rejected(_))), "{early:?}");
+    assert_eq!(kept(&on, key("a"), end).await, None);
+    act(&on, login(&on, "b"), end, keep(key("a"), 2, "second")).await.unwrap();
+    assert_eq!(kept(&on, key("a"), end).await, Some(KeptAnswer { body: [2; 32], answer: b"second".to_vec() }));
+    assert_eq!(done(&on).await, (2, 2));
+}
+
+pub async fn a_request_that_was_answered_is_not_done_again(on: Subject) {
+    act(&on, login(&on, "a"), START, keep(key("a"), 1, "first")).await.unwrap();
+    for body in [1, 2] {
+        let refused = act(&on, login(&on, "b"), at(1), keep(key("a"), body, "second")).await;
+        assert!(matches!(refused, Err(StoreError::Rejected(_))), "{refused:?}");
+    }
+    assert_eq!(done(&on).await, (1, 1), "nothing of it is there, the note neither");
+    assert_eq!(kept(&on, key("a"), at(1)).await, Some(KeptAnswer { body: [1; 32], answer: b"first".to_vec() }));
+}
+
+pub async fn eight_requests_with_one_key_are_done_once(on: Subject) {
+    let results = eight(|number| {
+        let (on, name) = (on.clone(), format!("{number}"));
+        async move { act(&on, login(&on, &name), START, keep(key("a"), 1, &name)).await.map(|_| name) }
+    })
+    .await;
+    let winners: Vec<String> = results.into_iter().flatten().collect();
+    assert_eq!((winners.len(), done(&on).await), (1, (1, 1)));
+    assert_eq!(kept(&on, key("a"), START).await.unwrap().answer, winners[0].as_bytes());
+}
+
+pub async fn what_did_not_come_to_pass_keeps_no_answer(on: Subject) {
+    act(&on, login(&on, "a"), START, keep(key("a"), 1, "made")).await.unwrap();
+    let taken = act(&on, login(&on, "a"), START, keep(key("b"), 1, "made")).await.unwrap();
+    assert!(!taken.came_to_pass());
+    assert_eq!((kept(&on, key("b"), START).await, done(&on).await), (None, (1, 1)));
+    act(&on, login(&on, "b"), START, keep(key("b"), 1, "made")).await.unwrap();
+    assert!(kept(&on, key("b"), START).await.is_some(), "the key is still good");
+}
+
+pub async fn an_answer_follows_from_what_was_done(on: Subject) {
+    let side = on.side().await;
+    let told = Arc::new(|done: &Done| match done {
+        Done::Published(published) => format!("number {}", published.sequence).into_bytes(),
+        other => panic!("not an event: {other:?}"),
+    });
+    for number in 1..=3 {
+        let (name, answer) = (format!("{number}"), told.clone());
+        let keep = Keep { key: key(&name), body: [0; 32], answer };
+        act(&on, Deed::Publish(publish(side, "invoice.paid", START)), START, keep).await.unwrap();
+        assert_eq!(kept(&on, key(&name), START).await.unwrap().answer, format!("number {number}").into_bytes());
+    }
+    let repeated = Keep { key: key("2"), body: [0; 32], answer: told };
+    assert!(act(&on, Deed::Publish(publish(side, "invoice.paid", START)), START, repeated).await.is_err());
+    assert_eq!(on.store.events_after(side.stream, None, 0).await.unwrap().latest, 3, "its number was not used up");
+}
+
+/// What is kept is a day old at the most, whatever is asked for.
+pub async fn a_clock_that_was_set_back_finds_its_answers(on: Subject) {
+    act(&on, login(&on, "a"), at(3600), keep(key("a"), 1, "first")).await.unwrap();
+    assert!(kept(&on, key("a"), START).await.is_some());
+    let refused = act(&on, login(&on, "b"), START, keep(key("a"), 1, "second")).await;
+    assert!(refused.is_err(), "it was answered, if in the future");
+    assert!(kept(&on, key("a"), at(3600).plus(DAY - Duration::from_millis(1))).await.is_some());
+}

@@ -1,0 +1,175 @@
+//! A person's data is removed, and secrets are sealed again.
+
+use ringback::domain::event::Facts;
+use ringback::domain::id::{EventId, StreamId};
+use ringback::domain::recharge::{Details, Recharge, Status};
+use ringback::limits;
+use ringback::store::{Change, ConflictQuery, Deed, EndpointChange, Keep, KeptReport, Publish, SweepPlace, TimeRange, Write};
+use serde_json::value::RawValue;
+
+use crate::endpoints::rich_settings;
+use crate::ledger::details;
+use crate::subject::{START, Side, Subject, at, attempted, eight, first, publish, report};
+
+const NUMBER: &str = "9801234567";
+
+/// Removes what belongs to the number from a stream; how much that was.
+async fn erase(on: &Subject, stream: StreamId) -> u64 {
+    let (mut place, mut removed) = (Some(SweepPlace::default()), 0);
+    while let Some(at) = place {
+        let swept = on.store.erase(stream, NUMBER.to_owned(), at).await.unwrap();
+        (place, removed) = (swept.next, removed + swept.removed);
+    }
+    removed
+}
+
+async fn topped_up(on: &Subject, side: Side, reference: &str, number: &str) -> (Recharge, Vec<KeptReport>) {
+    let mut given = report(side, reference, Status::Success);
+    given.report.details = Details { connection_no: Some(number.to_owned()), ..details() };
+    let id = on.judge(START, given).await.recharge;
+    on.store.recharge(id).await.unwrap().unwrap()
+}
+
+async fn given(on: &Subject, side: Side, data: &str) -> i64 {
+    let data = RawValue::from_string(data.to_owned()).unwrap();
+    on.publish(Publish { data, ..publish(side, "invoice.paid", START) }).await.0.sequence
+}
+
+async fn facts(on: &Subject, side: Side, sequence: i64) -> Facts {
+    on.store.event(EventId { stream: side.stream, sequence }).await.unwrap().expect("it stays").facts
+}
+
+pub async fn nothing_of_that_person(on: Subject) {
+    let side = on.side().await;
+    assert_eq!(erase(&on, side.stream).await, 0);
+    let (before, _) = topped_up(&on, side, "INV-1", "9800000000").await;
+    assert_eq!(erase(&on, side.stream).await, 0);
+    assert_eq!(on.store.recharge(before.id).await.unwrap().unwrap().0, before);
+}
+
+pub async fn a_persons_number_and_what_was_said_of_them_is_removed(on: Subject) {
+    let (side, elsewhere) = (on.side().await, on.side().await);
+    let (mine, _) = topped_up(&on, side, "INV-1", NUMBER).await;
+    let (other, _) = topped_up(&on, side, "INV-2", "9800000000").await;
+    let (theirs, _) = topped_up(&on, elsewhere, "INV-1", NUMBER).await;
+    on.judge(at(5), report(side, "INV-1", Status::Success)).await;
+    let data = format!(r#"{{"to": ["{NUMBER}", 1], "amount": 5}}"#);
+    let (named, unnamed) = (given(&on, side, &data).await, given(&on, side, r#"{"to": "98012345678"}"#).await);
+    assert!(erase(&on, side.stream).await > 0);
+    let (recharge, reports) = on.store.recharge(mine.id).await.unwrap().unwrap();
+    assert_eq!((recharge.details.connection_no.as_deref(), recharge.details.reason.as_deref()), (None, None));
+    assert_eq!((&recharge.details.amount, recharge.status, reports.len()), (&mine.details.amount, Status::Success, 2));
+    assert!(reports.iter().all(|report| report.reason.is_none()));
+    assert_eq!(on.store.recharge(other.id).await.unwrap().unwrap().0, other);
+    assert_eq!(on.store.recharge(theirs.id).await.unwrap().unwrap().0, theirs, "another vendor's is another person's contract");
+    let Facts::Recharge(told) = facts(&on, side, 1).await else { panic!("not about a recharge") };
+    assert_eq!((told.erased, told.connection_no, told.reason, told.reference_no.as_str()), (true, None, None, "INV-1"));
+    let text = async |sequence| match facts(&on, side, sequence).await {
+        Facts::Given(data) => data.get().to_owned(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((text(named).await.as_str(), text(unnamed).await.as_str()), (r#"{"erased":true}"#, r#"{"to": "98012345678"}"#));
+    assert_eq!(on.store.events_after(side.stream, None, 10).await.unwrap().events.len(), 4, "numbers have no gap");
+    assert_eq!(erase(&on, side.stream).await, 0, "and nothing of it is left");
+}
+
+pub async fn cases_and_answers_do_not_name_the_person(on: Subject) {
+    let side = on.side().await;
+    on.connected(side).await;
+    topped_up(&on, side, "INV-1", NUMBER).await;
+    topped_up(&on, side, "INV-1", "9811111111").await;
+    topped_up(&on, side, "INV-2", "9822222222").await;
+    topped_up(&on, side, "INV-2", NUMBER).await;
+    let run = on.store.open_runs(
+        on.store.endpoints(side.stream, first(1)).await.unwrap()[0].id,
+        ringback::store::OpenQuery::Fresh { after: 0 },
+        10,
+    );
+    let run = run.await.unwrap().remove(0);
+    let mut settle = attempted(
+        &run,
+        1,
+        ringback::domain::attempt::OutcomeKind::Succeeded,
+        at(1),
+        ringback::store::After::Ended(ringback::domain::delivery::DeliveryState::Succeeded, None),
+    );
+    let outcome = &mut settle.attempt.as_mut().unwrap().outcome;
+    (outcome.answer_headers, outcome.answer_body) = (Some(format!("x-for: {NUMBER}")), Some(NUMBER.into()));
+    on.record(settle).await;
+    erase(&on, side.stream).await;
+    let query = ConflictQuery { state: None, recharge: None, range: TimeRange::default(), page: first(10) };
+    let cases = on.store.conflicts(query).await.unwrap().items;
+    assert_eq!(cases.len(), 2);
+    assert!(cases.iter().all(|case| case.ours != NUMBER && case.theirs != NUMBER), "{cases:?}");
+    let outcome = &on.delivery(run.key).await.attempts[0].outcome;
+    assert_eq!((&outcome.answer_headers, &outcome.answer_body), (&None, &None));
+    assert_eq!(outcome.status, Some(204), "that it was delivered is known all the same");
+}
+
+/// A look at the rows is bounded; what lies behind them is removed all the same.
+pub async fn a_person_behind_very_many_is_found(on: Subject) {
+    let side = on.side().await;
+    for part in 0..=limits::ERASE_SCAN / limits::REPORTS_MAX {
+        let reports = (0..limits::REPORTS_MAX).map(|number| report(side, &format!("INV-{part}-{number}"), Status::Success));
+        on.judged(START, reports.collect()).await;
+    }
+    let (mine, _) = topped_up(&on, side, "mine", NUMBER).await;
+    assert_eq!(erase(&on, side.stream).await, 2, "the recharge and its event");
+    assert_eq!(on.store.recharge(mine.id).await.unwrap().unwrap().0.details.connection_no, None);
+}
+
+pub async fn eight_erasures_remove_everything_once(on: Subject) {
+    let side = on.side().await;
+    for number in 0..5 {
+        topped_up(&on, side, &format!("INV-{number}"), NUMBER).await;
+    }
+    let removed = eight(|_| {
+        let on = on.clone();
+        async move { erase(&on, side.stream).await }
+    })
+    .await;
+    assert_eq!(removed.iter().sum::<u64>(), 10);
+}
+
+// --- Sealed again ----------------------------------------------------------------------------------------------------
+
+/// Seals everything again; how many endpoints that was.
+pub async fn reseal(on: &Subject) -> u64 {
+    let (mut place, mut sealed) = (Some(SweepPlace::default()), 0);
+    while let Some(at) = place {
+        let step = on.store.reseal(at).await.unwrap();
+        sealed += if at.stage == 0 { step.removed } else { 0 };
+        place = step.next;
+    }
+    sealed
+}
+
+pub async fn what_is_sealed_again_opens_as_before(on: Subject) {
+    assert_eq!(reseal(&on).await, 0);
+    let side = on.side().await;
+    let (plain, rich, deleted) = (on.connected(side).await, on.connected(side).await, on.connected(side).await);
+    on.resettle(rich, rich_settings()).await;
+    on.change(deleted, EndpointChange::Delete).await;
+    let all = async || {
+        let mut all = Vec::new();
+        for id in [plain, rich, deleted] {
+            all.push(on.store.endpoint(id).await.unwrap().unwrap());
+        }
+        all
+    };
+    let before = all().await;
+    assert_eq!((reseal(&on).await, all().await), (3, before));
+}
+
+pub async fn very_many_endpoints_are_sealed_in_bounded_steps(on: Subject) {
+    let side = on.side().await;
+    let count = limits::SWEEP_STEP_ROWS + 3;
+    let create = |_| {
+        let deed = Deed::CreateEndpoint { endpoint: Box::new(on.new_endpoint(side)), most: u32::MAX };
+        Write::Change(Box::new(Change { deed, now: START, note: None, keep: None::<Keep> }))
+    };
+    on.commit((0..count).map(create).collect()).await;
+    let step = on.store.reseal(SweepPlace::default()).await.unwrap();
+    assert_eq!(step.removed as usize, limits::SWEEP_STEP_ROWS);
+    assert_eq!(reseal(&on).await as usize, count);
+}

@@ -1,0 +1,169 @@
+//! Alerts on their way into mails: who is told what, what is gathered, and what waits.
+
+use ringback::domain::attempt::OutcomeKind;
+use ringback::domain::endpoint::{Endpoint, EndpointStatus};
+use ringback::domain::id::EndpointId;
+use ringback::domain::recharge::{Details, Status};
+use ringback::domain::time::Timestamp;
+use ringback::domain::user::{PasswordHash, User};
+use ringback::limits;
+use ringback::store::{After, Deed, Mailing, Write};
+
+use crate::deeds::Deeds;
+use crate::ledger::details;
+use crate::subject::{START, Side, Subject, at, attempted, eight, filter, just_before, report, settings, succeeded};
+
+const FAR: Timestamp = at(1_000_000);
+
+async fn mailings(on: &Subject, now: Timestamp, mailed_before: Timestamp) -> Vec<Mailing> {
+    on.store.mailings(now, mailed_before, 100).await.unwrap()
+}
+
+async fn waiting(on: &Subject) -> Vec<Mailing> {
+    mailings(on, FAR, FAR).await
+}
+
+/// An endpoint with this alert address.
+async fn endpoint(on: &Subject, side: Side, alert_email: Option<&str>) -> EndpointId {
+    let mut settings = settings();
+    (settings.alert_email, settings.event_types) = (alert_email.map(str::to_owned), filter(&["invoice.*"]));
+    let endpoint = Endpoint { settings, ..on.new_endpoint(side) };
+    on.store.create_endpoint(endpoint.clone(), 100).await.unwrap();
+    on.turn(endpoint.id, EndpointStatus::Connected).await;
+    endpoint.id
+}
+
+/// It fails, is warned of, and works again: so many times, two alerts each.
+async fn trouble(on: &Subject, side: Side, id: EndpointId, times: usize) {
+    for _ in 0..times {
+        let run = on.event(side, "invoice.paid", START).await.into_iter().find(|run| run.key.endpoint == id).unwrap();
+        let again = After::Retry { at: at(99), failed_since: START };
+        let warn = ringback::store::Change { deed: Deed::Warn(id), now: START, note: None, keep: None };
+        on.commit(vec![
+            Write::Settle(attempted(&run, 1, OutcomeKind::TimedOut, START, again)),
+            Write::Change(Box::new(warn)),
+            Write::Settle(succeeded(&run, 2, START)),
+        ])
+        .await;
+    }
+}
+
+async fn operator(on: &Subject, email: &str) {
+    let user = User { id: on.ids.next(START).into(), email: email.to_owned(), vendor: None, created_at: START };
+    on.store.deed(Deed::CreateUser(user, PasswordHash(String::new())), START).await.unwrap();
+}
+
+pub async fn nothing_to_mail(on: Subject) {
+    operator(&on, "ops@platform.example").await;
+    endpoint(&on, on.side().await, None).await;
+    assert!(waiting(&on).await.is_empty());
+}
+
+pub async fn alerts_go_to_the_endpoints_address_or_else_to_its_vendors(on: Subject) {
+    let side = on.side().await;
+    let (own, plain) = (endpoint(&on, side, Some("oncall@himal.example")).await, endpoint(&on, side, None).await);
+    trouble(&on, side, own, 1).await;
+    trouble(&on, side, plain, 1).await;
+    let told: Vec<_> = waiting(&on).await.into_iter().map(|mailing| (mailing.address, mailing.alerts[0].endpoint)).collect();
+    assert_eq!(told, [("oncall@himal.example".to_owned(), Some(own)), ("ops@himal.example".to_owned(), Some(plain))]);
+}
+
+pub async fn a_contradiction_is_told_every_operator(on: Subject) {
+    for email in ["a@platform.example", "b@platform.example"] {
+        operator(&on, email).await;
+    }
+    let side = on.side().await;
+    let theirs = User { id: on.ids.next(START).into(), email: "v@himal.example".to_owned(), vendor: Some(side.vendor), created_at: START };
+    on.store.deed(Deed::CreateUser(theirs, PasswordHash(String::new())), START).await.unwrap();
+    let mut first = report(side, "INV-1", Status::Success);
+    first.report.details = details();
+    let id = on.judge(START, first).await.recharge;
+    let mut other = report(side, "INV-1", Status::Failed);
+    other.report.details = Details { connection_no: Some("9899999999".to_owned()), ..details() };
+    for _ in 0..2 {
+        on.judge(START, other.clone()).await;
+    }
+    let told = waiting(&on).await;
+    let addresses: Vec<_> = told.iter().map(|mailing| (mailing.address.as_str(), mailing.waiting)).collect();
+    assert_eq!(addresses, [("a@platform.example", 2), ("b@platform.example", 2)], "each case once, to each of them");
+    let text: String = told[0].alerts.iter().map(|alert| alert.text.clone()).collect();
+    assert!(text.contains(&id.to_string()) && text.contains("status failed where the ledger has success"), "{text}");
+    assert!(!text.contains("98"), "numbers of people are not mailed: {text}");
+}
+
+pub async fn alerts_of_an_address_are_gathered(on: Subject) {
+    let side = on.side().await;
+    let (one, other) = (endpoint(&on, side, Some("a@x.example")).await, endpoint(&on, side, Some("b@x.example")).await);
+    let many = limits::MAIL_ALERTS_MAX / 2 + 1;
+    trouble(&on, side, one, 1).await;
+    trouble(&on, side, other, many).await;
+    trouble(&on, side, one, 1).await;
+    let mailings = waiting(&on).await;
+    let counts: Vec<_> = mailings.iter().map(|mailing| (mailing.address.as_str(), mailing.alerts.len(), mailing.waiting)).collect();
+    assert_eq!(counts, [("a@x.example", 4, 4), ("b@x.example", limits::MAIL_ALERTS_MAX, 2 * many as u64)], "who has waited longest first");
+    assert_eq!(mailings[0].tries, 0);
+    assert_eq!(on.store.mailings(FAR, FAR, 1).await.unwrap(), mailings[..1]);
+    assert_eq!(on.store.overview(START).await.unwrap().alerts, 4 + 2 * many as u64);
+}
+
+pub async fn a_mail_ends_what_it_told_of(on: Subject) {
+    let side = on.side().await;
+    let (id, other) = (endpoint(&on, side, Some("a@x.example")).await, endpoint(&on, side, Some("b@x.example")).await);
+    trouble(&on, side, id, limits::MAIL_ALERTS_MAX).await;
+    trouble(&on, side, other, 1).await;
+    let mailing = waiting(&on).await.remove(0);
+    trouble(&on, side, id, 1).await;
+    on.store.mailed(mailing.clone(), at(100)).await.unwrap();
+    let left = waiting(&on).await;
+    let counts: Vec<_> = left.iter().map(|mailing| (mailing.address.as_str(), mailing.waiting)).collect();
+    assert_eq!(counts, [("b@x.example", 2), ("a@x.example", 2)], "those left out were counted in it, those that came meanwhile stay");
+    on.store.mailed(mailing, at(100)).await.unwrap();
+    assert_eq!(waiting(&on).await, left, "a mail that is told of twice ends nothing more");
+}
+
+pub async fn an_address_has_a_rest_between_two_mails(on: Subject) {
+    let side = on.side().await;
+    let id = endpoint(&on, side, Some("a@x.example")).await;
+    trouble(&on, side, id, 1).await;
+    on.store.mailed(waiting(&on).await.remove(0), at(100)).await.unwrap();
+    assert!(waiting(&on).await.is_empty());
+    trouble(&on, side, id, 1).await;
+    assert!(mailings(&on, at(200), just_before(at(100))).await.is_empty(), "its last mail was later than that");
+    assert_eq!(mailings(&on, at(200), at(100)).await.len(), 1);
+}
+
+pub async fn a_mail_that_failed_is_tried_again_in_time(on: Subject) {
+    let side = on.side().await;
+    let id = endpoint(&on, side, Some("a@x.example")).await;
+    trouble(&on, side, id, 1).await;
+    let first = waiting(&on).await.remove(0);
+    on.store.mail_failed(first.clone(), "refused".to_owned(), at(300)).await.unwrap();
+    assert!(mailings(&on, just_before(at(300)), FAR).await.is_empty());
+    let again = mailings(&on, at(300), FAR).await.remove(0);
+    assert_eq!(again, Mailing { tries: 1, ..first }, "the same mail, known by the same number");
+    on.store.mail_failed(again, "refused".to_owned(), at(600)).await.unwrap();
+    let again = mailings(&on, at(600), FAR).await.remove(0);
+    assert_eq!(again.tries, 2);
+    on.store.mailed(again, at(600)).await.unwrap();
+    trouble(&on, side, id, 1).await;
+    let next = mailings(&on, at(600), at(600)).await.remove(0);
+    assert_eq!((next.tries, next.waiting), (0, 2), "a mail that was sent begins anew");
+}
+
+pub async fn eight_who_mailed_end_it_once(on: Subject) {
+    let side = on.side().await;
+    let id = endpoint(&on, side, Some("a@x.example")).await;
+    trouble(&on, side, id, 2).await;
+    let mailing = waiting(&on).await.remove(0);
+    eight(|number| {
+        let (store, mailing) = (on.store.clone(), mailing.clone());
+        async move {
+            match number % 2 {
+                0 => store.mailed(mailing, at(100)).await.unwrap(),
+                _ => store.mail_failed(mailing, "refused".to_owned(), at(300)).await.unwrap(),
+            }
+        }
+    })
+    .await;
+    assert!(waiting(&on).await.is_empty());
+}

@@ -1,0 +1,233 @@
+//! How everything stands: sums by status, the traffic of an hour and of a day, and what waits for people.
+
+use std::time::Duration;
+
+use ringback::domain::conflict::CaseState;
+use ringback::domain::endpoint::EndpointStatus;
+use ringback::domain::recharge::{Details, Report, Status};
+use ringback::domain::time::Timestamp;
+use ringback::domain::traffic::Traffic;
+use ringback::domain::vendor::Mode;
+use ringback::store::{Deed, EndpointChange, Overview, RechargeQuery, Settle, TimeRange, Write};
+
+use crate::conflicts::{resolve, settle_by_person};
+use crate::deeds::Deeds;
+use crate::replays::start;
+use crate::subject::{DAY, START, Side, Subject, accept, at, eight, failed, first, just_before, publish, report, succeeded};
+
+async fn overview(on: &Subject, now: Timestamp) -> Overview {
+    on.store.overview(now).await.unwrap()
+}
+
+/// The sums, which must be what a count of all recharges would find.
+async fn sums(on: &Subject, sides: &[Side]) -> [u64; 4] {
+    let sums = overview(on, START).await.recharges;
+    let mut counted = [0; 4];
+    for side in sides {
+        for status in Status::ALL {
+            let (range, page) = (TimeRange::default(), first(1000));
+            let query = RechargeQuery { stream: side.stream, status: Some(status), reference_no: None, connection_no: None, range, page };
+            counted[status as usize] += on.store.recharges(query).await.unwrap().items.len() as u64;
+        }
+    }
+    assert_eq!(sums, counted, "the sums are what there is");
+    sums
+}
+
+pub async fn an_overview_of_nothing(on: Subject) {
+    let nothing = Overview {
+        recharges: [0; 4],
+        oldest_queued: None,
+        hour: Traffic::default(),
+        day: Traffic::default(),
+        failing: 0,
+        disabled: 0,
+        conflicts: 0,
+        replays: 0,
+        alerts: 0,
+    };
+    assert_eq!(overview(&on, START).await, nothing);
+    on.connected(on.side().await).await;
+    assert_eq!(overview(&on, START).await, nothing, "a vendor with an endpoint that works is nothing to look at");
+}
+
+pub async fn sums_follow_every_move(on: Subject) {
+    let vendor = on.vendor().await;
+    let sides = [Side::of(&vendor, Mode::Live), Side::of(&vendor, Mode::Test), on.side().await];
+    let [side, ..] = sides;
+    for (number, status) in [Status::Queued, Status::Queued, Status::Success, Status::Failed].into_iter().enumerate() {
+        on.judged(START, sides.map(|side| report(side, &format!("INV-{number}"), status)).to_vec()).await;
+    }
+    assert_eq!(sums(&on, &sides).await, [6, 3, 3, 0]);
+    let mut ids = Vec::new();
+    for number in 0..4 {
+        ids.push(on.judge(at(1), report(side, &format!("INV-{number}"), Status::Success)).await.recharge);
+    }
+    assert_eq!(sums(&on, &sides).await, [4, 5, 3, 0], "two settled, one was told again, one was contradicted");
+    on.judge(at(1), report(side, "INV-2", Status::Failed)).await;
+    resolve(&on, ids[2], CaseState::Reversed).await;
+    assert_eq!(sums(&on, &sides).await, [4, 4, 3, 1]);
+    resolve(&on, ids[3], CaseState::LateSuccess).await;
+    assert_eq!(sums(&on, &sides).await, [4, 5, 2, 1]);
+    on.judge(at(2), report(side, "INV-0", Status::Failed)).await;
+    resolve(&on, ids[0], CaseState::Dismissed).await;
+    assert_eq!(sums(&on, &sides).await, [4, 5, 2, 1], "the ledger was right");
+    let queued = on.judge(at(3), report(sides[2], "INV-0", Status::Queued)).await.recharge;
+    settle_by_person(&on, queued, Status::Failed).await;
+    assert_eq!(sums(&on, &sides).await, [3, 5, 3, 1]);
+}
+
+pub async fn sums_of_a_batch_are_right(on: Subject) {
+    let (side, other) = (on.side().await, on.side().await);
+    let mut reports = vec![report(side, "a", Status::Queued), report(side, "a", Status::Success), report(side, "a", Status::Failed)];
+    reports.extend([report(other, "a", Status::Queued), report(side, "b", Status::Queued)]);
+    let queued = on.judge(START, report(other, "c", Status::Queued)).await.recharge;
+    let person = Report { reference_no: String::new(), status: Status::Success, details: Details::default(), occurred_at: None };
+    let settle = Deed::SettleRecharge { id: queued, report: Box::new(person), deadline: DAY };
+    let change = |deed| Write::Change(Box::new(ringback::store::Change { deed, now: START, note: None, keep: None }));
+    on.commit(vec![accept(START, reports), change(settle), accept(START, vec![report(side, "b", Status::Failed)])]).await;
+    assert_eq!(sums(&on, &[side, other]).await, [1, 2, 1, 0]);
+}
+
+pub async fn a_refused_batch_moves_no_sum(on: Subject) {
+    let side = on.side().await;
+    on.judge(START, report(side, "a", Status::Queued)).await;
+    let nowhere = Side { stream: ringback::domain::id::StreamId::new(1), ..side };
+    let reports = vec![report(side, "a", Status::Success), report(side, "b", Status::Failed)];
+    let writes = vec![accept(START, reports), Write::Publish(publish(nowhere, "invoice.paid", START))];
+    assert!(on.store.commit(writes).await.1.is_err());
+    assert_eq!(sums(&on, &[side]).await, [1, 0, 0, 0]);
+    let Overview { hour, .. } = overview(&on, START).await;
+    assert_eq!(hour.accepted, 1, "what was refused was not accepted");
+    on.judge(START, report(side, "a", Status::Success)).await;
+    assert_eq!(sums(&on, &[side]).await, [0, 1, 0, 0]);
+}
+
+pub async fn eight_reporters_are_counted(on: Subject) {
+    let side = on.side().await;
+    eight(|number| {
+        let on = on.clone();
+        async move {
+            let reports = (0..5).map(|item| report(side, &format!("{number}-{item}"), Status::ALL[item % 3])).collect();
+            on.judged(START, reports).await;
+            on.judge(START, report(side, "the same", [Status::Success, Status::Failed][number % 2])).await;
+        }
+    })
+    .await;
+    assert_eq!(sums(&on, &[side]).await.iter().sum::<u64>(), 41);
+    assert_eq!(overview(&on, START).await.hour.accepted, 48);
+}
+
+pub async fn the_oldest_queued_is_told(on: Subject) {
+    let (side, other) = (on.side().await, on.side().await);
+    let oldest = async || overview(&on, START).await.oldest_queued;
+    on.judge(at(1), report(side, "settled", Status::Success)).await;
+    assert_eq!(oldest().await, None);
+    on.judge(at(2), report(other, "first", Status::Queued)).await;
+    on.judge(at(3), report(side, "second", Status::Queued)).await;
+    assert_eq!(oldest().await, Some(at(2)), "whoever's it is");
+    on.judge(at(9), report(other, "first", Status::Failed)).await;
+    assert_eq!(oldest().await, Some(at(3)));
+    on.judge(at(9), report(side, "second", Status::Success)).await;
+    assert_eq!(oldest().await, None);
+}
+
+pub async fn an_hour_and_a_day_have_their_minutes(on: Subject) {
+    let side = on.side().await;
+    assert_eq!(START.as_millis() % 60_000, 0, "the start is the start of a minute");
+    on.judged(START, ["a", "b", "a"].map(|reference| report(side, reference, Status::Success)).to_vec()).await;
+    on.event(side, "invoice.paid", at(59)).await;
+    on.event(side, "invoice.paid", at(60)).await;
+    let accepted = async |now| {
+        let Overview { hour, day, .. } = overview(&on, now).await;
+        (hour.accepted, day.accepted)
+    };
+    assert_eq!(accepted(at(60)).await, (5, 5), "reports and events, repeated ones too");
+    assert_eq!(accepted(just_before(at(3600))).await, (5, 5));
+    assert_eq!(accepted(at(3600)).await, (1, 5), "the first minute is an hour old");
+    assert_eq!(accepted(at(3660)).await, (0, 5));
+    assert_eq!(accepted(just_before(START.plus(DAY))).await, (0, 5));
+    assert_eq!(accepted(START.plus(DAY)).await, (0, 1));
+    assert_eq!(accepted(at(60).plus(DAY)).await, (0, 0));
+}
+
+/// Attempts of the last hour, and those that succeeded.
+async fn attempts(on: &Subject, now: Timestamp) -> (u64, u64) {
+    let Overview { hour, .. } = overview(on, now).await;
+    (hour.attempts, hour.succeeded)
+}
+
+pub async fn attempts_are_counted(on: Subject) {
+    let side = on.side().await;
+    on.connected(side).await;
+    let runs = on.runs(side, 3).await;
+    on.record(failed(&runs[0], 1, at(10), at(15))).await;
+    on.record(succeeded(&runs[1], 1, at(10))).await;
+    assert_eq!(attempts(&on, at(10)).await, (2, 1));
+    on.record(crate::subject::ended(&runs[2], ringback::domain::delivery::DeliveryState::Exhausted, None, at(10))).await;
+    assert_eq!(attempts(&on, at(10)).await, (2, 1), "an end without an attempt is none");
+    on.record(succeeded(&runs[0], 2, at(70))).await;
+    assert_eq!(attempts(&on, at(70)).await, (3, 2));
+    assert_eq!(attempts(&on, at(3600)).await, (1, 1), "an attempt counts where it came back");
+}
+
+/// An outcome is offered again when it could not be learned whether it was written.
+pub async fn an_outcome_given_twice_is_counted_once(on: Subject) {
+    let side = on.side().await;
+    on.connected(side).await;
+    let run = on.runs(side, 1).await.remove(0);
+    let outcome = Settle { latency: Some(Duration::from_millis(7)), ..succeeded(&run, 1, at(10)) };
+    on.settle(outcome.clone()).await;
+    on.settle(outcome).await;
+    assert_eq!(attempts(&on, at(10)).await, (1, 1));
+}
+
+pub async fn latencies_have_their_quantiles(on: Subject) {
+    let side = on.side().await;
+    on.connected(side).await;
+    let quantiles = async |now| {
+        let Overview { hour, .. } = overview(&on, now).await;
+        (hour.quantile(0.5), hour.quantile(0.99))
+    };
+    assert_eq!(quantiles(START).await, (None, None));
+    let runs = on.runs(side, 100).await;
+    let settles = runs.iter().zip(1_u32..).map(|(run, millis)| {
+        let (now, latency) = (at(i64::from(millis) / 2), Some(Duration::from_millis(millis.into())));
+        Write::Settle(Settle { latency, ..succeeded(run, 1, now) })
+    });
+    on.commit(settles.collect()).await;
+    let (half, most) = quantiles(at(60)).await;
+    let within = |found: Option<Duration>, millis: u64| {
+        let (low, high) = (Duration::from_millis(millis), Duration::from_millis(millis * 6 / 5 + 1));
+        assert!(found.is_some_and(|found| (low..=high).contains(&found)), "{found:?} is not right to a fifth of {millis} ms");
+    };
+    within(half, 50);
+    within(most, 99);
+    assert_eq!(quantiles(at(3600 + 60)).await, (None, None));
+}
+
+pub async fn what_waits_for_people_is_counted(on: Subject) {
+    let side = on.side().await;
+    let ids = [on.connected(side).await, on.connected(side).await];
+    let counts = async || {
+        let Overview { failing, disabled, conflicts, replays, alerts, .. } = overview(&on, at(99)).await;
+        [failing, disabled, conflicts, replays, alerts]
+    };
+    let runs = on.event(side, "invoice.paid", START).await;
+    for run in &runs {
+        on.record(failed(run, 1, at(10), at(15))).await;
+    }
+    assert_eq!(counts().await, [2, 0, 0, 0, 0]);
+    on.store.deed(Deed::Warn(ids[0]), at(20)).await.unwrap();
+    assert_eq!(counts().await, [2, 0, 0, 0, 1]);
+    on.turn(ids[0], EndpointStatus::Disabled).await;
+    assert_eq!(counts().await, [1, 1, 0, 0, 1]);
+    on.change(ids[0], EndpointChange::Delete).await;
+    assert_eq!(counts().await, [1, 0, 0, 0, 1]);
+    let judged = on.judged(at(30), [Status::Success, Status::Failed].map(|status| report(side, "INV-1", status)).to_vec()).await.0;
+    start(&on, side, ids[1], ringback::domain::replay::Only::All).await;
+    assert_eq!(counts().await, [1, 0, 1, 1, 1]);
+    resolve(&on, judged[0].recharge, CaseState::Dismissed).await;
+    on.record(succeeded(&runs[1], 2, at(40))).await;
+    assert_eq!(counts().await, [0, 0, 0, 1, 1]);
+}
