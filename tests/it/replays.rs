@@ -338,7 +338,7 @@ async fn a_cancelled_replay_sends_nothing_more() {
         let (vendor, endpoint) = app.with_missed(&hook, json!({}), 1500).await;
         let gate = Arc::new(Semaphore::new(0));
         let behind = Arc::clone(&gate);
-        hook.script(move |_| Answer::GateThen(Arc::clone(&behind), late));
+        hook.script(move |_| Answer::GateThen(Arc::clone(&behind), late, String::new()));
         let id = app.replay(&endpoint, json!({"only": "missed"})).await;
         hook.wait(1).await;
         let held = app.quiet(|| hook.count()).await;
