@@ -410,6 +410,7 @@ impl FromStr for Database {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.strip_prefix("sqlite:") {
             Some("") | None => Err("must be sqlite: and the path of a file, such as sqlite:ringback.db"),
+            Some(path) if path.starts_with(":memory:") || path.contains('?') => Err("must be the path of a file, without options"),
             Some(path) => Ok(Self(PathBuf::from(path))),
         }
     }

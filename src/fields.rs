@@ -9,6 +9,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+/// Unknown fields that are told one by one.
+const UNKNOWN_TOLD: usize = 20;
+
 /// What is wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = FieldProblem)]
@@ -154,7 +157,12 @@ impl Fields {
 
     /// The problems so far and one for each field that was not asked for.
     pub fn finish(mut self) -> Vec<Problem> {
-        for (field, _) in self.left {
+        let more = self.left.len().saturating_sub(UNKNOWN_TOLD);
+        if more > 0 {
+            let message = format!("and {more} more are not fields of this request");
+            self.problems.push(Problem { field: "…".to_owned(), code: "unknown_field", message });
+        }
+        for (field, _) in self.left.into_iter().take(UNKNOWN_TOLD) {
             let message = "is not a field of this request; check its spelling".to_owned();
             self.problems.push(Problem { field, code: "unknown_field", message });
         }

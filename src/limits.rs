@@ -177,8 +177,8 @@ pub const PROBES_AT_ONCE: usize = 16;
 pub const REPLAY_EVERY: Duration = Duration::from_secs(1);
 /// How often the janitor begins anew, once nothing old is left.
 pub const SWEEP_PAUSE: Duration = Duration::from_secs(60);
-/// The janitor rests this much longer than its last step took: it has a third of the writer's time at most.
-pub const SWEEP_REST: u32 = 2;
+/// The janitor rests this much longer than its last step took: it has a sixth of the writer's time at most.
+pub const SWEEP_REST: u32 = 5;
 /// How long minutes of traffic are kept.
 pub const TRAFFIC_KEPT_FOR: Duration = Duration::from_secs(31 * 24 * 3600);
 

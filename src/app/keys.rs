@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use crate::clock::Entropy;
+use crate::domain::time::Timestamp;
 use crate::store::seal::MasterKey;
 
 fn present(database: &Path) -> PathBuf {
@@ -64,13 +65,15 @@ pub fn begin_rotation(database: &Path, entropy: &dyn Entropy) -> anyhow::Result<
     replace(&present(database), &MasterKey::generate(entropy))
 }
 
-/// Everything is sealed with the present key: the one before it goes.
+/// Everything is sealed with the present key: the one before it is put aside, under a name of its own. Backups made
+/// before need it, and so may another database in the same folder. Answers where it is.
 ///
 /// # Errors
-/// Its file cannot be removed.
-pub fn end_rotation(database: &Path) -> anyhow::Result<()> {
-    let path = previous(database);
-    std::fs::remove_file(&path).with_context(|| format!("{} cannot be removed; remove it by hand", path.display()))
+/// Its file cannot be renamed.
+pub fn end_rotation(database: &Path, now: Timestamp) -> anyhow::Result<PathBuf> {
+    let (path, aside) = (previous(database), database.with_file_name(format!("ringback.key.old-{}", now.as_millis())));
+    std::fs::rename(&path, &aside).with_context(|| format!("{} cannot be renamed; move it away by hand", path.display()))?;
+    Ok(aside)
 }
 
 fn read(path: &Path) -> anyhow::Result<Option<MasterKey>> {

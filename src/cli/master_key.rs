@@ -29,9 +29,7 @@ impl MasterKey {
         if !in_file && config.master_key_previous.is_none() {
             bail!(ConfigError(vec!["master_key_previous is required: the key that the secrets are sealed with now".to_owned()]));
         }
-        if !config.database.exists() {
-            bail!("there is no database at {}; name it with --database", config.database.display());
-        }
+        super::is_there(&config)?;
         // Held to the end: a server that knows only the old key must not run meanwhile.
         let _lock = if in_file { Some(lock(&config.database)?) } else { None };
         if in_file {
@@ -47,10 +45,11 @@ impl MasterKey {
             super::change(&store, &surroundings, Deed::Note, super::note("master_key.rotated", "")).await?;
             anyhow::Ok(sealed)
         })?;
-        if in_file {
-            keys::end_rotation(&config.database)?;
-        }
         anstream::println!("the secrets of {sealed} endpoints are sealed with the new master key");
+        if in_file {
+            let aside = keys::end_rotation(&config.database, surroundings.clock.now())?;
+            anstream::println!("the key before it is in {}; remove it once no backup needs it", aside.display());
+        }
         Ok(())
     }
 }

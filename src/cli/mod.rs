@@ -42,7 +42,7 @@ enum Command {
     /// Make tokens, straight into the database
     #[command(subcommand)]
     Token(token::Token),
-    /// Make logins for the panel, straight into the database
+    /// Make logins, straight into the database
     #[command(subcommand)]
     User(user::User),
     /// Change the key that encrypts secrets in the database
@@ -160,6 +160,14 @@ fn log_to_stderr(filter: &str, format: LogFormat) {
         LogFormat::Text => subscriber.with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => subscriber.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
     });
+}
+
+/// Refuses to make a database for a command that is about what is in one.
+fn is_there(config: &Config) -> anyhow::Result<()> {
+    if config.database.exists() {
+        return Ok(());
+    }
+    anyhow::bail!("there is no database at {}; name it with --database", config.database.display())
 }
 
 /// Does something that was asked for on the command line, straight in the database.

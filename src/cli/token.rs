@@ -73,6 +73,9 @@ impl Create {
         if !self.operator {
             bail!(ConfigError(vec!["say --operator; vendors' tokens are made with POST /v1/vendors/{id}/tokens".to_owned()]));
         }
+        if self.name.chars().count() > limits::NAME_MAX || self.name.chars().any(char::is_control) {
+            bail!(ConfigError(vec![format!("--name must have at most {} characters, on one line", limits::NAME_MAX)]));
+        }
         let config = self.settings.read(None)?;
         let surroundings = Surroundings::system(0);
         let text = super::runtime()?.block_on(async {
@@ -91,6 +94,7 @@ impl Create {
 impl List {
     fn run(self) -> anyhow::Result<()> {
         let config = self.settings.read(None)?;
+        super::is_there(&config)?;
         let mut tokens = super::runtime()?.block_on(async {
             let store = open_store(&config, Surroundings::system(0))?;
             anyhow::Ok(store.tokens(None, Page { before: None, limit: limits::SCAN_MAX }).await?)
@@ -110,6 +114,7 @@ impl Revoke {
     fn run(self) -> anyhow::Result<()> {
         let id: TokenId = self.id.parse().map_err(|_| ConfigError(vec![format!("{} is not the id of a token (tok_…)", self.id)]))?;
         let config = self.settings.read(None)?;
+        super::is_there(&config)?;
         let surroundings = Surroundings::system(0);
         let done = super::runtime()?.block_on(async {
             let store = open_store(&config, surroundings.clone())?;

@@ -36,7 +36,7 @@ impl Alert {
     /// A rule disabled it.
     pub fn disabled(endpoint: &Endpoint, reason: &str) -> Self {
         let text = format!(
-            "It is disabled: {reason}. It gets no more events until it is enabled again, in the panel or with \
+            "It is disabled: {reason}. It gets no more events until it is enabled again with \
              POST /v1/endpoints/{}/enable; what it missed can be sent then.",
             endpoint.id
         );

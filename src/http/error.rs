@@ -99,7 +99,7 @@ impl From<OpsError> for ApiError {
             }
             OpsError::Store(StoreError::Full(_)) => {
                 tracing::error!(error = %detail, "the disk is full");
-                let detail = "the server's disk is full; nothing was taken. Try again later";
+                let detail = "the server's disk is full, or takes no more for another reason; nothing was taken. Try again later";
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", detail)
             }
             OpsError::Store(_) => {

@@ -32,7 +32,7 @@ impl Ops {
     /// The feed: `after`, `limit`, `types`, `wait`; with an operator's token `vendor_id` and `mode`.
     ///
     /// # Errors
-    /// The input's problems; [`OpsError::EventsExpired`] for an `after` whose next event is no longer kept.
+    /// The input's problems; [`OpsError::EventsExpired`] for an `after` outside of what is kept.
     pub async fn events(&self, caller: Caller, mut fields: Fields) -> Result<FeedPart, OpsError> {
         let mine = self.mine(caller, &mut fields).await?;
         let after = fields.integer("after", 0..=i64::MAX);
@@ -101,10 +101,15 @@ impl Ops {
         let most = if types.is_some() { limits::PAGE_MAX } else { limit };
         let mut feed = self.store.events_after(mine.stream, after, most).await?;
         let Feed { oldest, latest, .. } = feed;
-        if after.is_some_and(|after| after < oldest - 1) {
+        if after.is_some_and(|after| after < oldest - 1 || after > latest) {
             return Err(OpsError::EventsExpired { oldest, latest });
         }
+        let is_last = feed.events.len() < most;
         let mut next_after = feed.events.last().map_or(after.unwrap_or(oldest - 1), |last| last.id.sequence);
+        if is_last {
+            // Numbers may have been skipped, where the database was restored.
+            next_after = next_after.max(latest);
+        }
         if let Some(types) = types {
             feed.events.retain(|event| types.matches(&event.event_type));
             if feed.events.len() > limit {
@@ -141,6 +146,10 @@ pub(super) type Stopping = Arc<tokio::sync::watch::Sender<bool>>;
 
 fn read_types(fields: &mut Fields, name: &str) -> Option<Filter> {
     let patterns = fields.list::<String>(name, limits::EVENT_TYPES_MAX)?;
+    if patterns.is_empty() {
+        fields.invalid(name, "is empty; leave it out to get all types");
+        return None;
+    }
     Filter::new(patterns)
         .inspect_err(|_| fields.invalid(name, "must be types such as recharge.success or prefixes such as recharge.*, separated by commas"))
         .ok()

@@ -64,8 +64,9 @@ pub enum OpsError {
     /// The input; all its problems.
     #[error("the request has {} problem(s)", .0.len())]
     Invalid(Vec<Problem>),
-    /// The events after the number asked for are no longer kept.
-    #[error("events before {oldest} are no longer kept; go on from after={}, and read what is missing from GET /v1/recharges", oldest - 1)]
+    /// The number asked for is outside of the feed: what follows it is no longer kept, or it was never given (the
+    /// database was restored).
+    #[error("the feed has the events {oldest} to {latest}; go on from after={}, and read what is missing from GET /v1/recharges", oldest - 1)]
     EventsExpired {
         /// The oldest number kept.
         oldest: i64,

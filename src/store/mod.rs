@@ -43,7 +43,7 @@ pub enum StoreError {
     /// It cannot be reached or is busy; nothing was written, and later it may work.
     #[error("the store is not available: {0}")]
     Unavailable(String),
-    /// No room on the disk; nothing was written.
+    /// No room on the disk, or what it takes to write is refused for another reason; nothing was written.
     #[error("the store's disk is full: {0}")]
     Full(String),
     /// The outcome of a commit is not known: the rows may be there.

@@ -3,8 +3,8 @@
 //! [`server`] runs the binary on a file and starts it again on the same one; [`api`] talks to it; [`receiver`] is an
 //! endpoint inside this process and [`programs`] are those outside. [`kill`] kills it under the load of [`load`] and
 //! has [`audit`] compare what was promised with what is there; [`replay`] kills it in the midst of a long replay;
-//! [`descriptors`] leaves it no file descriptor; [`retention`] has it remove what is old while traffic goes on;
-//! [`receivers`] sends ten thousand events to each stock receiver, [`documented`] runs those that docs/receiving.md shows,
+//! [`descriptors`] leaves it no file descriptor, [`full_disk`] no room; [`retention`] has it remove what is old while
+//! traffic goes on; [`receivers`] sends ten thousand events to each stock receiver, [`documented`] runs those that docs/receiving.md shows,
 //! and [`schema`] holds the answers of all calls against the OpenAPI document. [`mails`] kills it before and after a mail
 //! that it owes, to the server of [`mail_server`]. `RINGBACK_CRASH_SEED` repeats a run's choices (not its timing).
 
@@ -12,6 +12,7 @@ mod api;
 mod audit;
 mod descriptors;
 mod documented;
+mod full_disk;
 mod kill;
 mod load;
 mod mail_server;

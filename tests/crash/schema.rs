@@ -153,6 +153,6 @@ fn schemathesis(folder: &Path, settings: &Path, server: &Server, token: &str) ->
     command.args([ENDS_WITHIN.as_ref(), programs::installed("schemathesis").as_os_str(), "--config-file".as_ref(), settings.as_os_str()]);
     command.args(["run", &format!("{}/openapi.json", server.url()), "--header", &format!("Authorization: Bearer {token}")]);
     command.args(["--checks", CHECKS, "--exclude-path-regex", ENDLESS, "--max-examples", EXAMPLES, "--generation-deterministic"]);
-    command.args(["--request-timeout", "20", "--no-color"]).current_dir(folder);
+    command.args(["--request-timeout", "40", "--no-color"]).current_dir(folder);
     command
 }

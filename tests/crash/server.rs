@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -40,8 +40,10 @@ impl Drop for Running {
 pub struct Server {
     folder: TempDir,
     settings: Vec<(&'static str, &'static str)>,
-    /// Files and sockets that it may have open, where that is bounded.
-    files_max: Option<usize>,
+    /// What a shell does before it becomes the server, if anything.
+    first: Option<String>,
+    /// Where the database is.
+    disk: PathBuf,
     running: Option<Running>,
     address: watch::Sender<SocketAddr>,
 }
@@ -49,16 +51,24 @@ pub struct Server {
 impl Server {
     /// Starts on a fresh database, with settings beside those that every test needs.
     pub fn start(settings: &[(&'static str, &'static str)]) -> Self {
-        Self::start_with(settings, None)
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let disk = folder.path().to_owned();
+        Self::start_on(settings, folder, disk, None)
     }
 
     /// The same, with at most so many files and sockets open at once.
-    pub fn start_with(settings: &[(&'static str, &'static str)], files_max: Option<usize>) -> Self {
+    pub fn start_with_files(settings: &[(&'static str, &'static str)], most: usize) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let disk = folder.path().to_owned();
+        Self::start_on(settings, folder, disk, Some(format!("ulimit -n {most}")))
+    }
+
+    /// The same, with its log in `folder` and its database on `disk`, and after a shell has done something first.
+    pub fn start_on(settings: &[(&'static str, &'static str)], folder: TempDir, disk: PathBuf, first: Option<String>) -> Self {
         let mut all = vec![("ALLOW_NETWORKS", "127.0.0.0/8"), ("REQUIRE_HTTPS", "false"), ("LOG", "warn")];
         all.extend_from_slice(settings);
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut server = Self { folder, settings: all, files_max, running: None, address: watch::Sender::new(nowhere) };
+        let mut server = Self { folder, settings: all, first, disk, running: None, address: watch::Sender::new(nowhere) };
         server.run();
         server
     }
@@ -72,9 +82,9 @@ impl Server {
 
     fn run(&mut self) {
         let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
-        if let Some(most) = self.files_max {
+        if let Some(first) = &self.first {
             let mut shell = Command::new("/bin/sh");
-            shell.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &most.to_string()]).arg(command.get_program()).args(command.get_args());
+            shell.args(["-c", &format!("{first} && exec \"$@\""), "sh"]).arg(command.get_program()).args(command.get_args());
             shell.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
             command = shell;
         }
@@ -139,7 +149,7 @@ impl Server {
 
     /// The database file.
     pub fn database(&self) -> PathBuf {
-        self.folder.path().join("ringback.db")
+        self.disk.join("ringback.db")
     }
 
     /// Starts it again on the same file, on another port.
@@ -148,10 +158,19 @@ impl Server {
         self.run();
     }
 
+    /// The id of its process.
+    pub fn process(&self) -> u32 {
+        self.running.as_ref().expect("it is running").child.id()
+    }
+
+    /// Runs another command on its database.
+    pub fn beside(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("the command runs")
+    }
+
     /// Files and sockets that it has open.
     pub fn open_files(&self) -> usize {
-        let running = self.running.as_ref().expect("it is running");
-        std::fs::read_dir(format!("/proc/{}/fd", running.child.id())).expect("the system lists them").count()
+        std::fs::read_dir(format!("/proc/{}/fd", self.process())).expect("the system lists them").count()
     }
 
     /// Where it listens.

@@ -115,7 +115,7 @@ fn listed(place: &Place) -> Vec<Value> {
 #[test]
 fn tokens_are_listed_without_the_tokens_themselves() {
     let place = Place::new();
-    assert!(listed(&place).is_empty());
+    assert!(one_line(&token(&place, &["list"]), 1).contains("there is no database"), "and none is made");
     let mut texts = Vec::new();
     for name in ["billing", "support"] {
         let made = token(&place, &["create", "--operator", "--name", name, "--json"]);

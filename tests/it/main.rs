@@ -32,6 +32,7 @@ mod receiver;
 mod recovery;
 mod replays;
 mod reports;
+mod restoring;
 mod retention;
 mod rotation;
 mod traces;

@@ -18,6 +18,8 @@ use crate::receiver::Receiver;
 
 /// Rotations that are killed, each three milliseconds later than the one before.
 const ROUNDS: u64 = 40;
+/// What a key is called that was put aside.
+const OLD: &str = "ringback.key.old-";
 /// Settings that leave the key to its file.
 const IN_FILE: &[(&str, &str)] = &[("master_key", "")];
 
@@ -77,11 +79,11 @@ impl Scene {
         fs::read_to_string(self.file("ringback.key")).expect("there is a key").trim().to_owned()
     }
 
-    /// Files with keys in them.
+    /// Files with keys in them, but for those that were put aside.
     fn key_files(&self) -> Vec<String> {
         let entries = fs::read_dir(self.place.folder.path()).expect("a folder");
         let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
-        let mut names: Vec<_> = names.filter(|name| name.starts_with("ringback.")).collect();
+        let mut names: Vec<_> = names.filter(|name| name.starts_with("ringback.") && !name.starts_with(OLD)).collect();
         names.sort();
         names
     }
@@ -109,9 +111,16 @@ fn said(output: &Output) -> String {
 async fn a_new_key_takes_the_old_ones_place_and_secrets_sign_as_before() {
     let scene = Scene::set(IN_FILE).await;
     let old = scene.key();
-    assert_eq!(said(&scene.rotate(&[])), "the secrets of 1 endpoints are sealed with the new master key");
+    let told = said(&scene.rotate(&[]));
+    let (sealed, aside) = told.split_once('\n').expect("two lines");
+    assert_eq!(sealed, "the secrets of 1 endpoints are sealed with the new master key");
     let new = scene.key();
     assert_ne!(new, old);
+    let kept = fs::read_dir(scene.place.folder.path()).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let kept = kept.filter(|path| path.to_string_lossy().contains(OLD)).collect::<Vec<_>>();
+    let [kept] = &kept[..] else { panic!("{kept:?}") };
+    assert!(aside.contains(&*kept.to_string_lossy()), "{aside}");
+    assert_eq!(fs::read_to_string(kept).expect("it is there").trim(), old);
     assert_eq!(scene.key_files(), ["ringback.key"]);
     let mode = fs::metadata(scene.file("ringback.key")).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -193,7 +202,7 @@ async fn a_rotation_that_is_killed_again_and_again_loses_nothing() {
         assert!(listed.status.success(), "in round {round}: {}", String::from_utf8_lossy(&listed.stderr));
     }
     scene.works(IN_FILE, "R-1").await;
-    assert_eq!(said(&scene.rotate(&[])), "the secrets of 151 endpoints are sealed with the new master key");
+    assert!(said(&scene.rotate(&[])).starts_with("the secrets of 151 endpoints are sealed with the new master key"));
     assert_eq!(scene.key_files(), ["ringback.key"]);
     scene.works(IN_FILE, "R-2").await;
     println!("{killed} of {ROUNDS} were killed, {} keys were begun with", keys.len());

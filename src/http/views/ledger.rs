@@ -209,10 +209,10 @@ pub(in super::super) struct ConflictView {
     claimed: Status,
     /// What was contradicted: `status`, `amount`, `currency` or `connection_no`.
     field: String,
-    /// What the recharge said.
-    ours: String,
-    /// What the report said.
-    theirs: String,
+    /// What the recharge said; null once it was erased.
+    ours: Option<String>,
+    /// What the report said; null once it was erased.
+    theirs: Option<String>,
     source: String,
     #[schema(value_type = String, format = DateTime)]
     received_at: Timestamp,
@@ -231,8 +231,8 @@ impl ConflictView {
             status: conflict.status,
             claimed: conflict.claimed,
             field: conflict.field.clone(),
-            ours: conflict.ours.clone(),
-            theirs: conflict.theirs.clone(),
+            ours: Some(conflict.ours.clone()).filter(|ours| !ours.is_empty()),
+            theirs: Some(conflict.theirs.clone()).filter(|theirs| !theirs.is_empty()),
             source: conflict.source.clone(),
             received_at: conflict.received_at,
             state: conflict.state,

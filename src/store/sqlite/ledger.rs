@@ -145,13 +145,14 @@ pub(super) fn events_after(conn: &Connection, stream: StreamId, after: Option<i6
 /// by halving.
 pub(super) fn sequences(conn: &Connection, stream: StreamId, range: TimeRange) -> Result<std::ops::Range<i64>, StoreError> {
     let Feed { oldest, latest, .. } = events_after(conn, stream, None, 0)?;
-    let mut at = conn.prepare_cached("SELECT created_at FROM event WHERE stream = ?1 AND sequence = ?2")?;
+    // Numbers may have been skipped, where the database was restored.
+    let mut at = conn.prepare_cached("SELECT created_at FROM event WHERE stream = ?1 AND sequence >= ?2 ORDER BY sequence LIMIT 1")?;
     let mut first_at_or_after = |time: Timestamp| -> Result<i64, StoreError> {
         let (mut low, mut high) = (oldest, latest + 1);
         while low < high {
             let middle = low + (high - low) / 2;
-            let created_at: Timestamp = at.query_row([stream.get(), middle], |row| row.get(0))?;
-            if created_at < time { low = middle + 1 } else { high = middle }
+            let created_at: Option<Timestamp> = at.query_row([stream.get(), middle], |row| row.get(0)).optional()?;
+            if created_at.is_some_and(|at| at < time) { low = middle + 1 } else { high = middle }
         }
         Ok(low)
     };

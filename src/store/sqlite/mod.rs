@@ -67,6 +67,11 @@ impl From<rusqlite::Error> for StoreError {
             OutOfMemory, PermissionDenied, ReadOnly, SystemIoFailure, TooBig,
         };
         let text = error.to_string();
+        // A write beyond a quota, or beyond the largest file that the process may have, comes as this. The frames of a
+        // transaction are written before its end is marked, so that nothing of it is there.
+        if error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_WRITE) {
+            return Self::Full(text);
+        }
         match error.sqlite_error_code() {
             Some(DiskFull) => Self::Full(text),
             Some(DatabaseCorrupt | NotADatabase) => Self::Damaged(text),

@@ -28,8 +28,10 @@ pub struct OpenOptions {
     pub surroundings: Surroundings,
 }
 
-/// How long a statement waits for another process (`ringback token` beside `ringback serve`).
+/// How long a statement waits for another process (`ringback token` beside `ringback serve`), or for a checkpoint.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// It looks again this often. SQLite's own waits grow up to 100 ms, which a commit behind a checkpoint of a few would pay.
+const BUSY_LOOK: Duration = Duration::from_millis(1);
 /// The name under which a sealed text tells whether a master key is the right one.
 pub(super) const KEY_CHECK: &str = "master key check";
 
@@ -75,7 +77,7 @@ fn unusable(path: &Path, error: StoreError) -> StoreError {
             StoreError::Unusable(format!("{file} is locked by another program ({text}); close that program and start again"))
         }
         StoreError::Unavailable(text) => {
-            StoreError::Unusable(format!("{file} cannot be opened ({text}); check the folder and its permissions"))
+            StoreError::Unusable(format!("{file} cannot be opened ({text}); check the folder, its permissions, and the room on its disk"))
         }
         StoreError::Rejected(text) => StoreError::Unusable(format!("{file} cannot be used ({text})")),
         other => other,
@@ -84,8 +86,8 @@ fn unusable(path: &Path, error: StoreError) -> StoreError {
 
 /// A connection that may write.
 pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
-    let conn = Connection::open(path)?;
-    conn.busy_timeout(BUSY_TIMEOUT)?;
+    let mut conn = Connection::open(path)?;
+    conn.busy_handler(Some(look_again))?;
     // Has an effect only on an empty file, and only before anything else is written to it.
     if conn.pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0))? == 0 {
         conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
@@ -101,6 +103,11 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     conn.pragma_update(None, "cache_size", -32_768)?;
     conn.set_prepared_statement_cache_capacity(64);
     Ok(conn)
+}
+
+fn look_again(looks: i32) -> bool {
+    std::thread::sleep(BUSY_LOOK);
+    i128::from(looks) < (BUSY_TIMEOUT.as_millis() / BUSY_LOOK.as_millis()) as i128
 }
 
 /// A connection that only reads.

@@ -141,6 +141,9 @@ struct Bell {
 impl Checkpointer {
     /// How often it looks at the log.
     const EVERY: Duration = Duration::from_millis(250);
+    /// How often it takes up what was written meanwhile, and how many pages of that are little.
+    const LOOKS_BACK: u32 = 3;
+    const LITTLE: i64 = 64;
 
     pub fn start(path: &Path) -> Result<Self, StoreError> {
         let conn = connect(path)?;
@@ -168,7 +171,7 @@ impl Drop for Checkpointer {
 }
 
 fn checkpoint_until(bell: &Bell, conn: &Connection, wal: &Path) {
-    let mut stopped = bell.stopped.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (mut stopped, mut failing) = (bell.stopped.lock().unwrap_or_else(std::sync::PoisonError::into_inner), false);
     while !*stopped {
         let waited = bell.rings.wait_timeout(stopped, Checkpointer::EVERY);
         stopped = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
@@ -176,16 +179,30 @@ fn checkpoint_until(bell: &Bell, conn: &Connection, wal: &Path) {
         if pages < u64::from(limits::WAL_CHECKPOINT_PAGES) {
             continue;
         }
-        if let Err(error) = checkpoint(conn) {
-            tracing::warn!(%error, "the write-ahead log could not be moved into the database; it will be tried again");
+        let moved = checkpoint(conn);
+        // A full disk stays full for a while, and does not need this told four times a second.
+        match &moved {
+            Err(error) if !failing => {
+                tracing::warn!(%error, "the write-ahead log could not be moved into the database; it is tried again until it can");
+            }
+            Ok(()) if failing => tracing::info!("the write-ahead log could be moved into the database again"),
+            _ => {}
         }
+        failing = moved.is_err();
     }
 }
 
-/// First the bulk, beside the writer; then, where the log has grown long, the rest, for which the writer waits shortly.
-/// The log is cut to nothing, so that its size tells how much there is to do.
+/// First the bulk, beside the writer, and what it wrote meanwhile; then, where the log has grown long, the little that is
+/// left, for which the writer waits. The log is cut to nothing, so that its size tells how much there is to do.
 fn checkpoint(conn: &Connection) -> Result<(), rusqlite::Error> {
-    let (_, log, _): (i64, i64, i64) = run_checkpoint(conn, "PASSIVE")?;
+    let (_, mut log, mut moved): (i64, i64, i64) = run_checkpoint(conn, "PASSIVE")?;
+    for _ in 0..Checkpointer::LOOKS_BACK {
+        let before = moved;
+        (_, log, moved) = run_checkpoint(conn, "PASSIVE")?;
+        if moved - before < Checkpointer::LITTLE {
+            break;
+        }
+    }
     if log >= i64::from(limits::WAL_CHECKPOINT_PAGES) {
         truncate(conn)?;
     }
