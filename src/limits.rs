@@ -106,6 +106,8 @@ pub const SWEEP_STEP_PAGES: i64 = 256;
 pub const FREE_PAGES_KEPT: i64 = 4096;
 /// Rows that one step of erasing a person's data looks at.
 pub const ERASE_SCAN: usize = 5000;
+/// How long after a person's data was erased an attempt may come back that was under way then; longer than any takes.
+pub const ERASED_LATELY: Duration = Duration::from_secs(3600);
 /// How long the answer to a request with an `Idempotency-Key` is kept (contract, section 2).
 pub const ANSWER_KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 

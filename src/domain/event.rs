@@ -152,16 +152,35 @@ impl Event {
     }
 }
 
-/// Whether a value of this JSON, at whatever depth, is this text (or the number that it is written as).
+/// Whether this JSON names this text at whatever depth: as a value, as the name of one, as a number, or within a text.
 fn names(data: &RawValue, text: &str) -> bool {
     fn within(value: &Value, text: &str) -> bool {
         match value {
-            Value::String(found) => found == text,
+            Value::String(found) => has(found, text),
             Value::Number(found) => found.to_string() == text,
             Value::Array(items) => items.iter().any(|item| within(item, text)),
-            Value::Object(fields) => fields.values().any(|field| within(field, text)),
+            Value::Object(fields) => fields.iter().any(|(name, field)| has(name, text) || within(field, text)),
             Value::Null | Value::Bool(_) => false,
         }
     }
-    data.get().contains(text) && serde_json::from_str(data.get()).is_ok_and(|value| within(&value, text))
+    data.get().contains(&*in_json(text)) && serde_json::from_str(data.get()).is_ok_and(|value| within(&value, text))
+}
+
+/// Shorter ones are found as a whole only: within a text they are more likely something else.
+const WITHIN_FROM: usize = 6;
+
+/// Whether one text is the other, or has it in it and not as a part of a longer word or number.
+fn has(found: &str, text: &str) -> bool {
+    let joins = |own: Option<char>, next: Option<char>| [own, next].into_iter().all(|edge| edge.is_some_and(char::is_alphanumeric));
+    let alone = |(at, _): (usize, &str)| {
+        let (before, after) = (found[..at].chars().next_back(), found[at + text.len()..].chars().next());
+        !joins(text.chars().next(), before) && !joins(text.chars().next_back(), after)
+    };
+    found == text || (text.chars().count() >= WITHIN_FROM && found.match_indices(text).any(alone))
+}
+
+/// A text as it stands within JSON.
+pub fn in_json(text: &str) -> String {
+    let quoted = Value::from(text).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
 }

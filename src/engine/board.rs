@@ -269,7 +269,7 @@ impl Board {
 
     /// What is in memory of an endpoint's runs may be wrong: it comes from the store again.
     pub fn dropped(&mut self, endpoint: EndpointId, now: Timestamp) {
-        self.with(endpoint, now, |lane, _| lane.park());
+        self.with(endpoint, now, |lane, _| lane.forget());
     }
 
     /// Runs of an endpoint were cancelled.

@@ -15,7 +15,7 @@ mod give_back;
 mod refill;
 mod replays;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use refill::Refilling;
@@ -80,6 +80,8 @@ pub(super) struct Lane {
     waiting: BTreeMap<(Timestamp, Key), OpenRun>,
     known: HashMap<Key, Known>,
     retries: HashMap<Key, OpenRun>,
+    /// In hand, but not as the store has it any more: what follows of these comes from there.
+    outdated: HashSet<Key>,
     bytes: usize,
     cursor: i64,
     /// The store has runs after `cursor`, or may have.
@@ -126,6 +128,7 @@ impl Lane {
             waiting: BTreeMap::new(),
             known: HashMap::new(),
             retries: HashMap::new(),
+            outdated: HashSet::new(),
             bytes: 0,
             cursor: 0,
             stored: true,
@@ -374,6 +377,7 @@ impl Lane {
         if let Some(refilling) = &mut self.refilling {
             refilling.ended.insert(key);
         }
+        let outdated = self.outdated.remove(&key);
         let Some(run) = self.retries.remove(&key) else {
             self.leave(key);
             if self.known.is_empty() && !self.stored && self.walk.is_none() {
@@ -382,6 +386,12 @@ impl Lane {
             return;
         };
         let at = run.next_attempt_at.unwrap_or(now);
+        if outdated {
+            self.leave(key);
+            self.next_stored_due = Some(self.next_stored_due.map_or(at, |next| next.min(at)));
+            self.park();
+            return;
+        }
         // A strict endpoint's first runs, and those of a replay, wait for one that failed, until it steps aside.
         let holds_others = self.is_strict() && run.failed_since.is_some_and(|since| since > self.stepped_aside(now));
         let is_head = holds_others && key.1 == 1 && run.replay.is_none();
@@ -426,6 +436,13 @@ impl Lane {
         self.park();
         self.replay_walk = Some((0, 0));
         if self.is_strict() { self.all_due = true } else { self.walk = Some((0, 0)) }
+    }
+
+    /// What is in memory may be wrong: all of it comes from the store again, what is in hand once it has been written down.
+    pub fn forget(&mut self) {
+        let in_hand = self.known.iter().filter(|(_, known)| known.place != Place::Queued).map(|(key, _)| *key);
+        self.outdated.extend(in_hand);
+        self.park();
     }
 
     /// Gives the window back to the store: nothing goes out for now, or in another order. A walk begins again.

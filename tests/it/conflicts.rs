@@ -238,3 +238,95 @@ async fn a_person_settles_a_recharge_that_nobody_else_will() {
     app.until_count(&endpoint, "succeeded", 1).await;
     app.finish().await;
 }
+
+#[tokio::test]
+async fn of_two_decisions_at_once_one_counts() {
+    let (app, hook) = (TestApp::start().await, Receiver::start().await);
+    let vendor = app.vendor().await;
+    let endpoint = app.connected(&vendor, &hook).await;
+    let conflict = contradicted(&app, &vendor, "R-1", ["success", "failed"]).await;
+    let (one, other, third) =
+        tokio::join!(resolve(&app, &conflict, "reversed"), resolve(&app, &conflict, "reversed"), resolve(&app, &conflict, "dismissed"));
+    let mut statuses = [one.status, other.status, third.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409, 409]);
+    let feed = app.get("/v1/events", &vendor.live).await.expect(200);
+    let decided = app.get(&format!("/v1/conflicts/{}", text(&conflict["id"])), &app.operator).await.expect(200);
+    assert_eq!(feed["latest_sequence"], if decided["state"] == "reversed" { 2 } else { 1 });
+    assert_eq!(actions(&app).await.iter().filter(|action| *action == "conflict.resolved").count(), 1);
+    let count = feed["data"].as_array().map_or(0, Vec::len);
+    app.until_count(&endpoint, "succeeded", count).await;
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_report_opens_a_case_for_each_thing_that_it_contradicts() {
+    let app = TestApp::start().await;
+    let vendor = app.vendor().await;
+    let money = |amount: &str| json!({"amount": amount, "currency": "NPR", "connection_no": "9801234567"});
+    let settled = report(&app, &vendor, "R-1", "success", money("50.00")).await;
+    for _ in 0..2 {
+        let other = json!({"amount": "60.00", "currency": "NPR", "connection_no": "9847654321"});
+        assert_eq!(report(&app, &vendor, "R-1", "failed", other).await["verdict"], "conflict");
+    }
+    let path = format!("/v1/conflicts?recharge_id={}", text(&settled["recharge_id"]));
+    let cases =
+        async |query: &str| app.get(&format!("{path}{query}"), &app.operator).await.expect(200)["data"].as_array().expect("a list").clone();
+    let all = cases("").await;
+    let mut fields: Vec<String> = all.iter().map(|case| text(&case["field"])).collect();
+    fields.sort();
+    assert_eq!(fields, ["amount", "connection_no", "status"], "once each");
+    let of = |field: &str| all.iter().find(|case| case["field"] == field).expect("a case");
+    resolve(&app, of("status"), "reversed").await.expect(200);
+    assert_eq!(cases("&state=open").await.len(), 2, "each is decided by itself");
+    assert_eq!(resolve(&app, of("amount"), "reversed").await.code(409), "illegal_state");
+    for field in ["amount", "connection_no"] {
+        assert_eq!(resolve(&app, of(field), "dismissed").await.expect(200)["status"], "reversed");
+    }
+    assert_eq!((cases("&state=open").await.len(), cases("&state=dismissed").await.len()), (0, 2));
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_decision_stays_in_its_mode() {
+    let (app, live, test) = (TestApp::start().await, Receiver::start().await, Receiver::start().await);
+    let vendor = app.vendor().await;
+    app.connected(&vendor, &live).await;
+    let as_test = Vendor { live: vendor.test.clone(), ..vendor.clone() };
+    let endpoint = app.connected(&as_test, &test).await;
+    for status in ["failed", "success"] {
+        report(&app, &vendor, "T-1", status, json!({"mode": "test"})).await;
+    }
+    let conflict = app.get("/v1/conflicts", &app.operator).await.expect(200)["data"][0].clone();
+    resolve(&app, &conflict, "late_success").await.expect(200);
+    app.until_count(&endpoint, "succeeded", 2).await;
+    let told = test.received()[1].json();
+    assert_eq!((&told["data"]["mode"], &told["data"]["late"], &told["data"]["sequence"]), (&json!("test"), &json!(true), &json!(2)));
+    assert_eq!(
+        (app.quiet(|| live.count()).await, app.get("/v1/events", &vendor.live).await.expect(200)["latest_sequence"].clone()),
+        (0, json!(0))
+    );
+    let entry = app.get("/v1/audit?limit=1", &app.operator).await.expect(200)["data"][0].clone();
+    assert_eq!((&entry["mode"], &entry["vendor_id"]), (&json!("test"), &json!(vendor.id)));
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_reported_after_a_person_settled_is_judged_like_any_other() {
+    let app = TestApp::start().await;
+    let vendor = app.vendor().await;
+    let queued = report(&app, &vendor, "R-1", "queued", json!({"reason": "waiting for the network"})).await;
+    let path = format!("/v1/recharges/{}/resolve", text(&queued["recharge_id"]));
+    let settled = app.post(&path, &app.operator, json!({"status": "success", "reason": "seen on the bill"})).await.expect(200);
+    assert_eq!((&settled["status"], &settled["late"]), (&json!("success"), &json!(false)));
+    let same = report(&app, &vendor, "R-1", "success", json!({"provider_ref": "P-1"})).await;
+    assert_eq!(same["verdict"], "duplicate");
+    assert!(same["event_id"].is_string(), "{same}");
+    assert_eq!(report(&app, &vendor, "R-1", "failed", json!({})).await["verdict"], "conflict");
+    assert_eq!(recharge(&app, &vendor, &queued["recharge_id"]).await["provider_ref"], "P-1", "null is filled");
+    assert_eq!(
+        app.post("/v1/recharges/rch_0000000000000/resolve", &app.operator, json!({"status": "failed", "reason": "x"})).await.code(404),
+        "not_found"
+    );
+    app.finish().await;
+}

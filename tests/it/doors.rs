@@ -124,6 +124,27 @@ async fn nobody_comes_in_without_a_good_token() {
 }
 
 #[tokio::test]
+async fn a_disabled_vendors_tokens_open_nothing_until_it_is_enabled() {
+    let scene = Scene::set().await;
+    let path = format!("/v1/vendors/{}", scene.vendor.id);
+    let disable = async |disabled: bool| {
+        scene.app.call("PATCH", &path, &scene.app.operator, Some(json!({"disabled": disabled}))).await.expect(200);
+    };
+    disable(true).await;
+    for route in routes() {
+        for token in [&scene.vendor.live, &scene.vendor.test] {
+            assert_eq!(scene.knock(&route, token).await.code(401), "unauthorized", "{route:?}");
+        }
+    }
+    disable(false).await;
+    let reads = routes().into_iter().filter(|route| route.tag == "vendor" && route.method == "GET" && !route.path.ends_with("/stream"));
+    for route in reads {
+        scene.knock(&route, &scene.vendor.live).await.expect(200);
+    }
+    scene.finish().await;
+}
+
+#[tokio::test]
 async fn a_vendors_token_opens_no_call_of_the_operator() {
     let scene = Scene::set().await;
     for route in routes().iter().filter(|route| route.tag == "operator") {

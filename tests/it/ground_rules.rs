@@ -1,12 +1,13 @@
 //! The rules that hold for every call: done once with an `Idempotency-Key`, null and missing, rate limits, cursors.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::client::{Reply, Request, send};
-use crate::harness::{Endpoint, TestApp, Vendor, text, until};
+use crate::harness::{Endpoint, TestApp, Vendor, documented, route, text, until};
 use crate::receiver::Receiver;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -88,16 +89,18 @@ fn calls(app: &TestApp, of: &World, hook: &Receiver) -> Vec<(String, String, Val
     .into()
 }
 
-/// What was made, as far as lists tell.
-async fn made(app: &TestApp, vendor: &Vendor) -> Vec<Vec<String>> {
-    let mut made = Vec::new();
-    for path in ["/v1/endpoints", "/v1/replays", "/v1/events?limit=200", "/v1/tokens", "/v1/recharges"] {
-        made.push(ids(app, path, &vendor.live).await);
-    }
-    for path in ["/v1/vendors", "/v1/audit?limit=200", &format!("/v1/vendors/{}/users", vendor.id)] {
-        made.push(ids(app, path, &app.operator).await);
-    }
-    made
+#[tokio::test]
+async fn every_call_that_takes_an_idempotency_key_is_tried_here() {
+    let (app, hook) = (TestApp::start().await, Receiver::start().await);
+    let world = world(&app, &hook).await;
+    let tried: BTreeSet<String> = calls(&app, &world, &hook).iter().map(|(_, path, ..)| route("POST", path)).collect();
+    let takes_one = |call: &Value| {
+        let parameters = call["parameters"].as_array().cloned().unwrap_or_default();
+        parameters.iter().any(|parameter| parameter["name"] == "Idempotency-Key")
+    };
+    let told: BTreeSet<String> = documented().into_iter().filter(|(_, call)| takes_one(call)).map(|(route, _)| route).collect();
+    assert_eq!(tried, told, "the calls of this file, and those of the document");
+    app.finish().await;
 }
 
 #[tokio::test]
@@ -114,7 +117,7 @@ async fn every_call_that_creates_is_done_once_and_answered_the_same() {
         answers.push(first.text);
     }
     app.quiet(|| hook.count()).await;
-    let before = made(&app, &world.vendor).await;
+    let before = app.rows();
     for restarted in [false, true] {
         for ((token, path, body, status), answer) in calls.iter().zip(&answers) {
             let again = keyed(&app, "K-1", (token, path, &turned(body))).await;
@@ -123,7 +126,7 @@ async fn every_call_that_creates_is_done_once_and_answered_the_same() {
             other["reason"] = json!("another");
             assert_eq!(keyed(&app, "K-1", (token, path, &other)).await.code(409), "idempotency_conflict", "{path}");
         }
-        assert_eq!(made(&app, &world.vendor).await, before, "nothing was made twice");
+        assert_eq!(app.rows(), before, "nothing was made twice");
         if !restarted {
             app.restart().await;
         }

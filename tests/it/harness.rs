@@ -286,6 +286,18 @@ impl TestApp {
         self.database().query_row("SELECT count(*) FROM open_delivery", [], |row| row.get(0)).expect("it can be counted")
     }
 
+    /// How many rows each table has.
+    pub fn rows(&self) -> Vec<(String, i64)> {
+        let database = self.database();
+        let mut tables = database.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").expect("tables");
+        let tables: Vec<String> = tables.query_map([], |row| row.get(0)).expect("names").collect::<Result<_, _>>().expect("names");
+        let count = |table: String| {
+            let count = database.query_row(&format!("SELECT count(*) FROM \"{table}\""), [], |row| row.get(0)).expect("a count");
+            (table, count)
+        };
+        tables.into_iter().map(count).collect()
+    }
+
     // --- Time --------------------------------------------------------------------------------------------------------
 
     pub fn now(&self) -> Timestamp {
@@ -454,6 +466,26 @@ pub fn time(value: &Value) -> Timestamp {
 
 pub fn attempts(delivery: &Value) -> &[Value] {
     delivery["attempts"].as_array().expect("attempts")
+}
+
+/// A path as the OpenAPI document has it: what stands there for an id is `{id}`.
+pub fn route(method: &str, path: &str) -> String {
+    let path = path.split('?').next().unwrap_or_default();
+    let is_id = |part: &&str| part.split_once('_').is_some_and(|(_, rest)| rest.len() >= 13);
+    let parts: Vec<&str> = path.split('/').map(|part| if is_id(&part) { "{id}" } else { part }).collect();
+    format!("{method} {}", parts.join("/"))
+}
+
+/// All calls of the OpenAPI document with what it says of them. All ids in a path are called `{id}`.
+pub fn documented() -> Vec<(String, Value)> {
+    let document: Value = serde_json::from_str(include_str!("../../docs/openapi.json")).expect("the document is JSON");
+    let paths = document["paths"].as_object().expect("paths").clone();
+    let calls = paths.into_iter().flat_map(|(path, methods)| {
+        let path = path.replace("{token_id}", "{id}").replace("{user_id}", "{id}");
+        let calls: Vec<_> = methods.as_object().expect("methods").clone().into_iter().collect();
+        calls.into_iter().map(move |(method, call)| (format!("{} {path}", method.to_uppercase()), call))
+    });
+    calls.collect()
 }
 
 /// `R-1` to `R-count`.

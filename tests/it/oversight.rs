@@ -1,10 +1,11 @@
 //! Tokens and logins that are made and removed, the audit log of everything, and the overview's figures.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{TestApp, Vendor, text, time};
+use crate::harness::{TestApp, Vendor, documented, route, text, time, until};
 use crate::receiver::{Answer, Receiver};
 
 async fn list(app: &TestApp, path: &str, token: &str) -> Vec<Value> {
@@ -98,6 +99,8 @@ struct Auditor<'a> {
     actors: [String; 2],
     secrets: Vec<String>,
     seen: usize,
+    /// What was called.
+    routes: BTreeSet<String>,
 }
 
 impl Auditor<'_> {
@@ -110,6 +113,7 @@ impl Auditor<'_> {
         let token = if by == "vendor" { &self.vendor.live } else { &self.app.operator };
         let reply = self.app.call(method, path, token, (!body.is_null()).then_some(body)).await;
         assert!((200..300).contains(&reply.status), "{method} {path}: {}", reply.text);
+        self.routes.insert(route(method, path));
         let answer = reply.json();
         self.secrets.extend(["secret", "token"].iter().filter_map(|name| answer[name].as_str().map(str::to_owned)));
         let entries = self.entries().await;
@@ -130,7 +134,14 @@ async fn auditor<'a>(app: &'a TestApp, vendor: &'a Vendor, secrets: Vec<String>)
     let operator = entries.iter().map(|entry| text(&entry["actor"])).find(|actor| actor.starts_with("operator ")).expect("an operator");
     let tokens = list(app, "/v1/tokens", &vendor.live).await;
     let live = tokens.iter().find(|token| token["mode"] == "live").expect("a token");
-    Auditor { app, vendor, actors: [operator, format!("vendor {}", text(&live["id"]))], secrets, seen: entries.len() }
+    Auditor {
+        app,
+        vendor,
+        actors: [operator, format!("vendor {}", text(&live["id"]))],
+        secrets,
+        seen: entries.len(),
+        routes: BTreeSet::new(),
+    }
 }
 
 #[tokio::test]
@@ -197,6 +208,11 @@ async fn the_audit_log_tells_everything_that_was_changed_and_no_secret() {
     log.does("vendor", ("DELETE", &path, none.clone()), "endpoint.deleted", &id, live).await;
     let erase = format!("{own}/personal-data?connection_no={number}");
     log.does("operator", ("DELETE", &erase, none), "personal_data.erased", &vendor.id, None).await;
+    // Making a vendor is seen where vendors are made; reports and events are logs of their own; a test changes nothing.
+    let others = ["POST /v1/vendors", "POST /v1/reports", "POST /v1/events", "POST /v1/endpoints/{id}/test"];
+    let changing =
+        documented().into_iter().map(|(route, _)| route).filter(|route| !route.starts_with("GET ") && !others.contains(&route.as_str()));
+    assert_eq!(log.routes, changing.collect(), "every call that changes something has its place here");
     let all = json!(log.entries().await).to_string();
     for secret in log.secrets {
         assert!(!all.contains(&secret), "{secret} is in the audit log");
@@ -307,5 +323,6 @@ async fn the_overview_has_the_figures_of_what_happened() {
     assert_eq!(view["last_hour"], hour);
     assert_eq!((&view["last_day"]["accepted"], view["recharges"]["success"].as_u64()), (&json!(10), Some(5)));
     assert_eq!(app.get("/v1/overview", &vendor.live).await.code(403), "forbidden");
+    until("what the deleted one had is cancelled", || async { (app.open_runs() == 0).then_some(()) }).await;
     app.finish().await;
 }

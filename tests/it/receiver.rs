@@ -25,8 +25,8 @@ pub enum Answer {
     Reply { status: u16, headers: Vec<(String, String)>, body: Vec<u8>, delay: Duration },
     /// 200, once the gate has a permit.
     Gate(Arc<Semaphore>),
-    /// This status, once the gate has a permit.
-    GateThen(Arc<Semaphore>, u16),
+    /// This status and body, once the gate has a permit.
+    GateThen(Arc<Semaphore>, u16, String),
     /// 200, and then the connection is closed without a word about it.
     ThenClose,
     /// 200, and then a byte of an endless body now and then.
@@ -308,10 +308,10 @@ async fn answer_with(stream: &mut Box<dyn Io>, answer: Answer, shared: &Shared) 
             done();
             write(stream, plain).await
         }
-        Answer::GateThen(gate, status) => {
+        Answer::GateThen(gate, status, body) => {
             gate.acquire().await.expect("the gate stays open").forget();
             done();
-            write(stream, format!("HTTP/1.1 {status} Told\r\ncontent-length: 0\r\n\r\n").as_bytes()).await
+            write(stream, format!("HTTP/1.1 {status} Told\r\ncontent-length: {}\r\n\r\n{body}", body.len()).as_bytes()).await
         }
         Answer::ThenClose => {
             done();

@@ -338,7 +338,7 @@ async fn a_cancelled_replay_sends_nothing_more() {
         let (vendor, endpoint) = app.with_missed(&hook, json!({}), 1500).await;
         let gate = Arc::new(Semaphore::new(0));
         let behind = Arc::clone(&gate);
-        hook.script(move |_| Answer::GateThen(Arc::clone(&behind), late));
+        hook.script(move |_| Answer::GateThen(Arc::clone(&behind), late, String::new()));
         let id = app.replay(&endpoint, json!({"only": "missed"})).await;
         hook.wait(1).await;
         let held = app.quiet(|| hook.count()).await;
@@ -426,6 +426,7 @@ async fn a_paused_endpoints_replay_waits() {
     app.advance(seconds(1));
     app.until_replay(&endpoint, &id, |replay| replay["done"] == 10).await;
     app.on(&endpoint, "pause").await.expect(200);
+    app.quiet(|| hook.count()).await;
     gate.add_permits(1000);
     let sent = app.quiet(|| hook.count()).await;
     assert!(sent < 50, "what is under way ends, and no more begins: {sent}");

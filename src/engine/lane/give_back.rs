@@ -13,8 +13,8 @@ impl Lane {
         self.replays_under_way = self.replays_under_way.saturating_sub(u32::from(run.replay.is_some()));
         let was_head = self.head.take_if(|head| *head == key).is_some();
         let was_beside = self.beside.take_if(|beside| *beside == key).is_some();
-        if !self.sends() || self.is_strict() && !was_head && !was_beside {
-            // The endpoint was changed meanwhile: the store has it, and the order it now stands in.
+        if self.outdated.remove(&key) || !self.sends() || self.is_strict() && !was_head && !was_beside {
+            // It, or the endpoint, was changed meanwhile: the store has it, and the order it now stands in.
             self.leave(key);
             self.park();
             return;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
+use super::erase::Lately;
 use super::ledger::{read_recharge, recharge_columns};
 use super::threads::Session;
 use super::{health, overview, rows, settle};
@@ -54,6 +55,7 @@ pub(super) struct Batch<'a> {
     pub sealer: &'a Sealer,
     cache: &'a mut HashMap<StreamId, (i64, Arc<[Subscriber]>)>,
     pub failing: &'a mut HashSet<EndpointId>,
+    pub erased: &'a Lately,
     counters: HashMap<StreamId, Counter>,
     transaction_id: Option<i64>,
     traffic: BTreeMap<i64, Traffic>,
@@ -103,6 +105,7 @@ fn try_commit(session: &mut Session, ids: &Ids, sealer: &Sealer, writes: &[Write
         Some(failing) => failing,
         unknown => unknown.insert(health::known(&session.conn)?),
     };
+    session.erased.forget();
     let tx = session.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut batch = Batch {
         conn: &tx,
@@ -110,6 +113,7 @@ fn try_commit(session: &mut Session, ids: &Ids, sealer: &Sealer, writes: &[Write
         sealer,
         cache: &mut session.subscribers,
         failing,
+        erased: &session.erased,
         counters: HashMap::new(),
         transaction_id: None,
         traffic: BTreeMap::new(),

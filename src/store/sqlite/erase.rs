@@ -3,11 +3,48 @@
 use rusqlite::{Connection, Row, params};
 
 use super::ledger;
-use crate::domain::event::Event;
-use crate::domain::id::{EndpointId, EventId, StreamId};
+use super::rows::place;
+use crate::clock::Stopwatch;
+use crate::domain::event::{Event, in_json};
+use crate::domain::id::{ConflictId, DeliveryId, EndpointId, EventId, RechargeId, StreamId};
 use crate::limits;
 use crate::store::seal::Sealer;
-use crate::store::{StoreError, SweepPlace, Swept};
+use crate::store::{Settle, StoreError, SweepPlace, Swept};
+
+/// Numbers that were erased lately. An attempt that was under way then may come back with an answer that repeats one.
+#[derive(Default)]
+pub(super) struct Lately(Vec<(Stopwatch, String)>);
+
+impl Lately {
+    /// Remembers a number for as long as an attempt can take.
+    pub fn add(&mut self, connection_no: &str) {
+        self.forget();
+        for text in [connection_no.to_owned(), in_json(connection_no)] {
+            self.0.retain(|(_, known)| *known != text);
+            self.0.push((Stopwatch::start(), text));
+        }
+    }
+
+    /// Forgets those that no attempt under way has seen.
+    pub fn forget(&mut self) {
+        self.0.retain(|(since, _)| since.elapsed() < limits::ERASED_LATELY);
+    }
+
+    /// The same outcome without what the receiver answered, if that names one of them.
+    pub fn without(&self, settle: &Settle) -> Option<Settle> {
+        let outcome = &settle.attempt.as_ref().filter(|_| !self.0.is_empty())?.outcome;
+        let headers = outcome.answer_headers.as_deref().unwrap_or_default().as_bytes();
+        let body = outcome.answer_body.as_deref().unwrap_or_default();
+        let names = |text: &String| [headers, body].iter().any(|part| part.windows(text.len()).any(|window| window == text.as_bytes()));
+        self.0.iter().any(|(_, text)| names(text)).then(|| {
+            let mut without = settle.clone();
+            if let Some(attempt) = &mut without.attempt {
+                (attempt.outcome.answer_headers, attempt.outcome.answer_body) = (None, None);
+            }
+            without
+        })
+    }
+}
 
 /// What has been removed is overwritten, in pages that are let go of too, where `on`; else only where that costs nothing.
 fn overwrite(conn: &Connection, on: bool) -> Result<(), StoreError> {
@@ -44,11 +81,54 @@ fn recharges(conn: &Connection, stream: StreamId, connection_no: &str, after: i6
     if let Some((last, _)) = page.last().filter(|_| page.len() == limits::ERASE_SCAN) {
         return Ok(Swept { removed: removed as u64, next: at(0, *last) });
     }
-    // A case about the number names it on one side.
-    const CASES: &str = "UPDATE conflict SET ours = '', theirs = '' WHERE field = 'connection_no' AND (ours = ?2 OR theirs = ?2) \
+    // A case about the number names it on one side. The other one may be another person's.
+    const CASES: &str = "UPDATE conflict SET ours = CASE ours WHEN ?2 THEN '' ELSE ours END, theirs = CASE theirs WHEN ?2 THEN '' ELSE theirs END \
+        WHERE field = 'connection_no' AND (ours = ?2 OR theirs = ?2) \
         AND (SELECT r.stream FROM recharge r WHERE r.id = conflict.recharge) = ?1";
     removed += conn.prepare_cached(CASES)?.execute(params![stream.get(), connection_no])?;
     Ok(Swept { removed: removed as u64, next: at(1, 0) })
+}
+
+/// Kept answers that show what has been erased: recharges that a person settled or decided about, and deliveries that were
+/// sent again, with what receivers had answered. The same request again is a new one then.
+fn answers(conn: &Connection, stream: StreamId) -> Result<u64, StoreError> {
+    // All of them begin with a token, so that this is a few ranges of keys and not the table.
+    const KEPT: &str = "SELECT k.token, k.path, k.key FROM token t JOIN kept_answer k ON k.token = t.id AND k.path > ?2 AND k.path < ?2 || '0' \
+        WHERE t.vendor IS NULL OR t.vendor = (SELECT s.vendor FROM stream s WHERE s.id = ?1)";
+    type Kept = (i64, String, String);
+    let read = |row: &Row| -> rusqlite::Result<Kept> { Ok((row.get(0)?, row.get(1)?, row.get(2)?)) };
+    let mut removed = 0;
+    for kind in ["/v1/recharges", "/v1/conflicts", "/v1/deliveries"] {
+        let values = params![stream.get(), kind];
+        let kept = conn.prepare_cached(KEPT)?.query_map(values, read)?.collect::<Result<Vec<_>, _>>()?;
+        for (token, path, key) in kept {
+            if shows_erased(conn, stream, &path)? {
+                let gone = "DELETE FROM kept_answer WHERE token = ?1 AND path = ?2 AND key = ?3";
+                removed += conn.prepare_cached(gone)?.execute(params![token, path, key])?;
+            }
+        }
+    }
+    Ok(removed as u64)
+}
+
+/// Whether what a path names is of this stream, and its person's data is not there any more.
+fn shows_erased(conn: &Connection, stream: StreamId, path: &str) -> Result<bool, StoreError> {
+    let Some(id) = path.split('/').nth(3) else { return Ok(false) };
+    let found = |sql: &str, values: &[i64]| conn.prepare_cached(sql)?.exists(rusqlite::params_from_iter(values));
+    const RECHARGE: &str = "SELECT 1 FROM recharge WHERE id = ?1 AND stream = ?2 AND connection_no IS NULL";
+    const CONFLICT: &str =
+        "SELECT 1 FROM conflict c JOIN recharge r ON r.id = c.recharge WHERE c.id = ?1 AND r.stream = ?2 AND r.connection_no IS NULL";
+    const EVENT: &str = "SELECT 1 FROM event WHERE sequence = ?1 AND stream = ?2 AND instr(facts, '\"erased\":true') > 0";
+    Ok(if let Ok(recharge) = id.parse::<RechargeId>() {
+        found(RECHARGE, &[recharge.get(), stream.get()])?
+    } else if let Ok(conflict) = id.parse::<ConflictId>() {
+        found(CONFLICT, &[conflict.get(), stream.get()])?
+    } else if let Ok(delivery) = id.parse::<DeliveryId>() {
+        let its_own = place(conn, delivery.endpoint)?.is_some_and(|place| place.stream == stream);
+        its_own && found(EVENT, &[delivery.sequence, stream.get()])?
+    } else {
+        false
+    })
 }
 
 fn events(conn: &Connection, stream: StreamId, connection_no: &str, after: i64) -> Result<Swept, StoreError> {
@@ -56,7 +136,7 @@ fn events(conn: &Connection, stream: StreamId, connection_no: &str, after: i64) 
     const PAGE: &str = "SELECT sequence, type, created_at, facts, instr(facts, ?2) > 0 FROM event \
         WHERE stream = ?1 AND sequence > ?3 ORDER BY sequence LIMIT ?4";
     let mut statement = conn.prepare_cached(PAGE)?;
-    let mut rows = statement.query(params![stream.get(), connection_no, after, limits::ERASE_SCAN])?;
+    let mut rows = statement.query(params![stream.get(), in_json(connection_no), after, limits::ERASE_SCAN])?;
     let (mut removed, mut count, mut last) = (0, 0, after);
     while let Some(row) = rows.next()? {
         (count, last) = (count + 1, row.get(0)?);
@@ -64,7 +144,10 @@ fn events(conn: &Connection, stream: StreamId, connection_no: &str, after: i64) 
             removed += u64::from(erase_event(conn, &ledger::read_event(row, stream, mode)?, connection_no)?);
         }
     }
-    Ok(Swept { removed, next: if count == limits::ERASE_SCAN { at(1, last) } else { None } })
+    if count == limits::ERASE_SCAN {
+        return Ok(Swept { removed, next: at(1, last) });
+    }
+    Ok(Swept { removed: removed + answers(conn, stream)?, next: None })
 }
 
 /// The event stays as a tombstone; what receivers answered to it may repeat it, so that this goes too.

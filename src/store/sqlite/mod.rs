@@ -267,6 +267,12 @@ impl Store for SqliteStore {
     }
 
     async fn erase(&self, stream: StreamId, connection_no: String, place: SweepPlace) -> Result<Swept, StoreError> {
+        let number = connection_no.clone();
+        let remember = move |session: &mut threads::Session| {
+            session.erased.add(&number);
+            Ok(())
+        };
+        self.writer.run(remember).await?;
         let swept = self.writer.transaction(move |tx| erase::erase(tx, stream, &connection_no, place)).await?;
         if swept.next.is_none() {
             // The write-ahead log still has the pages as they were.

@@ -15,6 +15,8 @@ use crate::store::{After, Expired, Resent, Settle, Settled, StoreError};
 /// Records an outcome: the attempt appended, the run moved or ended, and what it says about the endpoint. One whose
 /// first commit was of unknown outcome may come twice, and is no news then.
 pub(super) fn settle(batch: &mut Batch, settle: &Settle) -> Result<Settled, StoreError> {
+    let without = batch.erased.without(settle);
+    let settle = without.as_ref().unwrap_or(settle);
     match settle.after {
         After::Ended(state, reason) => end(batch, settle, state, reason),
         After::Retry { at, failed_since } => retry(batch, settle, at, failed_since),

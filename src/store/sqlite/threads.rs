@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::StoreError;
 use super::accept::Subscriber;
+use super::erase::Lately;
 use super::open::{connect, connect_reader};
 use crate::domain::id::{EndpointId, StreamId};
 use crate::limits;
@@ -24,6 +25,8 @@ pub(super) struct Session {
     pub subscribers: HashMap<StreamId, (i64, Arc<[Subscriber]>)>,
     /// Endpoints that have a row in `health`; unknown after a transaction that failed.
     pub failing: Option<HashSet<EndpointId>>,
+    /// What attempts under way must not bring back.
+    pub erased: Lately,
 }
 
 impl Session {
@@ -45,7 +48,7 @@ pub(super) struct Writer {
 impl Writer {
     pub fn start(conn: Connection) -> std::io::Result<Self> {
         let (jobs, inbox) = mpsc::channel::<Job>();
-        let mut session = Session { conn, subscribers: HashMap::new(), failing: None };
+        let mut session = Session { conn, subscribers: HashMap::new(), failing: None, erased: Lately::default() };
         let work = move || inbox.into_iter().for_each(|job| job(&mut session));
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(work)?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
