@@ -438,13 +438,6 @@ impl Lane {
         if self.is_strict() { self.all_due = true } else { self.walk = Some((0, 0)) }
     }
 
-    /// What is in memory may be wrong: all of it comes from the store again, what is in hand once it has been written down.
-    pub fn forget(&mut self) {
-        let in_hand = self.known.iter().filter(|(_, known)| known.place != Place::Queued).map(|(key, _)| *key);
-        self.outdated.extend(in_hand);
-        self.park();
-    }
-
     /// Gives the window back to the store: nothing goes out for now, or in another order. A walk begins again.
     pub fn park(&mut self) {
         self.shrink(0);

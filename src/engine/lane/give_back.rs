@@ -1,10 +1,17 @@
-//! What was taken and could not be sent.
+//! What was taken and could not be sent, and what is in memory and may be wrong.
 
 use super::{Lane, Place, key_of};
 use crate::domain::delivery::OpenRun;
 use crate::domain::time::Timestamp;
 
 impl Lane {
+    /// What is in memory may be wrong: all of it comes from the store again, what is in hand once it has been written down.
+    pub fn forget(&mut self) {
+        let in_hand = self.known.iter().filter(|(_, known)| known.place != Place::Queued).map(|(key, _)| *key);
+        self.outdated.extend(in_hand);
+        self.park();
+    }
+
     /// An attempt could not be made, which is not the endpoint's doing: the run goes back to where it was taken from, as
     /// it was. What a strict lane had as its head is its head again.
     pub fn give_back(&mut self, run: OpenRun, now: Timestamp) {
