@@ -50,6 +50,7 @@ async fn no_number_is_given_twice() {
 
     let listed = app.get(&format!("/v1/deliveries?endpoint_id={}&since={before}", endpoint.id), &vendor.live).await.expect(200);
     assert_eq!(listed["data"].as_array().map(Vec::len), Some(1), "times find their numbers");
+    app.advance(Duration::from_secs(1));
     hook.forget();
     let replay = json!({"since": "2000-01-01T00:00:00Z", "only": "all"});
     let replay = app.post(&format!("/v1/endpoints/{}/replay", endpoint.id), &vendor.live, replay).await.expect(202);
