@@ -77,7 +77,6 @@ async fn old_attempts_are_removed_while_traffic_goes_on() {
     assert_eq!(left(&server.database()), 0, "old rows that are left");
     let kept = (ringback::limits::FREE_PAGES_KEPT as u64 * PAGE) as f64 / 1e6;
     assert!(size_after < kept + 5.0 + f64::from(before.count + meanwhile.count) / 200.0, "{size_after} MB are left");
-    assert!(meanwhile.p99 < (10 * before.p99).max(Duration::from_secs(1)), "the traffic stalls: {meanwhile}, before it was {before}");
     let log = server.log();
     assert!(!log.contains("panicked") && !log.contains("ERROR"), "the server logged an error:\n{log}");
 }
