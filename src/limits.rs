@@ -101,7 +101,7 @@ pub const STEP_ROWS_MAX: usize = 1000;
 /// Rows that one step of the janitor removes. It bounds how long a commit waits behind one.
 pub const SWEEP_STEP_ROWS: usize = 500;
 /// Pages that one step gives back to the file system (4 KiB each).
-pub const SWEEP_STEP_PAGES: i64 = 256;
+pub const SWEEP_STEP_PAGES: i64 = 64;
 /// Free pages that stay in the file for what comes next (4 KiB each: 16 MiB).
 pub const FREE_PAGES_KEPT: i64 = 4096;
 /// Rows that one step of erasing a person's data looks at.
