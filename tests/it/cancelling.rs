@@ -20,13 +20,6 @@ async fn cancel(app: &TestApp, endpoint: &Endpoint, event: &str) -> crate::clien
     app.call("POST", &format!("/v1/deliveries/{id}/cancel"), &endpoint.token, None).await
 }
 
-async fn pass(app: &TestApp, hook: &Receiver, steps: u32, step: Duration) {
-    for _ in 0..steps {
-        app.advance(step);
-        app.quiet(|| hook.count()).await;
-    }
-}
-
 /// How many deliveries of an endpoint ended in a state, by the file itself.
 fn ended(app: &TestApp, state: i64) -> u64 {
     let conn = rusqlite::Connection::open(app.file()).expect("the file opens");
@@ -50,7 +43,7 @@ async fn a_pending_delivery_is_cancelled_and_not_sent_again() {
         let cancelled = cancel(&app, &endpoint, &event).await.expect(202);
         assert_eq!((&cancelled["state"], &cancelled["end_reason"]), (&json!("cancelled"), &json!("requested")));
         assert_eq!((&cancelled["next_attempt_at"], attempts(&cancelled).len()), (&Value::Null, 1), "what was attempted is kept");
-        pass(&app, &hook, 3, 9 * HOUR).await;
+        app.pass(&hook, 3, 9 * HOUR).await;
         assert_eq!((hook.count(), &app.delivery(&endpoint, &event).await["state"]), (1, &json!("cancelled")));
         let other = app.succeed_one(&vendor, "R-2").await;
         app.until_state(&endpoint, &other, "succeeded").await;
@@ -72,7 +65,7 @@ async fn an_attempt_under_way_is_recorded_and_is_the_last() {
             assert_eq!((&cancelled["state"], attempts(&cancelled).len()), (&json!("cancelled"), 0));
             let seen = app.until_attempts(&endpoint, &event, 1).await;
             assert_eq!((&seen["state"], &attempts(&seen)[0]["status"]), (&json!(state), &json!(status)));
-            pass(&app, &hook, 6, Duration::from_secs(40)).await;
+            app.pass(&hook, 6, Duration::from_secs(40)).await;
             assert_eq!(hook.count(), 1, "{ordering}, {status}: it is not tried again");
             let other = app.succeed_one(&vendor, "R-2").await;
             app.until_state(&endpoint, &other, "succeeded").await;
@@ -182,7 +175,7 @@ async fn what_comes_after_the_call_is_not_cancelled() {
     // The lane was holding: its next probe takes the new one.
     app.advance(Duration::from_secs(60));
     app.until_state(&endpoint, &event, "succeeded").await;
-    pass(&app, &hook, 2, 5 * HOUR).await;
+    app.pass(&hook, 2, 5 * HOUR).await;
     assert_eq!((hook.count(), ended(&app, CANCELLED)), (before + 1, 30));
     let noted = app.get("/v1/audit?action=endpoint.pending_cancelled&since=2026-11-24T00:00:00Z", &app.operator).await.expect(200);
     assert_eq!(noted["data"][1]["details"], json!({"cancelled": 30}));

@@ -9,7 +9,7 @@ use ringback::wire::globaltopup;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::harness::{Endpoint, TestApp, Vendor, attempts, references, text, time, until};
+use crate::harness::{Endpoint, TestApp, Vendor, attempts, references, text, time};
 use crate::receiver::{Answer, Received, Receiver};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -25,23 +25,6 @@ fn reference(request: &Received) -> Option<String> {
 /// What came of recharges, in order.
 fn delivered(hook: &Receiver) -> Vec<String> {
     hook.received().iter().filter_map(reference).collect()
-}
-
-/// Lets time pass, so many steps of it.
-async fn pass(app: &TestApp, hook: &Receiver, steps: u32, step: Duration) {
-    for _ in 0..steps {
-        app.advance(step);
-        app.quiet(|| hook.count()).await;
-    }
-}
-
-async fn until_status(app: &TestApp, endpoint: &Endpoint, status: &str) -> Value {
-    let read = || async { Some(app.read_endpoint(endpoint).await).filter(|seen| seen["status"] == status) };
-    until(&format!("the endpoint is {status}"), read).await
-}
-
-async fn status(app: &TestApp, endpoint: &Endpoint) -> Value {
-    app.read_endpoint(endpoint).await["status"].clone()
 }
 
 async fn alerts(app: &TestApp) -> u64 {
@@ -70,16 +53,16 @@ async fn failing_for_an_hour_warns_once_and_for_a_day_disables() {
     app.until_attempts(&endpoint, &event, 1).await;
     let seen = app.read_endpoint(&endpoint).await;
     assert_eq!((time(&seen["failing_since"]), time(&seen["disables_at"])), (app.now(), app.now().plus(24 * HOUR)));
-    pass(&app, &hook, 1, HOUR - Duration::from_secs(1)).await;
+    app.pass(&hook, 1, HOUR - Duration::from_secs(1)).await;
     assert_eq!(alerts(&app).await, 0, "no warning before the hour is over");
-    pass(&app, &hook, 1, Duration::from_secs(11)).await;
+    app.pass(&hook, 1, Duration::from_secs(11)).await;
     assert_eq!(alerts(&app).await, 1, "one warning");
-    pass(&app, &hook, 22, HOUR).await;
-    assert_eq!((alerts(&app).await, status(&app, &endpoint).await), (1, json!("connected")), "no second warning");
-    pass(&app, &hook, 1, HOUR).await;
+    app.pass(&hook, 22, HOUR).await;
+    assert_eq!((alerts(&app).await, app.status(&endpoint).await), (1, json!("connected")), "no second warning");
+    app.pass(&hook, 1, HOUR).await;
     app.until_state(&endpoint, &event, "exhausted").await;
-    pass(&app, &hook, 2, Duration::from_secs(10)).await;
-    let disabled = until_status(&app, &endpoint, "disabled").await;
+    app.pass(&hook, 2, Duration::from_secs(10)).await;
+    let disabled = app.until_status(&endpoint, "disabled").await;
     let reason = text(&disabled["status_reason"]);
     assert!(reason.contains(&text(&seen["failing_since"])), "{reason}");
     assert_eq!((alerts(&app).await, &disabled["disables_at"]), (2, &Value::Null));
@@ -93,12 +76,12 @@ async fn nothing_is_disabled_before_a_delivery_is_exhausted() {
     let endpoint = app.connected(&vendor, &hook).await;
     hook.always(Answer::status(500));
     let event = app.succeed_one(&vendor, "R-1").await;
-    pass(&app, &hook, 47, HOUR).await;
-    assert_eq!(status(&app, &endpoint).await, "connected", "every delivery is still in time");
-    pass(&app, &hook, 1, HOUR).await;
+    app.pass(&hook, 47, HOUR).await;
+    assert_eq!(app.status(&endpoint).await, "connected", "every delivery is still in time");
+    app.pass(&hook, 1, HOUR).await;
     app.until_state(&endpoint, &event, "exhausted").await;
-    pass(&app, &hook, 2, Duration::from_secs(10)).await;
-    until_status(&app, &endpoint, "disabled").await;
+    app.pass(&hook, 2, Duration::from_secs(10)).await;
+    app.until_status(&endpoint, "disabled").await;
     app.finish().await;
 }
 
@@ -111,12 +94,12 @@ async fn one_poisonous_event_beside_others_that_succeed_never_disables() {
     let poison = app.succeed_one(&vendor, "poison").await;
     for hour in 0..24 {
         app.succeed_one(&vendor, &format!("R-{hour}")).await;
-        pass(&app, &hook, 1, HOUR).await;
+        app.pass(&hook, 1, HOUR).await;
     }
     app.until_state(&endpoint, &poison, "exhausted").await;
     // A holiday, in which nothing comes that could succeed.
-    pass(&app, &hook, 50, HOUR).await;
-    assert_eq!(status(&app, &endpoint).await, "connected");
+    app.pass(&hook, 50, HOUR).await;
+    assert_eq!(app.status(&endpoint).await, "connected");
     assert!(told(&app, &vendor.live).await.is_empty());
     app.finish().await;
 }
@@ -128,10 +111,10 @@ async fn a_success_just_before_the_end_begins_the_count_anew() {
     let endpoint = app.connected(&vendor, &hook).await;
     hook.always(Answer::status(500));
     app.succeed_one(&vendor, "R-1").await;
-    pass(&app, &hook, 11, Duration::from_secs(30)).await;
+    app.pass(&hook, 11, Duration::from_secs(30)).await;
     let first = app.read_endpoint(&endpoint).await;
     assert_eq!((alerts(&app).await, app.count(&endpoint, "exhausted").await), (1, 1));
-    pass(&app, &hook, 8, Duration::from_secs(30)).await;
+    app.pass(&hook, 8, Duration::from_secs(30)).await;
     hook.next([Answer::status(200)]);
     let good = app.succeed_one(&vendor, "R-2").await;
     app.until_state(&endpoint, &good, "succeeded").await;
@@ -139,12 +122,12 @@ async fn a_success_just_before_the_end_begins_the_count_anew() {
     assert_eq!((&seen["failing_since"], &seen["disables_at"]), (&Value::Null, &Value::Null));
     assert_eq!(alerts(&app).await, 2, "who was warned is told that it works again");
     app.succeed_one(&vendor, "R-3").await;
-    pass(&app, &hook, 19, Duration::from_secs(30)).await;
+    app.pass(&hook, 19, Duration::from_secs(30)).await;
     let second = app.read_endpoint(&endpoint).await;
     assert_eq!((&second["status"], alerts(&app).await), (&json!("connected"), 3), "it is warned of anew");
     assert!(time(&second["failing_since"]) > time(&first["disables_at"]).min(time(&first["failing_since"])));
-    pass(&app, &hook, 2, Duration::from_secs(30)).await;
-    until_status(&app, &endpoint, "disabled").await;
+    app.pass(&hook, 2, Duration::from_secs(30)).await;
+    app.until_status(&endpoint, "disabled").await;
     app.finish().await;
 }
 
@@ -158,13 +141,13 @@ async fn how_long_it_has_been_failing_survives_restarts() {
     app.until_attempts(&endpoint, &event, 1).await;
     let since = app.read_endpoint(&endpoint).await["failing_since"].clone();
     for _ in 0..9 {
-        pass(&app, &hook, 2, Duration::from_secs(30)).await;
+        app.pass(&hook, 2, Duration::from_secs(30)).await;
         app.restart().await;
         assert_eq!(app.read_endpoint(&endpoint).await["failing_since"], since);
     }
-    assert_eq!((alerts(&app).await, status(&app, &endpoint).await), (1, json!("connected")), "warned once, over all restarts");
-    pass(&app, &hook, 3, Duration::from_secs(30)).await;
-    until_status(&app, &endpoint, "disabled").await;
+    assert_eq!((alerts(&app).await, app.status(&endpoint).await), (1, json!("connected")), "warned once, over all restarts");
+    app.pass(&hook, 3, Duration::from_secs(30)).await;
+    app.until_status(&endpoint, "disabled").await;
     app.restart().await;
     let seen = app.read_endpoint(&endpoint).await;
     assert_eq!((&seen["status"], text(&seen["status_reason"]).contains(&text(&since))), (&json!("disabled"), true));
@@ -181,8 +164,8 @@ async fn warn_after_and_disable_after_are_obeyed() {
     app.succeed_one(&vendor, "R-1").await;
     app.quiet(|| hook.count()).await;
     for (seconds, expected) in [(110, (0, "connected")), (20, (1, "connected")), (100, (1, "connected")), (20, (2, "disabled"))] {
-        pass(&app, &hook, seconds / 10, Duration::from_secs(10)).await;
-        let seen = (alerts(&app).await, text(&status(&app, &endpoint).await));
+        app.pass(&hook, seconds / 10, Duration::from_secs(10)).await;
+        let seen = (alerts(&app).await, text(&app.status(&endpoint).await));
         assert_eq!((seen.0, seen.1.as_str()), expected, "after {seconds} s more");
     }
     app.finish().await;
@@ -197,17 +180,17 @@ async fn paused_endpoints_and_those_of_disabled_vendors_are_not_judged() {
     for vendor in [&vendor, &stopped] {
         app.succeed_one(vendor, "R-1").await;
     }
-    pass(&app, &hook, 11, Duration::from_secs(30)).await;
+    app.pass(&hook, 11, Duration::from_secs(30)).await;
     assert_eq!(alerts(&app).await, 2);
     app.on(&paused, "pause").await.expect(200);
     let path = format!("/v1/vendors/{}", stopped.id);
     app.call("PATCH", &path, &app.operator, Some(json!({"disabled": true}))).await.expect(200);
-    pass(&app, &hook, 10, 2 * MINUTE).await;
+    app.pass(&hook, 10, 2 * MINUTE).await;
     assert_eq!(alerts(&app).await, 2, "nobody is warned again");
-    assert_eq!(status(&app, &paused).await, "paused");
+    assert_eq!(app.status(&paused).await, "paused");
     app.on(&paused, "resume").await.expect(200);
     app.call("PATCH", &path, &app.operator, Some(json!({"disabled": false}))).await.expect(200);
-    pass(&app, &hook, 2, Duration::from_secs(10)).await;
+    app.pass(&hook, 2, Duration::from_secs(10)).await;
     for endpoint in [&paused, &other] {
         let seen = app.read_endpoint(endpoint).await;
         assert_eq!((&seen["status"], &seen["failing_since"]), (&json!("connected"), &Value::Null), "the count begins anew");
@@ -242,7 +225,7 @@ async fn several_410s_at_once_disable_once() {
     app.until_count(&endpoint, "succeeded", 10).await;
     hook.always(Answer::status(410).after(Duration::from_millis(100)));
     app.succeed(&vendor, (11..=18).map(|number| format!("R-{number}"))).await;
-    let seen = until_status(&app, &endpoint, "disabled").await;
+    let seen = app.until_status(&endpoint, "disabled").await;
     assert!(text(&seen["status_reason"]).contains("410"));
     app.quiet(|| hook.count()).await;
     assert!(hook.most_under_way() > 1, "they were under way at once");
@@ -263,7 +246,7 @@ async fn a_410_of_an_address_that_was_left_disables_nothing() {
     app.call("PATCH", &path, &vendor.live, Some(json!({"url": new.url()}))).await.expect(200);
     app.until_attempts(&endpoint, &event, 1).await;
     app.quiet(|| new.count()).await;
-    assert_eq!(status(&app, &endpoint).await, "connected");
+    assert_eq!(app.status(&endpoint).await, "connected");
     app.advance(Duration::from_secs(7));
     app.until_state(&endpoint, &event, "succeeded").await;
     app.finish().await;
@@ -330,7 +313,7 @@ async fn disabled_by_rule(settings: Value) -> (TestApp, Receiver, Vendor, Endpoi
     app.quiet(|| hook.count()).await;
     hook.always(Answer::status(410));
     app.advance(10 * MINUTE);
-    until_status(&app, &endpoint, "disabled").await;
+    app.until_status(&endpoint, "disabled").await;
     app.succeed(&vendor, (4..=6).map(|number| format!("R-{number}"))).await;
     app.quiet(|| hook.count()).await;
     hook.forget();
@@ -343,7 +326,7 @@ async fn enabling_sends_what_is_pending_in_order_however_long_ago_it_was() {
     for restarts in [false, true] {
         let (mut app, hook, _, endpoint) = disabled_by_rule(json!({"max_in_flight": 1})).await;
         // Long enough for a lane without work to be forgotten.
-        pass(&app, &hook, 1, 11 * MINUTE).await;
+        app.pass(&hook, 1, 11 * MINUTE).await;
         if restarts {
             app.restart().await;
         }
@@ -445,7 +428,7 @@ async fn enabling_a_strict_endpoint_begins_its_order_anew() {
     let endpoint = app.connected_with(&vendor, &hook, json!({"ordering": "strict", "strict_hold": "1m"})).await;
     hook.always(Answer::status(500));
     let events = app.succeed(&vendor, references(4)).await;
-    pass(&app, &hook, 40, Duration::from_secs(10)).await;
+    app.pass(&hook, 40, Duration::from_secs(10)).await;
     let first = app.delivery(&endpoint, &events[0]).await;
     assert!(attempts(&first).len() > 2 && !attempts(&app.delivery(&endpoint, &events[1]).await).is_empty(), "R-1 has stepped aside");
     app.on(&endpoint, "disable").await.expect(200);
@@ -465,7 +448,7 @@ async fn another_address_that_answers_its_handshake_begins_anew() {
     let endpoint = app.connected(&vendor, &hook).await;
     hook.always(Answer::status(500));
     let event = app.succeed_one(&vendor, "R-1").await;
-    pass(&app, &hook, 5, Duration::from_secs(2)).await;
+    app.pass(&hook, 5, Duration::from_secs(2)).await;
     app.until_attempts(&endpoint, &event, 4).await;
     let path = format!("/v1/endpoints/{}", endpoint.id);
     let seen = app.call("PATCH", &path, &vendor.live, Some(json!({"url": new.url()}))).await.expect(200);
@@ -492,12 +475,12 @@ async fn a_success_under_way_when_a_rule_acts_is_recorded_and_enables_nothing() 
         _ => Answer::status(500),
     });
     app.succeed_one(&vendor, "bad").await;
-    pass(&app, &hook, 8, Duration::from_secs(10)).await;
+    app.pass(&hook, 8, Duration::from_secs(10)).await;
     assert_eq!(alerts(&app).await, 1, "its vendor is warned");
     let events = app.succeed(&vendor, ["slow".to_owned(), "gone".to_owned()]).await;
-    until_status(&app, &endpoint, "disabled").await;
+    app.until_status(&endpoint, "disabled").await;
     gate.add_permits(1);
     app.until_state(&endpoint, &events[0], "succeeded").await;
-    assert_eq!((status(&app, &endpoint).await, alerts(&app).await), (json!("disabled"), 2), "nobody is told that it works again");
+    assert_eq!((app.status(&endpoint).await, alerts(&app).await), (json!("disabled"), 2), "nobody is told that it works again");
     app.finish_leaving(2).await;
 }

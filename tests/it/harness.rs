@@ -366,6 +366,25 @@ impl TestApp {
         self.call("POST", &format!("/v1/endpoints/{}/{verb}", endpoint.id), &endpoint.token, None).await
     }
 
+    /// Lets time pass, so many steps of it, and each time until nothing more comes of it.
+    pub async fn pass(&self, hook: &Receiver, steps: u32, step: Duration) {
+        for _ in 0..steps {
+            self.advance(step);
+            self.quiet(|| hook.count()).await;
+        }
+    }
+
+    /// An endpoint's status.
+    pub async fn status(&self, endpoint: &Endpoint) -> Value {
+        self.read_endpoint(endpoint).await["status"].clone()
+    }
+
+    /// Waits for a status of an endpoint, and answers with the endpoint.
+    pub async fn until_status(&self, endpoint: &Endpoint, status: &str) -> Value {
+        let read = || async { Some(self.read_endpoint(endpoint).await).filter(|seen| seen["status"] == status) };
+        until(&format!("the endpoint is {status}"), read).await
+    }
+
     pub async fn read_endpoint(&self, endpoint: &Endpoint) -> Value {
         self.get(&format!("/v1/endpoints/{}", endpoint.id), &endpoint.token).await.expect(200)
     }

@@ -20,14 +20,6 @@ async fn start(mails: &MailServer, settings: &[(&'static str, &str)]) -> TestApp
     TestApp::with(&[&mail, settings].concat()).await
 }
 
-/// Lets time pass, and the outbox be looked at in each step.
-async fn pass(app: &TestApp, hook: &Receiver, steps: u32, step: Duration) {
-    for _ in 0..steps {
-        app.advance(step);
-        app.quiet(|| hook.count()).await;
-    }
-}
-
 async fn wait(mails: &MailServer, count: usize) -> Vec<Value> {
     until(&format!("{count} mails"), || async { Some(mails.all()).filter(|all| all.len() >= count) }).await
 }
@@ -60,10 +52,10 @@ async fn a_vendor_is_told_of_failing_and_of_disabling() {
     hook.always(Answer::status(500));
     let event = app.succeed_one(&vendor, "R-1").await;
     app.until_attempts(&endpoint, &event, 1).await;
-    pass(&app, &hook, 8, 10 * SECOND).await;
+    app.pass(&hook, 8, 10 * SECOND).await;
     let failing = wait(&mails, 1).await.remove(0);
     until_sent(&app).await;
-    pass(&app, &hook, 60, 30 * SECOND).await;
+    app.pass(&hook, 60, 30 * SECOND).await;
     until_disabled(&app, &endpoint).await;
     let disabled = wait(&mails, 2).await.remove(1);
     until_sent(&app).await;
@@ -81,7 +73,7 @@ async fn a_vendor_is_told_of_failing_and_of_disabling() {
     }
     assert!(text(&disabled["text"]).contains(&format!("POST /v1/endpoints/{}/enable", endpoint.id)));
     assert!(text(&failing["date"]).starts_with("2026-11-24T00:01:"), "{failing}");
-    pass(&app, &hook, 30, MINUTE).await;
+    app.pass(&hook, 30, MINUTE).await;
     assert_eq!(mails.all().len(), 2, "each is told once");
     app.finish().await;
 }
@@ -94,13 +86,13 @@ async fn the_alert_address_goes_before_the_vendors_and_hears_that_it_works_again
     let endpoint = app.connected_with(&vendor, &hook, json!({"alert_email": "on-call@example.org"})).await;
     hook.always(Answer::status(500));
     let event = app.succeed_one(&vendor, "R-1").await;
-    pass(&app, &hook, 20, MINUTE).await;
+    app.pass(&hook, 20, MINUTE).await;
     wait(&mails, 1).await;
     until_sent(&app).await;
     hook.always(Answer::status(200));
-    pass(&app, &hook, 2, MINUTE).await;
+    app.pass(&hook, 2, MINUTE).await;
     app.until_state(&endpoint, &event, "succeeded").await;
-    pass(&app, &hook, 1, 6 * SECOND).await;
+    app.pass(&hook, 1, 6 * SECOND).await;
     let got = wait(&mails, 2).await;
     assert!(got.iter().all(|mail| mail["to"] == json!(["on-call@example.org"])), "{got:#?}");
     assert_eq!(got[1]["subject"], "Webhook endpoint works again: 127.0.0.1");
@@ -119,9 +111,9 @@ async fn an_endpoint_that_came_back_by_itself_is_told_of() {
     hook.next([Answer::status(410)]);
     app.succeed_one(&vendor, "R-1").await;
     until_disabled(&app, &endpoint).await;
-    pass(&app, &hook, 4, 10 * MINUTE).await;
+    app.pass(&hook, 4, 10 * MINUTE).await;
     app.until_count(&endpoint, "succeeded", 1).await;
-    pass(&app, &hook, 1, 6 * SECOND).await;
+    app.pass(&hook, 1, 6 * SECOND).await;
     let got = wait(&mails, 2).await;
     let subjects: Vec<_> = got.iter().map(|mail| text(&mail["subject"])).collect();
     assert_eq!(subjects, ["Webhook endpoint is disabled: 127.0.0.1", "Webhook endpoint works again: 127.0.0.1"]);
@@ -149,7 +141,7 @@ async fn operators_are_told_of_conflicts_and_nobody_else_is() {
         let answer = app.post("/v1/reports", &app.operator, report("failed", "9811111111")).await.expect(200);
         assert_eq!(answer["results"][0]["verdict"], "conflict");
     }
-    pass(&app, &hook, 1, 6 * SECOND).await;
+    app.pass(&hook, 1, 6 * SECOND).await;
     let got = wait(&mails, 2).await;
     until_sent(&app).await;
     let mut to: Vec<_> = got.iter().map(|mail| text(&mail["to"][0])).collect();
@@ -164,7 +156,7 @@ async fn operators_are_told_of_conflicts_and_nobody_else_is() {
     }
     assert!(said.contains("status failed where the ledger has success") && said.contains(PUBLIC_URL), "{said}");
     assert!(!said.contains("98"), "connection numbers are not mailed: {said}");
-    pass(&app, &hook, 20, MINUTE).await;
+    app.pass(&hook, 20, MINUTE).await;
     assert_eq!(mails.all().len(), 2, "a repeated report opens no further case");
     app.finish().await;
 }
@@ -193,7 +185,7 @@ async fn the_first_goes_at_once_and_what_comes_within_the_pause_is_gathered() {
         all.push((vendor, endpoint));
     }
     disable_all(&app, &hook, &all[..1], "R-1").await;
-    pass(&app, &hook, 1, 6 * SECOND).await;
+    app.pass(&hook, 1, 6 * SECOND).await;
     let first = wait(&mails, 1).await.remove(0);
     until_sent(&app).await;
     assert_eq!(first["subject"], "Webhook endpoint is disabled: 127.0.0.1");
@@ -202,16 +194,16 @@ async fn the_first_goes_at_once_and_what_comes_within_the_pause_is_gathered() {
     app.on(&all[0].1, "enable").await.expect(200);
     app.until_count(&all[0].1, "succeeded", 1).await;
     disable_all(&app, &hook, &all[..1], "R-2").await;
-    pass(&app, &hook, 14, MINUTE).await;
+    app.pass(&hook, 14, MINUTE).await;
     assert_eq!((mails.all().len(), waiting(&app).await), (1, 6), "nothing more within the pause");
-    pass(&app, &hook, 2, MINUTE).await;
+    app.pass(&hook, 2, MINUTE).await;
     let second = wait(&mails, 2).await.remove(1);
     until_sent(&app).await;
     assert_eq!(second["subject"], "Webhook endpoint is disabled: 127.0.0.1, and 5 more");
     for (_, endpoint) in &all {
         assert!(text(&second["text"]).contains(&endpoint.id), "{} is missing", endpoint.id);
     }
-    pass(&app, &hook, 1, limits::MAIL_PAUSE + MINUTE).await;
+    app.pass(&hook, 1, limits::MAIL_PAUSE + MINUTE).await;
     assert_eq!(mails.all().len(), 2);
     app.finish_leaving(6).await;
 }
@@ -228,7 +220,7 @@ async fn a_mail_spells_out_so_many_and_counts_the_others() {
     let failed = |reference: String| json!({"vendor_id": vendor.id, "reference_no": reference, "status": "failed"});
     let reports: Vec<_> = references(61).map(failed).collect();
     app.post("/v1/reports", &app.operator, json!({"reports": reports})).await.expect(200);
-    pass(&app, &hook, 1, 6 * SECOND).await;
+    app.pass(&hook, 1, 6 * SECOND).await;
     let mail = wait(&mails, 1).await.remove(0);
     let said = text(&mail["text"]);
     assert_eq!(said.matches("a report claims").count(), limits::MAIL_ALERTS_MAX);
@@ -248,18 +240,18 @@ async fn a_mail_server_that_is_down_for_an_hour_gets_it_once_when_it_is_back() {
     app.succeed_one(&vendor, "R-1").await;
     until_disabled(&app, &endpoint).await;
     for part in 0..4 {
-        pass(&app, &hook, 3, 5 * MINUTE).await;
+        app.pass(&hook, 3, 5 * MINUTE).await;
         assert_eq!(waiting(&app).await, 1);
         if part == 1 {
             app.restart().await;
         }
     }
     mails.start();
-    pass(&app, &hook, 6, 10 * MINUTE).await;
+    app.pass(&hook, 6, 10 * MINUTE).await;
     let mail = wait(&mails, 1).await.remove(0);
     until_sent(&app).await;
     assert!(text(&mail["text"]).contains(&endpoint.id));
-    pass(&app, &hook, 6, 10 * MINUTE).await;
+    app.pass(&hook, 6, 10 * MINUTE).await;
     assert_eq!(mails.all().len(), 1, "it arrives once");
     let metrics = app.get("/metrics", "").await.expect_text(200).to_owned();
     assert!(metrics.lines().any(|line| line.starts_with("ringback_mails_total") && line.contains("failed")), "{metrics}");
@@ -277,11 +269,11 @@ async fn the_same_mail_again_has_the_same_message_id() {
     mails.answer("451");
     app.succeed_one(&vendor, "R-1").await;
     until_disabled(&app, &endpoint).await;
-    pass(&app, &hook, 1, 6 * SECOND).await;
+    app.pass(&hook, 1, 6 * SECOND).await;
     wait(&mails, 1).await;
     assert_eq!(waiting(&app).await, 1);
     mails.answer("");
-    pass(&app, &hook, 2, MINUTE).await;
+    app.pass(&hook, 2, MINUTE).await;
     let got = wait(&mails, 2).await;
     until_sent(&app).await;
     assert_eq!((&got[0]["message_id"], &got[0]["text"]), (&got[1]["message_id"], &got[1]["text"]));
@@ -320,7 +312,7 @@ async fn without_a_mail_server_mails_wait_and_the_overview_says_so() {
     hook.next([Answer::status(410)]);
     app.succeed_one(&vendor, "R-1").await;
     until_disabled(&app, &endpoint).await;
-    pass(&app, &hook, 10, 60 * MINUTE).await;
+    app.pass(&hook, 10, 60 * MINUTE).await;
     assert_eq!(waiting(&app).await, 1);
     app.mail_through(&mails.url(), "ringback@example.net");
     app.restart().await;

@@ -10,13 +10,6 @@ use crate::receiver::{Answer, Received, Receiver};
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
-async fn pass(app: &TestApp, hook: &Receiver, steps: u32, step: Duration) {
-    for _ in 0..steps {
-        app.advance(step);
-        app.quiet(|| hook.count()).await;
-    }
-}
-
 /// Pauses for so long, and waits until nothing is sent any more.
 async fn pause(app: &TestApp, hook: &Receiver, endpoint: &Endpoint, span: Duration) -> Value {
     let path = format!("/v1/endpoints/{}/pause", endpoint.id);
@@ -48,7 +41,7 @@ async fn what_waits_goes_out_in_order_after_the_pause() {
     assert_eq!((&paused["status"], time(&paused["paused_until"])), (&json!("paused"), app.now().plus(3 * HOUR)));
     hook.always(Answer::status(200));
     app.succeed(&vendor, (2..=5).map(|number| format!("R-{number}"))).await;
-    pass(&app, &hook, 2, HOUR).await;
+    app.pass(&hook, 2, HOUR).await;
     assert_eq!((hook.count(), app.count(&endpoint, "pending").await), (0, 5), "deliveries are made, and wait");
     let resumed = app.on(&endpoint, "resume").await.expect(200);
     assert_eq!((&resumed["status"], &resumed["paused_until"]), (&json!("connected"), &Value::Null));
@@ -63,13 +56,13 @@ async fn what_waits_goes_out_in_order_after_the_pause() {
 async fn deadlines_move_by_the_time_paused() {
     let (app, hook, vendor, endpoint, early) = failed_once(&[("delivery_deadline", "1h"), ("retry_schedule", "10m")]).await;
     let begun = app.now();
-    pass(&app, &hook, 3, 10 * MINUTE).await;
+    app.pass(&hook, 3, 10 * MINUTE).await;
     pause(&app, &hook, &endpoint, 5 * HOUR).await;
     let seen = app.delivery(&endpoint, &early).await;
     assert_eq!(time(&seen["deadline"]), begun.plus(6 * HOUR), "as if the pause went on to its end");
-    pass(&app, &hook, 1, HOUR).await;
+    app.pass(&hook, 1, HOUR).await;
     let made_meanwhile = app.succeed_one(&vendor, "R-2").await;
-    pass(&app, &hook, 1, HOUR).await;
+    app.pass(&hook, 1, HOUR).await;
     app.on(&endpoint, "resume").await.expect(200);
     let resumed = app.now();
     assert_eq!(resumed, begun.plus(2 * HOUR + 30 * MINUTE));
@@ -77,12 +70,12 @@ async fn deadlines_move_by_the_time_paused() {
         assert_eq!(time(&app.delivery(&endpoint, event).await["deadline"]), deadline);
     }
     app.quiet(|| hook.count()).await;
-    pass(&app, &hook, 5, 5 * MINUTE).await;
+    app.pass(&hook, 5, 5 * MINUTE).await;
     assert_eq!(app.count(&endpoint, "exhausted").await, 0, "both are in time");
-    pass(&app, &hook, 1, 5 * MINUTE).await;
+    app.pass(&hook, 1, 5 * MINUTE).await;
     app.until_state(&endpoint, &early, "exhausted").await;
     assert_eq!(app.delivery(&endpoint, &made_meanwhile).await["state"], "pending", "it has its whole deadline");
-    pass(&app, &hook, 6, 5 * MINUTE).await;
+    app.pass(&hook, 6, 5 * MINUTE).await;
     app.until_state(&endpoint, &made_meanwhile, "exhausted").await;
     app.finish().await;
 }
@@ -93,7 +86,7 @@ async fn pauses_add_up() {
     let deadline = time(&app.delivery(&endpoint, &event).await["deadline"]);
     for count in 1..=3 {
         pause(&app, &hook, &endpoint, 6 * HOUR).await;
-        pass(&app, &hook, 1, 2 * HOUR).await;
+        app.pass(&hook, 1, 2 * HOUR).await;
         app.on(&endpoint, "resume").await.expect(200);
         app.quiet(|| hook.count()).await;
         assert_eq!(time(&app.delivery(&endpoint, &event).await["deadline"]), deadline.plus(count * 2 * HOUR));
@@ -101,7 +94,7 @@ async fn pauses_add_up() {
     let later = app.succeed_one(&vendor, "R-2").await;
     assert_eq!(time(&app.delivery(&endpoint, &later).await["deadline"]), app.now().plus(24 * HOUR), "pauses of before count for nothing");
     hook.always(Answer::status(200));
-    pass(&app, &hook, 1, HOUR).await;
+    app.pass(&hook, 1, HOUR).await;
     app.until_count(&endpoint, "succeeded", 2).await;
     app.finish().await;
 }
@@ -111,7 +104,7 @@ async fn what_would_have_expired_during_the_pause_is_delivered_after_it() {
     let (app, hook, vendor, endpoint, early) = failed_once(&[("delivery_deadline", "1h")]).await;
     pause(&app, &hook, &endpoint, 48 * HOUR).await;
     let made_meanwhile = app.succeed_one(&vendor, "R-2").await;
-    pass(&app, &hook, 30, HOUR).await;
+    app.pass(&hook, 30, HOUR).await;
     assert_eq!(app.count(&endpoint, "pending").await, 2);
     hook.always(Answer::status(200));
     app.on(&endpoint, "resume").await.expect(200);
@@ -125,10 +118,10 @@ async fn what_would_have_expired_during_the_pause_is_delivered_after_it() {
 async fn a_pause_ends_by_itself() {
     let (app, hook, _, endpoint, event) = failed_once(&[("delivery_deadline", "1h")]).await;
     pause(&app, &hook, &endpoint, 5 * HOUR).await;
-    pass(&app, &hook, 5, HOUR - Duration::from_secs(1)).await;
+    app.pass(&hook, 5, HOUR - Duration::from_secs(1)).await;
     assert_eq!((app.read_endpoint(&endpoint).await["status"].clone(), hook.count()), (json!("paused"), 0));
     hook.always(Answer::status(200));
-    pass(&app, &hook, 2, Duration::from_secs(10)).await;
+    app.pass(&hook, 2, Duration::from_secs(10)).await;
     app.until_state(&endpoint, &event, "succeeded").await;
     let seen = app.read_endpoint(&endpoint).await;
     assert_eq!((&seen["status"], &seen["paused_until"]), (&json!("connected"), &Value::Null));
@@ -145,13 +138,13 @@ async fn a_pause_survives_restarts() {
     for _ in 0..3 {
         app.restart().await;
         let event = app.succeed_one(&vendor, &format!("R-{}", app.now())).await;
-        pass(&app, &hook, 3, HOUR).await;
+        app.pass(&hook, 3, HOUR).await;
         assert_eq!((hook.count(), &app.read_endpoint(&endpoint).await["paused_until"]), (0, &until_then));
         assert_eq!(time(&app.delivery(&endpoint, &event).await["deadline"]), time(&until_then).plus(HOUR));
     }
     assert_eq!(time(&app.delivery(&endpoint, &early).await["deadline"]), time(&until_then).plus(HOUR));
-    pass(&app, &hook, 1, HOUR).await;
-    pass(&app, &hook, 2, Duration::from_secs(10)).await;
+    app.pass(&hook, 1, HOUR).await;
+    app.pass(&hook, 2, Duration::from_secs(10)).await;
     app.until_count(&endpoint, "succeeded", 4).await;
     app.finish().await;
 }
@@ -174,13 +167,13 @@ async fn a_pause_that_ended_while_the_server_was_down_costs_no_delivery() {
 #[tokio::test]
 async fn a_run_whose_deadline_comes_just_after_the_pause_gets_its_attempt() {
     let (app, hook, _, endpoint, event) = failed_once(&[("delivery_deadline", "11s"), ("retry_schedule", "1m")]).await;
-    pass(&app, &hook, 1, Duration::from_secs(10)).await;
+    app.pass(&hook, 1, Duration::from_secs(10)).await;
     pause(&app, &hook, &endpoint, Duration::from_secs(2)).await;
     hook.always(Answer::status(200));
     // A sweep finds it past its deadline before the rule has seen that the pause is over.
-    pass(&app, &hook, 1, Duration::from_secs(5)).await;
+    app.pass(&hook, 1, Duration::from_secs(5)).await;
     assert_eq!(app.delivery(&endpoint, &event).await["state"], "pending");
-    pass(&app, &hook, 1, Duration::from_secs(5)).await;
+    app.pass(&hook, 1, Duration::from_secs(5)).await;
     app.until_state(&endpoint, &event, "succeeded").await;
     app.finish().await;
 }
@@ -227,10 +220,10 @@ async fn resends_and_replays_to_a_paused_endpoint_wait_too() {
     app.call("POST", &format!("/v1/deliveries/{id}/resend"), &vendor.live, None).await.expect(202);
     let replay = json!({"since": "2026-11-24T00:00:00Z", "until": app.now().plus(MINUTE)});
     app.post(&format!("/v1/endpoints/{}/replay", endpoint.id), &vendor.live, replay).await.expect(202);
-    pass(&app, &hook, 26, HOUR).await;
+    app.pass(&hook, 26, HOUR).await;
     assert_eq!((hook.count(), &app.delivery(&endpoint, &events[0]).await["state"]), (3, &json!("pending")));
     app.on(&endpoint, "resume").await.expect(200);
-    pass(&app, &hook, 2, Duration::from_secs(2)).await;
+    app.pass(&hook, 2, Duration::from_secs(2)).await;
     hook.wait(6).await;
     app.until_count(&endpoint, "succeeded", 3).await;
     app.finish().await;
@@ -241,11 +234,11 @@ async fn disabling_ends_a_pause_and_lets_deadlines_run() {
     let (app, hook, _, endpoint, event) = failed_once(&[]).await;
     let deadline = time(&app.delivery(&endpoint, &event).await["deadline"]);
     pause(&app, &hook, &endpoint, 10 * HOUR).await;
-    pass(&app, &hook, 1, 4 * HOUR).await;
+    app.pass(&hook, 1, 4 * HOUR).await;
     app.on(&endpoint, "disable").await.expect(200);
     assert_eq!(time(&app.delivery(&endpoint, &event).await["deadline"]), deadline.plus(4 * HOUR), "it moves by what was paused");
-    pass(&app, &hook, 24, HOUR).await;
-    pass(&app, &hook, 2, Duration::from_secs(16)).await;
+    app.pass(&hook, 24, HOUR).await;
+    app.pass(&hook, 2, Duration::from_secs(16)).await;
     let ended = app.until_state(&endpoint, &event, "exhausted").await;
     assert_eq!((&ended["end_reason"], time(&ended["deadline"])), (&json!("disabled"), deadline.plus(4 * HOUR)));
     app.finish().await;

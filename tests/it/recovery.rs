@@ -8,26 +8,10 @@ use ringback::limits;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::harness::{Endpoint, TestApp, Vendor, references, text, until};
+use crate::harness::{Endpoint, TestApp, Vendor, references, text};
 use crate::receiver::{Answer, Receiver};
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-async fn pass(app: &TestApp, hook: &Receiver, steps: u32, step: Duration) {
-    for _ in 0..steps {
-        app.advance(step);
-        app.quiet(|| hook.count()).await;
-    }
-}
-
-async fn until_status(app: &TestApp, endpoint: &Endpoint, status: &str) -> Value {
-    let read = || async { Some(app.read_endpoint(endpoint).await).filter(|seen| seen["status"] == status) };
-    until(&format!("the endpoint is {status}"), read).await
-}
-
-async fn status(app: &TestApp, endpoint: &Endpoint) -> Value {
-    app.read_endpoint(endpoint).await["status"].clone()
-}
 
 /// An endpoint that answered `410` to the last of so many, with all of them pending.
 async fn gone(settings: &[(&'static str, &str)], pending: usize) -> (TestApp, Receiver, Vendor, Endpoint) {
@@ -36,7 +20,7 @@ async fn gone(settings: &[(&'static str, &str)], pending: usize) -> (TestApp, Re
     let endpoint = app.connected(&vendor, &hook).await;
     hook.always(Answer::status(410));
     app.succeed(&vendor, references(pending)).await;
-    until_status(&app, &endpoint, "disabled").await;
+    app.until_status(&endpoint, "disabled").await;
     app.quiet(|| hook.count()).await;
     hook.forget();
     hook.always(Answer::status(503));
@@ -52,19 +36,19 @@ const EVERY_TEN_MINUTES: (&str, &str) = ("probe_disabled", "10m");
 #[tokio::test]
 async fn what_a_rule_disabled_is_tried_now_and_then_and_comes_back_by_itself() {
     let (mut app, hook, vendor, endpoint) = gone(&[EVERY_TEN_MINUTES], 3).await;
-    pass(&app, &hook, 9, MINUTE).await;
+    app.pass(&hook, 9, MINUTE).await;
     assert_eq!(hook.count(), 0, "it is not tried before ten minutes have passed");
     for round in 1..=3 {
-        pass(&app, &hook, 1, 70 * Duration::from_secs(1)).await;
+        app.pass(&hook, 1, 70 * Duration::from_secs(1)).await;
         assert_eq!((hook.count(), handshakes(&hook)), (round, round), "one handshake, and nothing else");
         app.restart().await;
-        pass(&app, &hook, 9, MINUTE).await;
+        app.pass(&hook, 9, MINUTE).await;
         assert_eq!(hook.count(), round, "a restart does not make it sooner");
     }
     app.succeed_one(&vendor, "missed").await;
     hook.always(Answer::status(200));
-    pass(&app, &hook, 1, 70 * Duration::from_secs(1)).await;
-    let seen = until_status(&app, &endpoint, "connected").await;
+    app.pass(&hook, 1, 70 * Duration::from_secs(1)).await;
+    let seen = app.until_status(&endpoint, "connected").await;
     assert_eq!((&seen["status_reason"], &seen["failing_since"]), (&Value::Null, &Value::Null));
     app.until_count(&endpoint, "succeeded", 3).await;
     assert_eq!(app.connect(&endpoint).await["missed"], 1, "what came meanwhile was missed");
@@ -77,8 +61,8 @@ async fn what_a_rule_disabled_is_tried_now_and_then_and_comes_back_by_itself() {
 async fn it_drains_gently_until_its_backlog_is_gone_and_then_goes_at_full_speed() {
     let (app, hook, vendor, endpoint) = gone(&[EVERY_TEN_MINUTES], 60).await;
     hook.always(Answer::status(200).after(Duration::from_millis(3)));
-    pass(&app, &hook, 1, 11 * MINUTE).await;
-    until_status(&app, &endpoint, "connected").await;
+    app.pass(&hook, 1, 11 * MINUTE).await;
+    app.until_status(&endpoint, "connected").await;
     app.until_count(&endpoint, "succeeded", 60).await;
     assert_eq!(hook.most_under_way(), limits::HALF_OPEN_IN_FLIGHT as usize);
     app.quiet(|| hook.count()).await;
@@ -99,7 +83,7 @@ async fn it_drains_gently_over_a_restart_too() {
     let gate = Arc::new(Semaphore::new(1));
     hook.always(Answer::Gate(Arc::clone(&gate)));
     app.advance(11 * MINUTE);
-    until_status(&app, &endpoint, "connected").await;
+    app.until_status(&endpoint, "connected").await;
     hook.wait(2).await;
     gate.add_permits(3);
     app.quiet(|| hook.count()).await;
@@ -116,8 +100,8 @@ async fn it_drains_gently_over_a_restart_too() {
 async fn without_the_setting_nothing_is_tried() {
     let (app, hook, _, endpoint) = gone(&[], 1).await;
     hook.always(Answer::status(200));
-    pass(&app, &hook, 20, 30 * MINUTE).await;
-    assert_eq!((hook.count(), status(&app, &endpoint).await), (0, json!("disabled")));
+    app.pass(&hook, 20, 30 * MINUTE).await;
+    assert_eq!((hook.count(), app.status(&endpoint).await), (0, json!("disabled")));
     app.finish_leaving(1).await;
 }
 
@@ -132,9 +116,9 @@ async fn what_a_person_disabled_is_never_tried() {
     assert!(!text(&taken_over["status_reason"]).contains("410"), "a person has the last word: {taken_over}");
     app.quiet(|| hook.count()).await;
     hook.forget();
-    pass(&app, &hook, 6, 15 * MINUTE).await;
+    app.pass(&hook, 6, 15 * MINUTE).await;
     for endpoint in [&other, &by_rule_first] {
-        assert_eq!(status(&app, endpoint).await, "disabled");
+        assert_eq!(app.status(endpoint).await, "disabled");
     }
     assert_eq!(hook.count(), 0);
     app.finish_leaving(1).await;
@@ -150,7 +134,7 @@ async fn a_person_who_disables_while_it_is_tried_has_the_last_word() {
     app.on(&endpoint, "disable").await.expect(200);
     gate.add_permits(10);
     app.quiet(|| hook.count()).await;
-    assert_eq!((hook.count(), status(&app, &endpoint).await), (1, json!("disabled")));
+    assert_eq!((hook.count(), app.status(&endpoint).await), (1, json!("disabled")));
     app.finish_leaving(1).await;
 }
 
@@ -160,10 +144,10 @@ async fn endpoints_of_a_disabled_vendor_are_not_tried() {
     hook.always(Answer::status(200));
     let path = format!("/v1/vendors/{}", vendor.id);
     app.call("PATCH", &path, &app.operator, Some(json!({"disabled": true}))).await.expect(200);
-    pass(&app, &hook, 3, 15 * MINUTE).await;
+    app.pass(&hook, 3, 15 * MINUTE).await;
     assert_eq!(hook.count(), 0);
     app.call("PATCH", &path, &app.operator, Some(json!({"disabled": false}))).await.expect(200);
-    pass(&app, &hook, 1, 15 * MINUTE).await;
+    app.pass(&hook, 1, 15 * MINUTE).await;
     app.until_count(&endpoint, "succeeded", 1).await;
     app.finish().await;
 }
@@ -181,7 +165,7 @@ async fn those_that_hang_when_they_are_tried_hold_up_no_other_rule() {
     hook.wait(1).await;
     let watch = Stopwatch::start();
     app.advance(2 * MINUTE);
-    until_status(&app, &paused, "connected").await;
+    app.until_status(&paused, "connected").await;
     assert!(watch.elapsed() < Duration::from_secs(8), "it took {:?}", watch.elapsed());
     app.finish_leaving(1).await;
 }
