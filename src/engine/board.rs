@@ -316,7 +316,7 @@ impl Board {
                     lane.release();
                 }
                 lane.seen_in_store(now);
-                lane.plan.as_ref().is_some_and(|plan| plan.endpoint.deleted)
+                lane.is_deleted()
             });
             if deleted || backlog.first_deadline <= now {
                 self.chores.push_back(Chore::Expire(backlog.endpoint));
@@ -336,7 +336,7 @@ impl Board {
     /// Runs past their deadline (or all, of a deleted endpoint) that end now, without an attempt.
     pub fn expire(&mut self, endpoint: EndpointId, candidates: &[Expired], now: Timestamp) -> Vec<Settle> {
         let settles: Vec<Settle> = self.with(endpoint, now, |lane, _| {
-            let deleted = lane.plan.as_ref().is_some_and(|plan| plan.endpoint.deleted);
+            let deleted = lane.is_deleted();
             let end = |run: &Expired| {
                 if deleted {
                     (!lane.is_in_hand(key_of(run.key))).then_some((DeliveryState::Cancelled, EndReason::Deleted))
@@ -372,15 +372,20 @@ impl Board {
     /// The store has written these outcomes down.
     pub fn settled(&mut self, outcomes: &[Settle], now: Timestamp) {
         self.unsettled = self.unsettled.saturating_sub(outcomes.len());
-        let mut ended_unattempted = HashSet::new();
+        let mut to_expire = HashSet::new();
         for outcome in outcomes {
-            self.with(outcome.key.endpoint, now, |lane, _| lane.settled(key_of(outcome.key), now));
-            if outcome.attempt.is_none() {
-                ended_unattempted.insert(outcome.key.endpoint);
+            let endpoint = outcome.key.endpoint;
+            let deleted = self.with(endpoint, now, |lane, _| {
+                lane.settled(key_of(outcome.key), now);
+                lane.is_deleted()
+            });
+            // Runs end without an attempt step by step: where one step has been written down, there may be a next. And a
+            // retry that was in hand when its endpoint was deleted is still to end.
+            if outcome.attempt.is_none() || (deleted && matches!(outcome.after, After::Retry { .. })) {
+                to_expire.insert(endpoint);
             }
         }
-        // Runs end without an attempt step by step: where one step has been written down, there may be a next.
-        self.chores.extend(ended_unattempted.into_iter().map(Chore::Expire));
+        self.chores.extend(to_expire.into_iter().map(Chore::Expire));
         self.feed_starved(now);
     }
 
@@ -462,7 +467,7 @@ impl Board {
         let latency = is_first.then(|| now.since(run.event.created_at));
         let after = self.with(endpoint, now, |lane, _| {
             let shift = lane.pace.learn(Came { kind, replayed: replay.is_some() }, plan.cap, &policy, now);
-            let deleted = lane.plan.as_ref().is_some_and(|plan| plan.endpoint.deleted);
+            let deleted = lane.is_deleted();
             let after = follow(decision, &run, deleted, lane.pace.next_probe_at(now), now);
             lane.returned(key_of(key), retried(run, attempts, after));
             match shift {
@@ -496,7 +501,7 @@ impl Board {
         let endpoint = run.key.endpoint;
         let (of_lane, deleted) = self.with(endpoint, now, |lane, _| {
             lane.give_back(run, now);
-            let deleted = lane.plan.as_ref().is_some_and(|plan| plan.endpoint.deleted);
+            let deleted = lane.is_deleted();
             (lane.pause.fault(fault.cause, fault.reach, now), deleted)
         });
         if deleted {

@@ -398,3 +398,28 @@ fn nothing_ends_as_blocked_for_a_leap_of_the_clock() {
         assert_eq!(under_way.len(), 1);
     }
 }
+
+/// Its endpoint is deleted between an attempt that failed and the writing down of that: nobody tries the run again.
+#[test]
+fn a_retry_that_was_in_hand_when_its_endpoint_was_deleted_ends_when_it_is_written_down() {
+    let mut table = Table::new(bounds());
+    table.open(1, 1..=1, 1);
+    let job = table.jobs().pop().expect("one goes out");
+    let finished = table.board.finished(job, table.now, outcome(OutcomeKind::Rejected), table.now, 0.0);
+    let mut plan = table.plan(EndpointId::new(1));
+    plan.endpoint.deleted = true;
+    table.board.loaded(EndpointId::new(1), Some(Arc::new(plan)), table.now);
+    let expiring = |board: &mut Board| match board.next_chore() {
+        Some(Chore::Expire(endpoint)) => endpoint,
+        other => panic!("not to be expired, but {other:?}"),
+    };
+    let run = table.run(1, 1, 1);
+    let open = Expired { key: run.key, attempts: 1, deadline: run.deadline, next_attempt_at: None, replay: None };
+    let endpoint = expiring(&mut table.board);
+    assert!(table.board.expire(endpoint, &[open], table.now).is_empty(), "it is in hand");
+    table.write_down(&finished.settle);
+    table.board.settled(&[finished.settle], table.now);
+    let endpoint = expiring(&mut table.board);
+    let ended = table.board.expire(endpoint, &[open], table.now);
+    assert_eq!(ended[0].after, After::Ended(DeliveryState::Cancelled, Some(EndReason::Deleted)));
+}

@@ -9,6 +9,11 @@ use crate::domain::time::Timestamp;
 use crate::store::Expired;
 
 impl Lane {
+    /// Whether its endpoint is gone, as far as is known here.
+    pub fn is_deleted(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| plan.endpoint.deleted)
+    }
+
     /// Why a run whose deadline has passed ends now without an attempt; none if it still gets one.
     pub fn reason_to_expire(&self, run: &Expired, now: Timestamp) -> Option<EndReason> {
         let plan = self.plan.as_ref()?;
