@@ -1,5 +1,7 @@
 //! The commands. Logs and errors go to stderr; exit codes are 0 done, 1 failed, 64 wrong use or configuration.
 
+mod bench;
+mod client;
 mod completions;
 mod demo;
 mod master_key;
@@ -48,6 +50,8 @@ enum Command {
     /// Change the key that encrypts secrets in the database
     #[command(subcommand)]
     MasterKey(master_key::MasterKey),
+    /// Measure how fast it is here, beside the limit that no sender can beat
+    Bench(Box<bench::Bench>),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -138,6 +142,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Token(token) => token.run(),
         Command::User(user) => user.run(),
         Command::MasterKey(command) => command.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Config(ConfigCommand::Check(settings)) => {
             settings.read(None)?;
             anstream::println!("the configuration is good");

@@ -4,7 +4,6 @@
 //! 500 to one request in four, so that retries can be seen. Each recharge is reported `queued`, and a moment later what
 //! became of it; the receivers verify what they get.
 
-mod client;
 mod receivers;
 mod show;
 
@@ -14,13 +13,13 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use client::Client;
 use receivers::{Kind, Received, Receiver, Taken};
 use serde_json::{Value, json};
 use show::Summary;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 
+use super::client::Client;
 use crate::app::{App, Listeners, Outside, open_store};
 use crate::clock::{Stopwatch, Surroundings};
 use crate::config::{Config, LogFormat, Sources};

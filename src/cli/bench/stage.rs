@@ -1,0 +1,258 @@
+//! What all loads share: the server on its database, the sink, and the calls that prepare and watch.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use super::super::client::Client;
+use super::figures::{Case, Latencies};
+use super::load::{Due, Load, Posted};
+use super::process::{Arrived, Server, Sink};
+use super::{Options, fill, process};
+use crate::app::open_store;
+use crate::clock::{Stopwatch, Surroundings};
+use crate::config::{Config, Sources};
+use crate::domain::id::VendorId;
+use crate::domain::time::Timestamp;
+use crate::store::sqlite::SqliteStore;
+
+/// Clients that make what is many.
+const MAKING: usize = 16;
+/// How often the end of something is looked for.
+const LOOK: Duration = Duration::from_millis(5);
+/// Nothing has moved for this long: something is wrong.
+const STALLED: Duration = Duration::from_secs(180);
+/// Nothing that a load made is older.
+const RECENT: Duration = Duration::from_secs(24 * 3600);
+/// Clients of a load at a given rate.
+const CLIENTS: usize = 32;
+/// The first seconds after a start find everything cold.
+const WARM_UP: Duration = Duration::from_secs(2);
+/// The rate that traffic has beside something else, a second.
+pub(super) const BESIDE: f64 = 300.0;
+
+pub(super) struct Stage {
+    pub options: Options,
+    pub sink: Sink,
+    /// Where the database is.
+    pub folder: PathBuf,
+    database: String,
+    config: Config,
+    token: String,
+    running: Option<(Server, Client)>,
+    _temporary: Option<TempDir>,
+}
+
+impl Stage {
+    /// Starts everything, on a database with a history.
+    pub async fn set(options: Options) -> anyhow::Result<Self> {
+        allow_open_files()?;
+        let temporary = match options.database {
+            Some(_) => None,
+            None => Some(tempfile::Builder::new().prefix("ringback-bench-").tempdir_in(".").context("this folder cannot be written to")?),
+        };
+        let file = temporary.as_ref().map(|folder| format!("sqlite:{}", folder.path().join("bench.db").display()));
+        let database = options.database.clone().or(file).unwrap_or_default();
+        let config = Config::read(Sources { flags: vec![("database", database.clone())], ..Sources::default() })?;
+        let folder = config.database.parent().filter(|folder| !folder.as_os_str().is_empty()).map_or_else(|| ".".into(), PathBuf::from);
+        let surroundings = Surroundings::system(0);
+        let token = {
+            let store = open_store(&config, surroundings.clone())?;
+            super::super::token::make(&store, &surroundings, "bench").await?.expose().to_owned()
+        };
+        let sink = Sink::start().await?;
+        let mut stage = Self { options, sink, folder, database, config, token, running: None, _temporary: temporary };
+        stage.start(&[]).await?;
+        let vendor = stage.vendor("history").await?;
+        let store = stage.stopped().await?;
+        fill::recharges(&store, &surroundings, parsed(&vendor)?, stage.options.recharges).await?;
+        drop(store);
+        stage.start(&[]).await?;
+        Ok(stage)
+    }
+
+    /// Starts the server, with these settings beside those that every load needs.
+    pub async fn start(&mut self, settings: &[(&str, String)]) -> anyhow::Result<()> {
+        let in_flight = [("max_in_flight_per_endpoint", self.options.in_flight.to_string())];
+        let settings: Vec<_> = in_flight.iter().chain(settings).map(|(name, value)| (*name, value.clone())).collect();
+        let server = Server::start(&self.database, &settings).await?;
+        let client = Client::connect(server.address(), &self.token).await?;
+        self.running = Some((server, client));
+        Ok(())
+    }
+
+    /// Stops the server; answers its store, for as long as it is not started again.
+    pub async fn stopped(&mut self) -> anyhow::Result<SqliteStore> {
+        if let Some((server, _)) = self.running.take() {
+            server.stop().await?;
+        }
+        open_store(&self.config, Surroundings::system(0))
+    }
+
+    /// Stops everything.
+    pub async fn end(mut self) -> anyhow::Result<()> {
+        self.stopped().await.map(drop)
+    }
+
+    pub fn server(&self) -> anyhow::Result<&Server> {
+        Ok(&self.running.as_ref().context("the server is not running")?.0)
+    }
+
+    fn client(&self) -> anyhow::Result<&Client> {
+        Ok(&self.running.as_ref().context("the server is not running")?.1)
+    }
+
+    /// Megabytes of the database's file.
+    pub fn file_size(&self) -> anyhow::Result<f64> {
+        Ok(std::fs::metadata(&self.config.database)?.len() as f64 / 1e6)
+    }
+
+    /// Microseconds of a page made durable where the database is.
+    pub fn sync_micros(&self) -> anyhow::Result<f64> {
+        process::sync_micros(&self.folder)
+    }
+
+    // --- Making things -----------------------------------------------------------------------------------------------
+
+    /// Makes a vendor; answers its id.
+    pub async fn vendor(&self, name: &str) -> anyhow::Result<String> {
+        make_vendor(self.client()?, name).await
+    }
+
+    /// Makes an endpoint of a vendor at a group of the sink's, and connects it.
+    pub async fn endpoint(&self, vendor: &str, group: &str) -> anyhow::Result<()> {
+        make_endpoint(self.client()?, vendor, &self.sink.url(group), self.options.in_flight).await
+    }
+
+    /// Makes so many vendors with an endpoint each, at the group that each number has; answers the vendors' ids.
+    pub async fn vendors(&self, count: usize, group: impl Fn(usize) -> &'static str) -> anyhow::Result<Vec<String>> {
+        let (address, in_flight, mut making) = (self.server()?.address(), self.options.in_flight, JoinSet::new());
+        for first in 0..MAKING {
+            let urls: Vec<(usize, String)> = (first..count).step_by(MAKING).map(|number| (number, self.sink.url(group(number)))).collect();
+            let token = self.token.clone();
+            making.spawn(async move {
+                let client = Client::connect(address, &token).await?;
+                let mut made = Vec::new();
+                for (number, url) in urls {
+                    let vendor = make_vendor(&client, &format!("vendor {number}")).await?;
+                    make_endpoint(&client, &vendor, &url, in_flight).await?;
+                    made.push(vendor);
+                }
+                anyhow::Ok(made)
+            });
+        }
+        let mut vendors = Vec::new();
+        while let Some(made) = making.join_next().await {
+            vendors.extend(made??);
+        }
+        Ok(vendors)
+    }
+
+    // --- Loads -------------------------------------------------------------------------------------------------------
+
+    /// A load of this server's.
+    pub fn load(&self, vendors: &[String], connections: usize, batch: usize, due: Due) -> anyhow::Result<Load> {
+        Ok(Load { server: self.server()?.address(), token: self.token.clone(), vendors: vendors.into(), connections, batch, due })
+    }
+
+    /// Reports at a rate, each posted as soon as it is due, with what else is due by then.
+    pub fn at_rate(&self, vendors: &[String], due: Due) -> anyhow::Result<Load> {
+        self.load(vendors, CLIENTS, super::throughput::BATCH, due)
+    }
+
+    /// What nobody measures, so that the next to be measured finds everything warm.
+    pub async fn warm_up(&self, vendors: &[String], group: &str) -> anyhow::Result<()> {
+        let posted = self.at_rate(vendors, Due::At(BESIDE, WARM_UP))?.post().await?;
+        self.until_arrived(group, posted.count).await?;
+        self.sink.take(group).await.map(drop)
+    }
+
+    /// Traffic at a rate to one group of the sink's, for a while; answers how it fared.
+    pub async fn traffic(&self, vendors: &[String], group: &str, due: Due) -> anyhow::Result<(Posted, Latencies)> {
+        self.sink.take(group).await?;
+        let posted = self.at_rate(vendors, due)?.post().await?;
+        self.until_arrived(group, posted.count).await?;
+        Ok((posted, self.sink.take(group).await?.latencies))
+    }
+
+    /// Waits until so much has arrived at a group since it was last taken.
+    pub async fn until_arrived(&self, group: &str, count: u64) -> anyhow::Result<Arrived> {
+        let (mut before, mut watch) = (0, Stopwatch::start());
+        loop {
+            let arrived = self.sink.arrived(group).await?;
+            if arrived.count >= count {
+                return Ok(arrived);
+            }
+            if arrived.count > before {
+                (before, watch) = (arrived.count, Stopwatch::start());
+            }
+            if watch.elapsed() > STALLED {
+                bail!("{before} of {count} deliveries have arrived, and no more come");
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until a vendor's deliveries have all been written down.
+    pub async fn until_settled(&self, vendor: &str) -> anyhow::Result<()> {
+        let (client, watch) = (self.client()?, Stopwatch::start());
+        let since = Timestamp::from_millis(Surroundings::system(0).clock.now().as_millis() - RECENT.as_millis() as i64);
+        let path = format!("/v1/deliveries?vendor_id={vendor}&mode=live&state=pending&since={since}&limit=1");
+        while client.get(&path).await?["data"].as_array().is_none_or(|pending| !pending.is_empty()) {
+            if watch.elapsed() > STALLED {
+                bail!("deliveries that have arrived are not written down");
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// A number that the server's metrics have.
+    pub async fn metric(&self, name: &str) -> anyhow::Result<f64> {
+        let (_, text) = self.client()?.send(&http::Method::GET, "/metrics", bytes::Bytes::new()).await?;
+        let text = String::from_utf8_lossy(&text);
+        let number = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        number.with_context(|| format!("there is no metric {name}"))
+    }
+
+    /// What the server needs of the machine beside its latencies, for this many deliveries.
+    pub fn add_costs(&self, case: &mut Case, before: Duration, deliveries: u64) -> anyhow::Result<()> {
+        let server = self.server()?;
+        let spent = server.processor_time()?.saturating_sub(before);
+        case.add("processor time of one delivery", "µs", spent.as_secs_f64() * 1e6 / deliveries as f64);
+        case.add("memory, at most", "MiB", server.memory()?.1);
+        Ok(())
+    }
+}
+
+/// An id that the API gave.
+pub(super) fn parsed(vendor: &str) -> anyhow::Result<VendorId> {
+    vendor.parse().ok().context("the API gave an id that is none")
+}
+
+async fn make_vendor(client: &Client, name: &str) -> anyhow::Result<String> {
+    let made = client.post("/v1/vendors", &json!({"name": name, "email": "bench@example.com"})).await?;
+    made["id"].as_str().map(str::to_owned).context("a vendor has an id")
+}
+
+async fn make_endpoint(client: &Client, vendor: &str, url: &str, in_flight: u64) -> anyhow::Result<()> {
+    let made = client.post("/v1/endpoints", &json!({"vendor_id": vendor, "url": url, "max_in_flight": in_flight})).await?;
+    let id = made["id"].as_str().context("an endpoint has an id")?;
+    let connected: Value = client.post(&format!("/v1/endpoints/{id}/connect"), &json!({})).await?;
+    if connected["status"] != "connected" {
+        bail!("an endpoint could not be connected: {connected}");
+    }
+    Ok(())
+}
+
+/// Ten thousand endpoints are as many connections.
+fn allow_open_files() -> anyhow::Result<()> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    Ok(setrlimit(Resource::Nofile, limit)?)
+}

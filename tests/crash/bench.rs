@@ -1,0 +1,51 @@
+//! `ringback bench`, every shape for a moment: what it measures is there and can be. How fast anything was is not judged.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn bench(arguments: &[&str]) -> Output {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringback"));
+    command.arg("bench").args(arguments).current_dir(folder.path()).env_clear().output().expect("it runs")
+}
+
+#[test]
+fn every_shape_measures_what_it_says() {
+    let small = ["--rounds=1", "--recharges=2000", "--deliveries=1000", "--seconds=1", "--endpoints=100", "--backlog=1000"];
+    let output = bench(&[&small[..], &["all", "--old-attempts=2000", "--json"]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("it prints JSON and nothing else");
+    let cases = answer["cases"].as_array().expect("cases");
+    let shapes: Vec<&str> = cases.iter().map(|case| case["shape"].as_str().expect("a shape")).collect();
+    let open_loop = ["open-loop"; 5];
+    assert_eq!(shapes, [&["burst", "single", "fan-out"], &open_loop[..], &["backlog", "retention", "many"]].concat());
+    for case in cases {
+        for figure in case["figures"].as_array().expect("figures") {
+            let median = figure["median"].as_f64().expect("a number");
+            let is_time = figure["name"] == "processor time of one delivery";
+            // The system counts processor time in steps of ten milliseconds.
+            assert!(median.is_finite() && (median > 0.0 || is_time), "{}: {figure}", case["shape"]);
+        }
+    }
+    let burst = &cases[0]["figures"];
+    let figure = |name: &str| burst.as_array().and_then(|all| all.iter().find(|figure| figure["name"] == name)?["median"].as_f64());
+    let (delivered, bare, part) = (figure("delivered"), figure("bare limit"), figure("of the bare limit"));
+    let (Some(delivered), Some(bare), Some(part)) = (delivered, bare, part) else { panic!("the burst lacks a figure: {burst}") };
+    assert!((part - 100.0 * delivered / bare).abs() < 1e-6, "{part} of {delivered} and {bare}");
+}
+
+#[test]
+fn wrong_arguments_are_told_all_at_once_and_a_database_that_is_there_is_left_alone() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("mine.db");
+    std::fs::write(&path, "mine").expect("it is written");
+    let database = format!("--database=sqlite:{}", path.display());
+    let output = bench(&["burst", &database, "--endpoints=1", "--backlog=1"]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(64), "{told}");
+    for part in ["--database", "--endpoints", "--backlog"] {
+        assert!(told.contains(part), "{told}");
+    }
+    assert_eq!(std::fs::read(&path).expect("it is there"), b"mine");
+}
