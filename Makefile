@@ -1,4 +1,4 @@
-.PHONY: test demo openapi fmt clean
+.PHONY: test demo openapi micro fmt clean
 
 # Everything that must pass. Installs what the tests need first; quick when it is all there.
 test:
@@ -16,6 +16,10 @@ openapi:
 	mkdir -p docs target
 	cargo run --quiet --locked -- openapi > target/openapi.json
 	mv target/openapi.json docs/openapi.json
+
+# What the parts cost, each by itself: figures to compare with, and no test.
+micro:
+	cargo bench --locked --bench micro
 
 fmt:
 	cargo fmt

@@ -180,7 +180,7 @@ fn names_are_the_projects_own() {
 
 #[test]
 fn nothing_is_left_undone() {
-    hold([sources("src"), sources("tests")].concat(), undone);
+    hold([sources("src"), sources("tests"), sources("benches")].concat(), undone);
 }
 
 #[test]
