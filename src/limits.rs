@@ -84,7 +84,8 @@ pub const RATE_LIMIT_MAX: u32 = 10_000;
 
 // --- Group commit and store --------------------------------------------------------------------------------------
 
-/// Most rows (reports, events, outcomes) that one transaction takes. It bounds how long a write waits behind another.
+/// Most rows that one transaction takes of what somebody waits for, and as many outcomes beside them. It bounds how long a
+/// write waits behind another.
 pub const BATCH_ROWS_MAX: usize = 2048;
 /// Writes that wait for the committer before callers wait for room.
 pub const COMMIT_QUEUE_MAX: usize = 4096;
@@ -94,8 +95,12 @@ pub const GATHER_FOR: Duration = Duration::from_millis(5);
 pub const GATHER_MAX: usize = 512;
 /// Read-only connections to the SQLite file.
 pub const READERS: usize = 4;
-/// Pages in the write-ahead log from which on it is moved into the file (4 KiB each: 16 MiB).
-pub const WAL_CHECKPOINT_PAGES: u32 = 4096;
+/// Pages in the write-ahead log from which on they are moved into the file (4 KiB each: 1 MiB).
+pub const WAL_MOVED_FROM: i64 = 256;
+/// Pages from which on the log is made to begin anew (16 MiB).
+pub const WAL_PAGES: i64 = 4096;
+/// Bytes that the log's file keeps to be written over.
+pub const WAL_KEPT: i64 = 64 << 20;
 /// Deliveries that one bounded step of cancelling, expiring or replaying touches.
 pub const STEP_ROWS_MAX: usize = 1000;
 /// Rows that one step of the janitor removes. It bounds how long a commit waits behind one.

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use super::threads::{Checkpointer, Readers, Writer};
 use super::{SqliteStore, StoreError};
 use crate::clock::Surroundings;
+use crate::limits;
 use crate::store::seal::{MasterKey, Sealer};
 
 mod migrations {
@@ -95,11 +96,11 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     conn.pragma_update(None, "journal_mode", "WAL")?;
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+    // The log stays as long as it was, but for what a checkpoint that came late has left.
+    conn.pragma_update(None, "journal_size_limit", limits::WAL_KEPT)?;
     // Rows that go or move leave nothing where they stood, as far as that costs no further page: see erase.rs.
     conn.pragma_update(None, "secure_delete", "FAST")?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
-    // What is deleted within a page that is written anyway is overwritten there: it may be about a person.
-    conn.query_row("PRAGMA secure_delete = FAST", [], |_| Ok(()))?;
     conn.pragma_update(None, "cache_size", -32_768)?;
     conn.set_prepared_statement_cache_capacity(64);
     Ok(conn)

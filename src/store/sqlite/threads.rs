@@ -140,10 +140,7 @@ struct Bell {
 
 impl Checkpointer {
     /// How often it looks at the log.
-    const EVERY: Duration = Duration::from_millis(250);
-    /// How often it takes up what was written meanwhile, and how many pages of that are little.
-    const LOOKS_BACK: u32 = 3;
-    const LITTLE: i64 = 64;
+    const EVERY: Duration = Duration::from_millis(20);
 
     pub fn start(path: &Path) -> Result<Self, StoreError> {
         let conn = connect(path)?;
@@ -151,10 +148,9 @@ impl Checkpointer {
         conn.busy_timeout(Duration::from_millis(100))?;
         let bell = Arc::new(Bell::default());
         let ear = bell.clone();
-        let wal = std::path::PathBuf::from(format!("{}-wal", path.display()));
         let thread = std::thread::Builder::new()
             .name("store-checkpoint".to_owned())
-            .spawn(move || checkpoint_until(&ear, &conn, &wal))
+            .spawn(move || checkpoint_until(&ear, &conn))
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         Ok(Self { bell, thread: Some(thread) })
     }
@@ -170,15 +166,11 @@ impl Drop for Checkpointer {
     }
 }
 
-fn checkpoint_until(bell: &Bell, conn: &Connection, wal: &Path) {
+fn checkpoint_until(bell: &Bell, conn: &Connection) {
     let (mut stopped, mut failing) = (bell.stopped.lock().unwrap_or_else(std::sync::PoisonError::into_inner), false);
     while !*stopped {
         let waited = bell.rings.wait_timeout(stopped, Checkpointer::EVERY);
         stopped = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
-        let pages = std::fs::metadata(wal).map_or(0, |file| file.len() / 4096);
-        if pages < u64::from(limits::WAL_CHECKPOINT_PAGES) {
-            continue;
-        }
         let moved = checkpoint(conn);
         // A full disk stays full for a while, and does not need this told four times a second.
         match &moved {
@@ -192,19 +184,17 @@ fn checkpoint_until(bell: &Bell, conn: &Connection, wal: &Path) {
     }
 }
 
-/// First the bulk, beside the writer, and what it wrote meanwhile; then, where the log has grown long, the little that is
-/// left, for which the writer waits. The log is cut to nothing, so that its size tells how much there is to do.
+/// Moves what has gathered, little by little: a disk that has much to write keeps the next commit waiting. Once all is
+/// moved the log begins anew in the file that is there: writing over what is old costs a commit less than making the file
+/// longer. Where that does not come about by itself, the writer waits for the little that is left.
 fn checkpoint(conn: &Connection) -> Result<(), rusqlite::Error> {
-    let (_, mut log, mut moved): (i64, i64, i64) = run_checkpoint(conn, "PASSIVE")?;
-    for _ in 0..Checkpointer::LOOKS_BACK {
-        let before = moved;
-        (_, log, moved) = run_checkpoint(conn, "PASSIVE")?;
-        if moved - before < Checkpointer::LITTLE {
-            break;
-        }
+    let Log { pages, to_move } = run_checkpoint(conn, "NOOP")?;
+    if to_move < limits::WAL_MOVED_FROM {
+        return Ok(());
     }
-    if log >= i64::from(limits::WAL_CHECKPOINT_PAGES) {
-        truncate(conn)?;
+    let Log { to_move, .. } = run_checkpoint(conn, "PASSIVE")?;
+    if pages >= limits::WAL_PAGES && to_move < limits::WAL_MOVED_FROM {
+        run_checkpoint(conn, "RESTART")?;
     }
     Ok(())
 }
@@ -214,6 +204,16 @@ pub(super) fn truncate(conn: &Connection) -> Result<(), rusqlite::Error> {
     run_checkpoint(conn, "TRUNCATE").map(drop)
 }
 
-fn run_checkpoint(conn: &Connection, mode: &str) -> Result<(i64, i64, i64), rusqlite::Error> {
-    conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+/// The write-ahead log.
+struct Log {
+    /// Its length.
+    pages: i64,
+    /// Of these, how many are not in the file yet.
+    to_move: i64,
+}
+
+fn run_checkpoint(conn: &Connection, mode: &str) -> Result<Log, rusqlite::Error> {
+    let read = |row: &rusqlite::Row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
+    let (pages, moved) = conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], read)?;
+    Ok(Log { pages, to_move: pages - moved })
 }
