@@ -3,8 +3,10 @@
 //!
 //! A write that somebody waits for is never held back to fill a batch: while one batch commits, the next gathers by
 //! itself, so that batches grow under load and a single write on an idle system pays for one sync and nothing else.
-//! Reports and outcomes share transactions. Outcomes that nobody waits for gather for a few milliseconds first: a commit
-//! costs the same sync and the same hot pages for one as for hundreds, and most of a delivery's price was that.
+//! Reports and outcomes share transactions, half of each where there are many of both, so that a backlog that drains does
+//! not hold up the next report, nor a flood of reports the outcomes. Outcomes that nobody waits for gather for a few
+//! milliseconds first: a commit costs the same sync and the same hot pages for one as for hundreds, and most of a
+//! delivery's price was that.
 //!
 //! A write that the store refuses must not fail its neighbours: a refused batch is bisected until the culprit stands
 //! alone. Failures that are nobody's fault (disk full, database away) go to all writers of the batch at once; they know
@@ -55,21 +57,22 @@ pub trait Handoff: Send + Sync + 'static {
 
 type Answer = Result<Written, StoreError>;
 
-enum From {
-    Caller(oneshot::Sender<Answer>),
-    Engine,
-}
-
-struct Waiting {
-    write: Write,
-    from: From,
-}
+/// A write, and who waits for its answer.
+type Asked = (Write, oneshot::Sender<Answer>);
 
 #[derive(Default)]
 struct Pending {
-    waiting: VecDeque<Waiting>,
+    asked: VecDeque<Asked>,
+    /// What attempts came to. Nobody waits for these, but a strict lane.
+    outcomes: VecDeque<Settle>,
     /// Somebody waits for one of them, or there are enough.
     hurries: bool,
+}
+
+impl Pending {
+    fn len(&self) -> usize {
+        self.asked.len() + self.outcomes.len()
+    }
 }
 
 struct Queue {
@@ -104,7 +107,7 @@ impl GroupCommit {
         let gone = || StoreError::Unknown("the committer has stopped".to_owned());
         let _room = self.queue.room.acquire().await.map_err(|_| gone())?;
         let (answer, answered) = oneshot::channel();
-        self.push(Waiting { write, from: From::Caller(answer) }, Haste::Now);
+        self.push(Haste::Now, |pending| pending.asked.push_back((write, answer)));
         answered.await.map_err(|_| gone())?
     }
 
@@ -115,17 +118,17 @@ impl GroupCommit {
 
     /// Writes an outcome; the answer goes to [`Handoff::settled`]. The engine bounds how many it has under way.
     pub fn settle(&self, settle: Settle, haste: Haste) {
-        self.push(Waiting { write: Write::Settle(settle), from: From::Engine }, haste);
+        self.push(haste, |pending| pending.outcomes.push_back(settle));
     }
 
-    fn push(&self, write: Waiting, haste: Haste) {
+    fn push(&self, haste: Haste, push: impl FnOnce(&mut Pending)) {
         let (is_first, hurries) = {
             let mut pending = self.queue.pending.lock();
-            pending.waiting.push_back(write);
-            let hurries = haste == Haste::Now || pending.waiting.len() >= limits::GATHER_MAX;
+            push(&mut pending);
+            let hurries = haste == Haste::Now || pending.len() >= limits::GATHER_MAX;
             let begins = hurries && !pending.hurries;
             pending.hurries |= hurries;
-            (pending.waiting.len() == 1, begins)
+            (pending.len() == 1, begins)
         };
         if is_first {
             self.queue.more.notify_one();
@@ -147,19 +150,18 @@ pub enum Haste {
 
 async fn run(queue: Arc<Queue>, store: Arc<dyn Store>, handoff: Arc<dyn Handoff>) {
     loop {
-        if queue.pending.lock().waiting.is_empty() {
+        if queue.pending.lock().len() == 0 {
             queue.more.notified().await;
         }
         // Whether the wait ends by haste or by time, what is there then is taken.
         drop(tokio::time::timeout(limits::GATHER_FOR, hurried(&queue)).await);
-        let batch = take(&queue);
-        if batch.is_empty() {
+        let (writes, callers) = take(&mut queue.pending.lock());
+        if writes.is_empty() {
             continue;
         }
-        let (writes, from): (Vec<_>, Vec<_>) = batch.into_iter().map(|waiting| (waiting.write, waiting.from)).unzip();
         let answers = commit(&*store, writes, &*handoff).await;
         queue.news.tell(answers.iter().map(|(write, _)| write));
-        answer(answers, from, &*handoff);
+        answer(answers, callers, &*handoff);
     }
 }
 
@@ -212,19 +214,23 @@ async fn hurried(queue: &Queue) {
     }
 }
 
-fn take(queue: &Queue) -> Vec<Waiting> {
-    let mut pending = queue.pending.lock();
+/// What the next transaction takes: those that somebody waits for, and then as many outcomes, so that neither holds up the
+/// other for long. Answers the writes, and who waits for the first of them.
+fn take(pending: &mut Pending) -> (Vec<Write>, Vec<oneshot::Sender<Answer>>) {
     let (mut rows, mut count) = (0, 0);
-    for next in &pending.waiting {
-        rows += next.write.rows();
+    for (next, _) in &pending.asked {
+        rows += next.rows();
         if count > 0 && rows > limits::BATCH_ROWS_MAX {
             break;
         }
         count += 1;
     }
+    let (mut writes, callers): (Vec<_>, Vec<_>) = pending.asked.drain(..count).unzip();
+    let outcomes = rows.clamp(limits::GATHER_MAX / 2, limits::BATCH_ROWS_MAX).min(pending.outcomes.len());
+    writes.extend(pending.outcomes.drain(..outcomes).map(Write::Settle));
     // What did not fit into this batch has waited long enough.
-    pending.hurries = count < pending.waiting.len();
-    pending.waiting.drain(..count).collect()
+    pending.hurries = pending.len() > 0;
+    (writes, callers)
 }
 
 /// Commits `writes`, bisecting where one of them is refused. Answers in order, each with its write.
@@ -256,20 +262,18 @@ async fn commit(store: &dyn Store, writes: Vec<Write>, handoff: &dyn Handoff) ->
     answers
 }
 
-fn answer(mut answers: Vec<(Write, Answer)>, from: Vec<From>, handoff: &dyn Handoff) {
+fn answer(mut answers: Vec<(Write, Answer)>, callers: Vec<oneshot::Sender<Answer>>, handoff: &dyn Handoff) {
     let opened: Vec<OpenRun> = answers.iter_mut().flat_map(|(_, answer)| take_opened(answer)).collect();
     if !opened.is_empty() {
         handoff.opened(opened);
     }
-    let mut settled = Vec::new();
-    for ((write, answer), from) in answers.into_iter().zip(from) {
-        match (from, write) {
-            // A caller that has gone away has lost its answer, not its write.
-            (From::Caller(waits), _) => drop(waits.send(answer)),
-            (From::Engine, Write::Settle(settle)) => settled.push((settle, answer)),
-            (From::Engine, _) => {}
-        }
+    let outcomes = answers.split_off(callers.len());
+    for ((_, answer), waits) in answers.into_iter().zip(callers) {
+        // A caller that has gone away has lost its answer, not its write.
+        drop(waits.send(answer));
     }
+    let settled = |(write, answer)| if let Write::Settle(settle) = write { Some((settle, answer)) } else { None };
+    let settled: Vec<_> = outcomes.into_iter().filter_map(settled).collect();
     if !settled.is_empty() {
         handoff.settled(settled);
     }
