@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::board::{Board, Bounds, Chore, Job, Leap};
-use super::lane::Read;
+use super::lane::{Ask, Read};
 use super::plan::Plan;
 use crate::domain::attempt::{Outcome, OutcomeKind, Phases};
 use crate::domain::delivery::{DeliveryState, EndReason, OpenRun, RunKey};
@@ -102,25 +102,25 @@ impl Table {
             match chore {
                 Chore::Load(id) => self.board.loaded(id, Some(Arc::new(self.plan(id))), self.now),
                 Chore::Refill(id, refill) => {
-                    let (now, limit) = (self.now, refill.limit);
+                    let now = self.now;
                     let stored = &self.stored[&id];
                     let is_due = |run: &&OpenRun| run.next_attempt_at.is_some_and(|at| at <= now);
-                    let chosen = |run: &&OpenRun| match refill.ordered.expect("asked for") {
+                    let chosen = |run: &&OpenRun| match refill.ordered.expect("asked for").query {
                         _ if run.replay.is_some() => false,
                         OpenQuery::Fresh { after } => run.key.sequence > after && run.next_attempt_at.is_none(),
                         OpenQuery::All { after, .. } => (run.key.sequence, run.key.run) > after,
                         OpenQuery::Strict { .. } => true,
                         _ => false,
                     };
-                    let take = |of: Vec<&OpenRun>| of.into_iter().take(limit).cloned().collect::<Vec<_>>();
-                    let ordered = refill.ordered.map_or(Vec::new(), |_| take(stored.iter().filter(chosen).collect()));
-                    let waits = take(stored.iter().filter(is_due).filter(|run| run.replay.is_none()).collect());
-                    let due = refill.due.map_or(Vec::new(), |_| waits);
+                    let take = |of: Vec<&OpenRun>, ask: Ask| of.into_iter().take(ask.limit).cloned().collect::<Vec<_>>();
+                    let ordered = refill.ordered.map_or(Vec::new(), |ask| take(stored.iter().filter(chosen).collect(), ask));
+                    let waits = stored.iter().filter(is_due).filter(|run| run.replay.is_none()).collect();
+                    let due = refill.due.map_or(Vec::new(), |ask| take(waits, ask));
                     let replayed = match refill.replayed {
-                        Some(OpenQuery::Replayed { after, due, .. }) => {
+                        Some(ask @ Ask { query: OpenQuery::Replayed { after, due, .. }, .. }) => {
                             let is_due = |run: &&OpenRun| run.next_attempt_at.is_some_and(|at| at <= due);
                             let behind = |run: &&OpenRun| run.replay.is_some() && (run.key.sequence, run.key.run) > after;
-                            take(stored.iter().filter(behind).filter(is_due).collect())
+                            take(stored.iter().filter(behind).filter(is_due).collect(), ask)
                         }
                         _ => Vec::new(),
                     };
@@ -422,4 +422,21 @@ fn a_retry_that_was_in_hand_when_its_endpoint_was_deleted_ends_when_it_is_writte
     let endpoint = expiring(&mut table.board);
     let ended = table.board.expire(endpoint, &[open], table.now);
     assert_eq!(ended[0].after, After::Ended(DeliveryState::Cancelled, Some(EndReason::Deleted)));
+}
+
+/// While the store is busy with something else, the sending goes on; up to a bound.
+#[test]
+fn what_is_being_written_down_takes_no_room_from_what_is_to_be_sent() {
+    let mut table = Table::new(bounds());
+    table.prove(1);
+    table.open(1, 2..=400, 1);
+    let mut jobs = table.jobs();
+    let mut attempted = 0;
+    while let Some(job) = jobs.pop() {
+        jobs.extend(table.board.finished(job, table.now, outcome(OutcomeKind::Succeeded), table.now, 0.0).next);
+        attempted += 1;
+        table.do_chores();
+        assert!(table.board.runs_in_memory(EndpointId::new(1)) <= 200, "as many again as the window has");
+    }
+    assert!((101..=200).contains(&attempted), "{attempted} were sent before anything was written down");
 }

@@ -14,12 +14,15 @@ mod ends;
 mod give_back;
 mod refill;
 mod replays;
+mod window;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use refill::Refilling;
-pub(super) use refill::{Read, Refill};
+pub(super) use refill::{Ask, Read, Refill};
+pub(super) use window::Window;
+use window::{Known, Place, weight};
 
 use super::pace::Pace;
 use super::pause::Pause;
@@ -34,29 +37,6 @@ pub(super) type Key = (i64, u32);
 
 pub(super) fn key_of(key: RunKey) -> Key {
     (key.sequence, key.run)
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Queued,
-    UnderWay,
-    Unsettled,
-}
-
-/// Bounds of a lane's window.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Window {
-    pub runs: usize,
-    pub bytes: usize,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Known {
-    place: Place,
-    /// Memory it is charged for.
-    weight: usize,
-    /// A replay opened it.
-    replayed: bool,
 }
 
 pub(super) struct Lane {
@@ -105,6 +85,8 @@ pub(super) struct Lane {
     replay_walk: Option<Key>,
     /// Runs of replays that are known, wherever they stand.
     replays_known: usize,
+    /// Runs of events that were attempted and have still to be written down: they take no room in the window.
+    unsettled: usize,
     replays_under_way: u32,
     under_way: u32,
     /// Strict: the first run that is under way or not yet settled.
@@ -143,6 +125,7 @@ impl Lane {
             replay_stored: true,
             replay_walk: None,
             replays_known: 0,
+            unsettled: 0,
             replays_under_way: 0,
             under_way: 0,
             head: None,
@@ -200,38 +183,6 @@ impl Lane {
     /// Runs were asked for beside the events: a resend, or a replay's next ones. The store knows which.
     pub fn due(&mut self, now: Timestamp) {
         self.next_stored_due = Some(now);
-    }
-
-    /// Whether a run may enter the window. Replays take no room from others.
-    fn has_room(&self, run: &OpenRun, window: Window, now: Timestamp) -> bool {
-        if run.replay.is_some() {
-            return self.has_room_for_replay(run, window);
-        }
-        self.known.len() - self.replays_known < self.most(window, now) && self.bytes + weight(run) <= window.bytes
-    }
-
-    fn most(&self, window: Window, now: Timestamp) -> usize {
-        if self.pace.is_proven(now) { window.runs } else { window.runs.min(limits::UNPROVEN_WINDOW) }
-    }
-
-    fn enter(&mut self, run: &OpenRun) {
-        let (weight, replayed) = (weight(run), run.replay.is_some());
-        if self.known.insert(key_of(run.key), Known { place: Place::Queued, weight, replayed }).is_none() {
-            self.bytes += weight;
-            self.replays_known += usize::from(replayed);
-        }
-    }
-
-    fn leave(&mut self, key: Key) {
-        if let Some(known) = self.known.remove(&key) {
-            self.bytes = self.bytes.saturating_sub(known.weight);
-            self.replays_known -= usize::from(known.replayed);
-            self.cramped = false;
-        }
-    }
-
-    fn put(&mut self, key: Key, place: Place) {
-        self.known.entry(key).or_insert(Known { place, weight: 0, replayed: false }).place = place;
     }
 
     fn enqueue_waiting(&mut self, run: OpenRun, now: Timestamp) {
@@ -365,8 +316,9 @@ impl Lane {
             self.replays_under_way = self.replays_under_way.saturating_sub(1);
         }
         self.put(key, Place::Unsettled);
-        if let Some(run) = retry {
-            self.retries.insert(key, run);
+        match retry {
+            Some(run) => drop(self.retries.insert(key, run)),
+            None => self.unload(key),
         }
     }
 
@@ -492,9 +444,4 @@ enum Pick {
     Fresh,
     Waiting((Timestamp, Key)),
     Replay((Timestamp, Key)),
-}
-
-/// Memory that a run in the window is charged for.
-pub(super) fn weight(run: &OpenRun) -> usize {
-    run.event.weight() + limits::DELIVERY_OVERHEAD
 }

@@ -54,7 +54,7 @@ use std::time::Duration;
 pub use board::Bounds;
 use board::{Board, Chore, Finished, Job, Leap};
 pub use janitor::Retention;
-use lane::Read;
+use lane::{Ask, Read};
 use parking_lot::Mutex;
 use plan::Plan;
 use tokio::sync::Notify;
@@ -71,7 +71,7 @@ use crate::domain::time::Timestamp;
 use crate::limits;
 use crate::meters::Meters;
 use crate::store::group_commit::{GroupCommit, Haste};
-use crate::store::{OpenQuery, Settle, Store, StoreError};
+use crate::store::{Settle, Store, StoreError};
 use crate::traces::Traces;
 use crate::transport::Transport;
 use crate::transport::mail::Mailer;
@@ -464,8 +464,8 @@ impl Engine {
     }
 
     async fn read(&self, endpoint: EndpointId, refill: lane::Refill) -> Result<Read, StoreError> {
-        let runs = async |query: Option<OpenQuery>| match query {
-            Some(query) => self.store.open_runs(endpoint, query, refill.limit).await,
+        let runs = async |ask: Option<Ask>| match ask {
+            Some(Ask { query, limit }) => self.store.open_runs(endpoint, query, limit).await,
             None => Ok(Vec::new()),
         };
         let (due, ordered, replayed) = (runs(refill.due).await?, runs(refill.ordered).await?, runs(refill.replayed).await?);

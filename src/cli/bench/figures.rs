@@ -13,7 +13,7 @@ struct Figure {
 /// What one load came to.
 #[derive(Debug)]
 pub(super) struct Case {
-    shape: &'static str,
+    pub shape: &'static str,
     what: String,
     figures: Vec<Figure>,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::figures::Case;
 use super::load::Due;
 use super::stage::{BESIDE, Stage};
-use super::throughput::{self, DELIVERED};
+use super::throughput;
 
 /// So few a second that each finds an idle system.
 const IDLE: f64 = 20.0;
@@ -14,9 +14,9 @@ const NAME: &str = "open-loop";
 
 /// `measured` has the burst, if that was run before.
 pub(super) async fn run(stage: &mut Stage, measured: &[Case]) -> anyhow::Result<Vec<Case>> {
-    let burst = match measured.iter().find_map(|case| case.median(DELIVERED)) {
+    let burst = match measured.iter().find_map(throughput::burst) {
         Some(burst) => burst,
-        None => throughput::run(stage, &throughput::BURST).await?.iter().find_map(|case| case.median(DELIVERED)).unwrap_or_default(),
+        None => throughput::run(stage, &throughput::BURST).await?.iter().find_map(throughput::burst).unwrap_or_default(),
     };
     let vendors = [stage.vendor(NAME).await?];
     stage.endpoint(&vendors[0], NAME).await?;

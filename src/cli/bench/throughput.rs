@@ -21,8 +21,12 @@ pub(super) const BURST: Throughput = Throughput { name: "burst", connections: 32
 pub(super) const SINGLE: Throughput = Throughput { name: "single", connections: 64, batch: 1, endpoints: 1, part: 2 };
 pub(super) const FAN_OUT: Throughput = Throughput { name: "fan-out", connections: 32, batch: BATCH, endpoints: 10, part: 1 };
 
-/// The figure that others are measured against.
-pub(super) const DELIVERED: &str = "delivered";
+const DELIVERED: &str = "delivered";
+
+/// Deliveries a second of the burst, if this is it: what open loops are measured against.
+pub(super) fn burst(case: &Case) -> Option<f64> {
+    case.median(DELIVERED).filter(|_| case.shape == BURST.name)
+}
 
 pub(super) async fn run(stage: &mut Stage, load: &Throughput) -> anyhow::Result<Vec<Case>> {
     let Throughput { name, connections, batch, endpoints, part } = *load;

@@ -15,13 +15,20 @@ use crate::store::OpenQuery;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) struct Refill {
     /// Runs to take in order.
-    pub ordered: Option<OpenQuery>,
+    pub ordered: Option<Ask>,
     /// Runs to take because they are due.
-    pub due: Option<OpenQuery>,
+    pub due: Option<Ask>,
     /// Runs of replays that are due.
-    pub replayed: Option<OpenQuery>,
+    pub replayed: Option<Ask>,
     /// When it was asked for: what comes due later is told by [`Read::next_due`].
     pub now: Timestamp,
+}
+
+/// A question, and the most rows of its answer. What is in hand is read once more and skipped, so that a page must be
+/// longer than that to bring anything new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct Ask {
+    pub query: OpenQuery,
     pub limit: usize,
 }
 
@@ -47,45 +54,45 @@ pub(super) struct Refilling {
 impl Lane {
     /// What to ask the store for now, if anything; it is then under way.
     pub fn start_refill(&mut self, window: Window, now: Timestamp) -> Option<Refill> {
-        let events = self.known.len() - self.replays_known;
-        if self.starved || self.cramped || !self.sends() || self.refilling.is_some() || (self.pace.holds() && events > 0) {
+        let has_events = self.known.len() > self.replays_known;
+        if self.starved || self.cramped || !self.sends() || self.refilling.is_some() || (self.pace.holds() && has_events) {
             return None;
         }
         // Whichever of them is not read now is read later.
         let came_due = self.next_stored_due.is_some_and(|at| at <= now);
         (self.due_stored, self.replay_stored) = (self.due_stored | came_due, self.replay_stored | came_due);
-        let hungry = events <= self.most(window, now) / 2 && self.bytes <= window.bytes / 2;
+        let half = self.most(window, now) / 2;
+        let hungry = self.in_window() <= half && self.unsettled <= half && self.bytes <= window.bytes / 2;
         let wanted = hungry && (self.due_stored || self.stored || self.walk.is_some());
-        let replayed = self.replays_to_read(window, now);
+        let ask = |query, limit| Ask { query, limit: self.known.len() + limit };
+        let replayed = self.replays_to_read(window, now).map(|query| ask(query, limits::REPLAY_WINDOW));
         if !wanted && replayed.is_none() {
             return None;
         }
-        self.refilling = Some(Refilling::default());
-        self.next_stored_due = self.next_stored_due.filter(|at| *at > now);
-        if !wanted {
-            let limit = self.known.len() + limits::REPLAY_WINDOW;
-            return Some(Refill { ordered: None, due: None, replayed, now, limit });
-        }
-        let most = if self.pace.is_proven(now) { limits::REFILL_ROWS } else { limits::UNPROVEN_WINDOW };
-        // What is in hand is read once more and skipped, so that a page must be longer than that to bring anything new.
-        let limit = self.known.len() + if self.pace.holds() { limits::HOLDING_WINDOW } else { most };
-        if self.is_strict() {
+        let most = if self.pace.holds() {
+            limits::HOLDING_WINDOW
+        } else if self.pace.is_proven(now) {
+            limits::REFILL_ROWS
+        } else {
+            limits::UNPROVEN_WINDOW
+        };
+        let (ordered, due) = if !wanted {
+            (None, None)
+        } else if self.is_strict() {
             let stepped_aside = if self.anew { Timestamp::from_millis(i64::MIN) } else { self.stepped_aside(now) };
             let due_by = if self.all_due { Timestamp::from_millis(i64::MAX) } else { now };
-            return Some(Refill {
-                ordered: Some(OpenQuery::Strict { stepped_aside }),
-                due: Some(OpenQuery::Beside { stepped_aside, now: due_by }),
-                replayed,
-                now,
-                limit,
-            });
-        }
-        Some(match self.walk {
-            Some(after) => Refill { ordered: Some(OpenQuery::All { after, up_to: i64::MAX }), due: None, replayed, now, limit },
-            None => {
-                Refill { ordered: Some(OpenQuery::Fresh { after: self.cursor }), due: Some(OpenQuery::Due { now }), replayed, now, limit }
-            }
-        })
+            let (first, beside) = (OpenQuery::Strict { stepped_aside }, OpenQuery::Beside { stepped_aside, now: due_by });
+            (Some(ask(first, most)), Some(ask(beside, most)))
+        } else if let Some(after) = self.walk {
+            (Some(ask(OpenQuery::All { after, up_to: i64::MAX }, most)), None)
+        } else {
+            let behind = self.known.keys().filter(|(sequence, _)| *sequence > self.cursor).count();
+            let fresh = Ask { query: OpenQuery::Fresh { after: self.cursor }, limit: behind + most };
+            (Some(fresh), Some(ask(OpenQuery::Due { now }, most)))
+        };
+        self.refilling = Some(Refilling::default());
+        self.next_stored_due = self.next_stored_due.filter(|at| *at > now);
+        Some(Refill { ordered, due, replayed, now })
     }
 
     /// First runs that have been failing since before this time no longer hold a strict lane.
@@ -107,13 +114,13 @@ impl Lane {
             self.make_due(&mut ordered, &mut due);
         }
         self.next_stored_due = [self.next_stored_due, next_due].into_iter().flatten().min();
-        if refill.due.is_some() {
-            let full = due.len() == refill.limit;
+        if let Some(Ask { limit, .. }) = refill.due {
+            let full = due.len() == limit;
             let fits = self.take_due(due, &ended, window, now);
             (self.due_stored, all_fit) = (full || !fits, all_fit && fits);
         }
-        if refill.ordered.is_some() {
-            let full = ordered.len() == refill.limit;
+        if let Some(Ask { limit, .. }) = refill.ordered {
+            let full = ordered.len() == limit;
             let fits = self.take_ordered(ordered, &ended, window, now);
             all_fit &= fits;
             let more = full || !fits;
@@ -122,8 +129,8 @@ impl Lane {
             }
             self.stored = more || turned_away;
         }
-        if refill.replayed.is_some() {
-            let full = replayed.len() == refill.limit;
+        if let Some(Ask { limit, .. }) = refill.replayed {
+            let full = replayed.len() == limit;
             let fits = self.take_replayed(replayed, &ended, window, now);
             // At the end of a walk the store is asked once more, for what came to be due behind it.
             let walked = !full && fits && self.replay_walk.take().is_some();
