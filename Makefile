@@ -1,4 +1,4 @@
-.PHONY: test demo openapi micro fmt clean
+.PHONY: test demo bench openapi micro fmt clean
 
 # Everything that must pass. Installs what the tests need first; quick when it is all there.
 test:
@@ -10,6 +10,19 @@ test:
 # A server, two vendors and their receivers, to look at.
 demo:
 	cargo run --release --locked -- demo
+
+# All benchmarks, and their figures and plot in docs/: half an hour, on a machine that has nothing else to do.
+bench:
+	cargo build --release --locked
+	rm -rf target/bench/*.json
+	mkdir -p target/bench
+	[ -x target/bench/venv/bin/python ] || python3 -m venv target/bench/venv
+	target/bench/venv/bin/python -m pip install --quiet --disable-pip-version-check matplotlib==3.10.0
+	target/release/ringback bench burst single fan-out open-loop --seconds 10 --json > target/bench/1.json
+	target/release/ringback bench backlog --rounds 1 --seconds 10 --json > target/bench/2.json
+	target/release/ringback bench retention --rounds 1 --seconds 10 --json > target/bench/3.json
+	target/release/ringback bench many --rounds 1 --seconds 10 --json > target/bench/4.json
+	target/bench/venv/bin/python scripts/bench-report
 
 # docs/openapi.json from the code; it stays as it was if the program fails.
 openapi:
