@@ -38,9 +38,8 @@ pub(super) async fn run(stage: &mut Stage, load: &Throughput) -> anyhow::Result<
     }
     stage.warm_up(&vendors, name).await?;
     stage.until_settled(&vendors[0]).await?;
-    let what = format!(
-        "{reports} reports, {batch} to a request, {connections} connections; {endpoints} endpoints, {in_flight} requests under way to each"
-    );
+    let to = if endpoints == 1 { "one endpoint".to_owned() } else { format!("{endpoints} endpoints") };
+    let what = format!("{reports} reports, {batch} to a request, {connections} connections; {to}, {in_flight} requests under way to each");
     let mut case = Case::new(name, what);
     for _ in 0..stage.options.rounds {
         let bare = stage.sink.bare_limit(deliveries, in_flight * endpoints).await?;
