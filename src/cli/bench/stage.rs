@@ -39,7 +39,7 @@ pub(super) struct Stage {
     pub options: Options,
     pub sink: Sink,
     /// Where the database is.
-    pub folder: PathBuf,
+    folder: PathBuf,
     database: String,
     config: Config,
     token: String,
