@@ -267,7 +267,8 @@ fn answer(mut answers: Vec<(Write, Answer)>, callers: Vec<oneshot::Sender<Answer
     if !opened.is_empty() {
         handoff.opened(opened);
     }
-    let outcomes = answers.split_off(callers.len());
+    // A store whose writer has stopped answers nothing, and then the callers learn that from their channels.
+    let outcomes = answers.split_off(callers.len().min(answers.len()));
     for ((_, answer), waits) in answers.into_iter().zip(callers) {
         // A caller that has gone away has lost its answer, not its write.
         drop(waits.send(answer));

@@ -186,14 +186,16 @@ fn checkpoint_until(bell: &Bell, conn: &Connection) {
 
 /// Moves what has gathered, little by little: a disk that has much to write keeps the next commit waiting. Once all is
 /// moved the log begins anew in the file that is there: writing over what is old costs a commit less than making the file
-/// longer. Where that does not come about by itself, the writer waits for the little that is left.
+/// longer.
 fn checkpoint(conn: &Connection) -> Result<(), rusqlite::Error> {
     let Log { pages, to_move } = run_checkpoint(conn, "NOOP")?;
     if to_move < limits::WAL_MOVED_FROM {
         return Ok(());
     }
-    let Log { to_move, .. } = run_checkpoint(conn, "PASSIVE")?;
-    if pages >= limits::WAL_PAGES && to_move < limits::WAL_MOVED_FROM {
+    run_checkpoint(conn, "PASSIVE")?;
+    if pages >= limits::WAL_PAGES {
+        // What was written meanwhile, so that the writer waits for little; but it does wait, or the log would have no end.
+        run_checkpoint(conn, "PASSIVE")?;
         run_checkpoint(conn, "RESTART")?;
     }
     Ok(())
