@@ -228,6 +228,7 @@ fn read_settings(fields: &mut Fields) -> Config {
             lane_window_bytes: bytes(fields, "lane_window_bytes", limits::LANE_WINDOW_BYTES),
             window_bytes: bytes(fields, "window_bytes", limits::WINDOW_BYTES),
             unsettled_max: count(fields, "unsettled_max", limits::UNSETTLED_MAX) as usize,
+            behind_per_second: behind_per_second(),
         },
         transport: Limits {
             attempt_timeout: duration(fields, "attempt_timeout", Duration::from_secs(15)),
@@ -322,6 +323,12 @@ fn bytes(fields: &mut Fields, name: &str, default: u64) -> usize {
             default as usize
         }
     }
+}
+
+/// What may go out behind everything else on this machine.
+fn behind_per_second() -> u32 {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    limits::BEHIND_PER_SECOND.saturating_mul(u32::try_from(processors).unwrap_or(u32::MAX))
 }
 
 /// Bounds that depend on each other.

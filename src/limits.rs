@@ -79,6 +79,8 @@ pub const WAIT_MAX: i64 = 30;
 pub const FEED_POLL: Duration = Duration::from_secs(1);
 /// A comment goes out on an idle stream this often, so that proxies keep it open.
 pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// What an endpoint's rate may catch up after the program was late: so much time's worth of requests at once.
+pub const RATE_SLACK: Duration = Duration::from_millis(50);
 /// Largest `rate_limit_per_second` of an endpoint.
 pub const RATE_LIMIT_MAX: u32 = 10_000;
 
@@ -104,9 +106,9 @@ pub const WAL_KEPT: i64 = 64 << 20;
 /// Deliveries that one bounded step of cancelling, expiring or replaying touches.
 pub const STEP_ROWS_MAX: usize = 1000;
 /// Rows that one step of the janitor removes. It bounds how long a commit waits behind one.
-pub const SWEEP_STEP_ROWS: usize = 500;
+pub const SWEEP_STEP_ROWS: usize = 250;
 /// Pages that one step gives back to the file system (4 KiB each).
-pub const SWEEP_STEP_PAGES: i64 = 64;
+pub const SWEEP_STEP_PAGES: i64 = 32;
 /// Free pages that stay in the file for what comes next (4 KiB each: 16 MiB).
 pub const FREE_PAGES_KEPT: i64 = 4096;
 /// Rows that one step of erasing a person's data looks at.
@@ -129,6 +131,15 @@ pub const PROBE_MAX: Duration = Duration::from_secs(60);
 pub const PROVEN_FOR: Duration = Duration::from_secs(300);
 /// The unproven lanes' share of the node's in-flight budget is one part in this many.
 pub const UNPROVEN_SHARE: usize = 4;
+/// Deliveries a second, for each processor, that go out behind everything else: those of replays, and those of endpoints
+/// that are behind while others are not. So much leaves the processors free enough that an event which comes meanwhile
+/// goes out nearly as if there were nothing else (docs/benchmarks.md, *backlog*).
+pub const BEHIND_PER_SECOND: u32 = 3000;
+/// What they may catch up after the program was late. It is less than a rate limit may: what a busy node misses it does
+/// not need at once.
+pub const BEHIND_SLACK: Duration = Duration::from_millis(2);
+/// An endpoint whose events went out as they came is taken into account by those that are behind for this long.
+pub const LATELY: Duration = Duration::from_millis(100);
 /// A retry due later than this waits in the store, not in memory.
 pub const RETRY_IN_MEMORY: Duration = Duration::from_secs(60);
 /// Deliveries read from the store in one refill of a lane.
@@ -164,8 +175,9 @@ pub const DELIVERY_OVERHEAD: usize = 256;
 
 /// Replays to one endpoint that may run at once.
 pub const REPLAYS_RUNNING: u32 = 50;
-/// Runs of one replay that are open at once; the others wait in their range.
-pub const REPLAY_OPEN_MAX: usize = 1000;
+/// Runs of one replay that are open at once; the others wait in their range. A step opens what is missing of them, once
+/// half are, which bounds how long a commit waits behind a step.
+pub const REPLAY_OPEN_MAX: usize = 400;
 /// Runs of replays that a lane holds in memory, at most.
 pub const REPLAY_WINDOW: usize = 128;
 /// A replay's attempts under way are at most this part of the endpoint's cap, and one at least.

@@ -5,16 +5,20 @@
 //! Lanes without a recent success stand in queues of their own that may use only their share of the node's in-flight
 //! budget, so that endpoints that answer never wait for endpoints that do not. Half of that share is for lanes that
 //! fail, the other half for those that were merely quiet, so that these do not wait for the failing ones either.
+//!
+//! What goes out behind everything else, at a pace that leaves the processors free enough for what comes meanwhile: runs
+//! of replays, and those of lanes that are behind, as long as other lanes' events go out as they come.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::lane::{Lane, Read, Refill, Window, key_of};
+use super::lane::{Lane, Read, Refill, Turn, Window, key_of};
 use super::pace::{Came, Shift, Standing};
 use super::pause::Pause;
 use super::plan::Plan;
+use super::rate::Rate;
 use crate::domain::attempt::{Attempt, Fault, FaultCause, Outcome, OutcomeKind, Reach};
 use crate::domain::delivery::{DeliveryState, EndReason, OpenRun, RunKey};
 use crate::domain::id::EndpointId;
@@ -38,6 +42,8 @@ pub struct Bounds {
     pub window_bytes: usize,
     /// Outcomes that wait for the store before sending pauses.
     pub unsettled_max: usize,
+    /// Deliveries a second that go out behind everything else.
+    pub behind_per_second: u32,
 }
 
 /// One attempt to make.
@@ -86,6 +92,7 @@ pub(super) struct Board {
     lanes: HashMap<EndpointId, Lane>,
     /// Lanes that wait for their turn, by their [`Standing`].
     turns: [VecDeque<EndpointId>; 3],
+    behind: Behind,
     timers: BinaryHeap<Reverse<(Timestamp, EndpointId)>>,
     chores: VecDeque<Chore>,
     /// Lanes that wait for room in the node's window.
@@ -111,6 +118,7 @@ impl Board {
             policy: Arc::new(policy),
             lanes: HashMap::new(),
             turns: Default::default(),
+            behind: Behind::new(),
             timers: BinaryHeap::new(),
             chores: VecDeque::new(),
             starved: HashSet::new(),
@@ -183,7 +191,7 @@ impl Board {
 
     /// Works on a lane, keeps the node's count of bytes, and sees to what the lane now needs.
     fn with<T>(&mut self, endpoint: EndpointId, now: Timestamp, work: impl FnOnce(&mut Lane, Window) -> T) -> T {
-        let whole = self.window();
+        let (whole, others) = (self.window(), self.behind.others(endpoint, now));
         let lane = self.lanes.entry(endpoint).or_insert_with(|| Lane::new(now));
         let before = lane.bytes();
         // The lane's own bytes are part of what the node has given out.
@@ -200,9 +208,10 @@ impl Board {
         if lane.starved {
             self.starved.insert(endpoint);
         }
-        if !lane.queued && lane.can_send(now) {
-            lane.queued = true;
-            self.turns[lane.pace.standing(now) as usize].push_back(endpoint);
+        match lane.can_send(others, now) {
+            Some(Turn::Of(standing)) if !std::mem::replace(&mut lane.queued, true) => self.turns[standing as usize].push_back(endpoint),
+            Some(Turn::Behind) if !std::mem::replace(&mut lane.queued_behind, true) => self.behind.turns.push_back(endpoint),
+            _ => {}
         }
         let wake = lane.next_wake(now);
         if let Some(at) = wake.filter(|at| lane.wakes_at.is_none_or(|arranged| arranged > *at || arranged <= now)) {
@@ -218,7 +227,10 @@ impl Board {
     /// Runs that a commit opened, in order.
     pub fn opened(&mut self, runs: Vec<OpenRun>, now: Timestamp) {
         for run in runs {
-            self.with(run.key.endpoint, now, |lane, window| lane.offer(run, window, now));
+            let endpoint = run.key.endpoint;
+            if self.with(endpoint, now, |lane, window| lane.offer(run, window, now)) {
+                self.behind.note(endpoint, now);
+            }
         }
     }
 
@@ -296,7 +308,7 @@ impl Board {
     pub fn begin_sweep(&mut self, now: Timestamp) -> Leap {
         let (back, before) = (self.latest.since(now), self.swept_at.replace(now));
         if back > limits::CLOCK_BACK {
-            (self.latest, self.releasing) = (now, true);
+            (self.latest, self.releasing, self.behind.lately) = (now, true, [None; 2]);
             return Leap::Back(back);
         }
         let passed = before.map_or(Duration::ZERO, |before| now.since(before)).saturating_sub(limits::SWEEP_EVERY);
@@ -411,7 +423,7 @@ impl Board {
     /// The end of a sweep. Forgets lanes that have had nothing to do for long, and closes connections that nobody uses.
     pub fn tidy(&mut self, now: Timestamp) {
         self.releasing = false;
-        self.lanes.retain(|_, lane| lane.queued || !lane.is_idle() || now.since(lane.used_at) < limits::LANE_IDLE);
+        self.lanes.retain(|_, lane| lane.queued || lane.queued_behind || !lane.is_idle() || now.since(lane.used_at) < limits::LANE_IDLE);
         self.lanes.values().filter_map(|lane| lane.plan.as_ref()).for_each(|plan| plan.target.close_idle());
     }
 
@@ -433,17 +445,36 @@ impl Board {
             while self.under_way[standing as usize] < most
                 && let Some(endpoint) = self.turns[standing as usize].pop_front()
             {
-                if let Some(job) = self.take(endpoint, standing, now) {
+                if let Some(job) = self.take(endpoint, standing, now, |lane| &mut lane.queued) {
                     return Some(job);
                 }
+            }
+        }
+        self.next_behind(now)
+    }
+
+    /// The next attempt of those that go out behind the others; if it is too early for it, a timer rings when it is not.
+    fn next_behind(&mut self, now: Timestamp) -> Option<Job> {
+        while let Some(endpoint) = self.behind.turns.front().copied() {
+            if let Some(at) = self.behind.rate.free_at(self.bounds.behind_per_second, now) {
+                if self.behind.wakes_at.is_none_or(|arranged| arranged <= now || arranged > at) {
+                    self.behind.wakes_at = Some(at);
+                    self.timers.push(Reverse((at, endpoint)));
+                }
+                return None;
+            }
+            self.behind.turns.pop_front();
+            if let Some(job) = self.take(endpoint, Standing::Proven, now, |lane| &mut lane.queued_behind) {
+                self.behind.rate.spend(self.bounds.behind_per_second, now);
+                return Some(job);
             }
         }
         None
     }
 
-    fn take(&mut self, endpoint: EndpointId, standing: Standing, now: Timestamp) -> Option<Job> {
+    fn take(&mut self, endpoint: EndpointId, standing: Standing, now: Timestamp, queued: fn(&mut Lane) -> &mut bool) -> Option<Job> {
         let job = self.with(endpoint, now, |lane, _| {
-            lane.queued = false;
+            *queued(lane) = false;
             let plan = lane.plan.clone()?;
             lane.take(now).map(|run| Job { run, plan, standing })
         })?;
@@ -514,6 +545,36 @@ impl Board {
         // Whichever timer rings then, all lanes get their turns.
         self.timers.extend(self.pause.until(now).map(|at| Reverse((at, endpoint))));
         first
+    }
+}
+
+/// What goes out behind everything else.
+struct Behind {
+    /// Lanes that wait for their turn.
+    turns: VecDeque<EndpointId>,
+    rate: Rate,
+    /// When a timer rings for them.
+    wakes_at: Option<Timestamp>,
+    /// Two endpoints whose events went out as they came, the latest first: one of them is another one than any that asks.
+    lately: [Option<(EndpointId, Timestamp)>; 2],
+}
+
+impl Behind {
+    fn new() -> Self {
+        Self { turns: VecDeque::new(), rate: Rate::new(limits::BEHIND_SLACK), wakes_at: None, lately: [None; 2] }
+    }
+
+    /// An endpoint's event goes out as it came.
+    fn note(&mut self, endpoint: EndpointId, now: Timestamp) {
+        if self.lately[0].is_some_and(|(latest, _)| latest != endpoint) {
+            self.lately[1] = self.lately[0];
+        }
+        self.lately[0] = Some((endpoint, now));
+    }
+
+    /// Whether other endpoints' events go out as they come.
+    fn others(&self, endpoint: EndpointId, now: Timestamp) -> bool {
+        self.lately.iter().flatten().any(|(other, at)| *other != endpoint && now.since(*at) < limits::LATELY)
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) fn bounds() -> Bounds {
         lane_window_bytes: 1 << 20,
         window_bytes: 4 << 20,
         unsettled_max: 4096,
+        behind_per_second: 1_000_000,
     }
 }
 
@@ -193,6 +194,53 @@ fn what_does_not_fit_comes_back_from_the_store_once_and_in_order() {
         assert_eq!(sent.iter().collect::<HashSet<_>>().len() as i64, runs);
         assert_eq!(sent[..5], [1, 2, 3, 4, 5]);
     }
+}
+
+/// A table with endpoint 1 far behind, and endpoint 2 that is not, on a board that lets 1000 a second go out behind the
+/// others: two at once, after that one in a millisecond.
+fn one_is_behind() -> Table {
+    let mut table = Table::new(Bounds { behind_per_second: 1000, ..bounds() });
+    table.prove(1);
+    table.prove(2);
+    table.now = table.now.plus(limits::LATELY);
+    table.open(1, 2..=1000, 10);
+    table
+}
+
+#[test]
+fn who_is_behind_goes_at_full_speed_while_nobody_else_has_anything() {
+    let mut table = one_is_behind();
+    assert_eq!(table.drain().len(), 999);
+}
+
+#[test]
+fn who_is_behind_goes_at_a_pace_while_others_events_go_out_as_they_come() {
+    let mut table = one_is_behind();
+    let mut under_way = table.jobs();
+    assert_eq!(under_way.len(), 2, "slow start");
+    let mut sent = [0, 0];
+    for millisecond in 0..100 {
+        table.now = table.now.plus(Duration::from_millis(1));
+        table.open(2, 2 + millisecond..=2 + millisecond, 10);
+        table.board.tick(table.now);
+        under_way.extend(table.jobs());
+        for job in std::mem::take(&mut under_way) {
+            sent[job.run.key.endpoint.get() as usize - 1] += 1;
+            under_way.extend(table.finish(job, OutcomeKind::Succeeded));
+        }
+    }
+    assert!((99..=102).contains(&sent[1]), "each at once: {sent:?}");
+    assert!((95..=110).contains(&sent[0]), "one in a millisecond: {sent:?}");
+    assert!(table.board.next_wake().is_some_and(|at| at <= table.now.plus(Duration::from_millis(1))), "a timer rings for the next");
+    table.now = table.now.plus(limits::LATELY);
+    table.board.tick(table.now);
+    under_way.extend(table.jobs());
+    while let Some(job) = under_way.pop() {
+        sent[0] += 1;
+        under_way.extend(table.finish(job, OutcomeKind::Succeeded));
+        under_way.extend(table.jobs());
+    }
+    assert_eq!(sent[0], 999, "and at full speed again once the others have nothing");
 }
 
 #[test]

@@ -24,9 +24,10 @@ pub(super) use refill::{Ask, Read, Refill};
 pub(super) use window::Window;
 use window::{Known, Place, weight};
 
-use super::pace::Pace;
+use super::pace::{Pace, Standing};
 use super::pause::Pause;
 use super::plan::Plan;
+use super::rate::Rate;
 use crate::domain::delivery::{OpenRun, RunKey};
 use crate::domain::endpoint::Ordering;
 use crate::domain::time::Timestamp;
@@ -46,8 +47,12 @@ pub(super) struct Lane {
     pub pause: Pause,
     /// It found no room in the node's window; the board calls when there is some.
     pub starved: bool,
-    /// It stands in one of the board's queues.
+    /// It stands in one of the board's queues for what goes out at once.
     pub queued: bool,
+    /// It stands in the board's queue for what goes out behind that.
+    pub queued_behind: bool,
+    /// Its endpoint's rate limit.
+    rate: Rate,
     /// When the board looks at it again, if that is arranged.
     pub wakes_at: Option<Timestamp>,
     /// Its endpoint is being read.
@@ -102,6 +107,8 @@ impl Lane {
             pause: Pause::default(),
             starved: false,
             queued: false,
+            queued_behind: false,
+            rate: Rate::new(limits::RATE_SLACK),
             wakes_at: None,
             loading: false,
             since: now,
@@ -158,17 +165,19 @@ impl Lane {
 
     // --- What comes in -------------------------------------------------------------------------------------------
 
-    /// A run that was just accepted. It is taken if there is room and nothing older waits in the store.
-    pub fn offer(&mut self, run: OpenRun, window: Window, now: Timestamp) {
+    /// A run that was just accepted. It is taken if there is room and nothing older waits in the store; answers whether it
+    /// goes out as it came, with no more before it than the endpoint takes at once.
+    pub fn offer(&mut self, run: OpenRun, window: Window, now: Timestamp) -> bool {
         (self.used_at, self.cramped) = (now, false);
         let key = key_of(run.key);
         if self.known.contains_key(&key) {
             // A refill under way found it in the store before the hand-off came.
-            return;
+            return false;
         }
         let in_turn = !self.stored && self.walk.is_none() && !self.is_strict();
         let fits = self.has_room(&run, window, now);
-        if in_turn && fits && self.sends() {
+        let taken = in_turn && fits && self.sends();
+        if taken {
             self.cursor = self.cursor.max(key.0);
             self.enter(&run);
             self.fresh.push_back(run);
@@ -178,6 +187,7 @@ impl Lane {
                 refilling.turned_away = true;
             }
         }
+        taken && self.plan.as_ref().is_some_and(|plan| self.fresh.len() <= plan.cap as usize)
     }
 
     /// Runs were asked for beside the events: a resend, or a replay's next ones. The store knows which.
@@ -214,15 +224,22 @@ impl Lane {
 
     // --- What may go out -----------------------------------------------------------------------------------------
 
-    /// Whether a run may go out now.
-    pub fn can_send(&self, now: Timestamp) -> bool {
-        self.pick(now).is_some()
+    /// Whether a run may go out now, and in which of the board's queues it waits for that. `others` says whether other
+    /// endpoints' events go out as they come: those that are behind leave them the way.
+    pub fn can_send(&self, others: bool, now: Timestamp) -> Option<Turn> {
+        let behind = match self.pick(now)? {
+            Pick::Replay(_) => true,
+            _ => others && !self.is_strict() && (self.stored || self.due_stored || self.walk.is_some()),
+        };
+        let standing = self.pace.standing(now);
+        // The others have a share of their own.
+        Some(if behind && standing == Standing::Proven { Turn::Behind } else { Turn::Of(standing) })
     }
 
     /// Which run goes next, by where it stands.
     fn pick(&self, now: Timestamp) -> Option<Pick> {
         let plan = self.plan.as_ref().filter(|plan| plan.endpoint.sends())?;
-        if self.pause.until(now).is_some() || self.pace.rate_free_at(plan.endpoint.settings.rate_limit_per_second, now).is_some() {
+        if self.pause.until(now).is_some() || self.rate_free_at(now).is_some() {
             return None;
         }
         if let Some(probe_at) = self.pace.next_probe_at(now) {
@@ -304,9 +321,19 @@ impl Lane {
             let slot = if matches!(pick, Pick::Fresh) { &mut self.head } else { &mut self.beside };
             *slot = Some(key);
         }
-        let rate = self.plan.as_ref().and_then(|plan| plan.endpoint.settings.rate_limit_per_second);
-        self.pace.spend(rate, now);
+        if let Some(per_second) = self.rate_limit() {
+            self.rate.spend(per_second, now);
+        }
         Some(run)
+    }
+
+    fn rate_limit(&self) -> Option<u32> {
+        self.plan.as_ref()?.endpoint.settings.rate_limit_per_second
+    }
+
+    /// When the endpoint's rate limit lets the next request go, if not now.
+    fn rate_free_at(&self, now: Timestamp) -> Option<Timestamp> {
+        self.rate.free_at(self.rate_limit()?, now)
     }
 
     /// An attempt came back. `retry` is the run if it is to be tried again.
@@ -427,7 +454,7 @@ impl Lane {
         }
         let plan = self.plan.as_ref()?;
         let has_work = !self.fresh.is_empty() || !self.waiting.is_empty() || !self.replays.is_empty();
-        let rate = self.pace.rate_free_at(plan.endpoint.settings.rate_limit_per_second, now).filter(|_| has_work);
+        let rate = self.rate_free_at(now).filter(|_| has_work);
         let probe = self.pace.next_probe_at(now);
         let waiting = self.waiting.first_key_value().map(|((at, _), _)| *at).filter(|_| probe.is_none());
         let replay = self.next_replay_at(now).filter(|_| probe.is_none());
@@ -437,6 +464,15 @@ impl Lane {
         let pause = self.pause.until(now).filter(|_| has_work);
         [rate, probe, waiting, replay, head, aside, pause, self.next_stored_due].into_iter().flatten().filter(|at| *at > now).min()
     }
+}
+
+/// Where a lane waits for its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// With those of this standing.
+    Of(Standing),
+    /// Behind all of them.
+    Behind,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -41,6 +41,7 @@ mod mailer;
 mod pace;
 mod pause;
 mod plan;
+mod rate;
 #[cfg(test)]
 mod replay_tests;
 mod replays;

@@ -1,5 +1,5 @@
-//! How fast a lane may go: its in-flight cap with slow start, its rate limit, and whether it holds. A time that lies
-//! further ahead than it can is from before the clock was set back, and counts as come.
+//! How fast a lane may go: its in-flight cap with slow start, and whether it holds. A time that lies further ahead than it
+//! can is from before the clock was set back, and counts as come.
 
 use std::time::Duration;
 
@@ -24,8 +24,6 @@ pub(super) struct Pace {
     /// It came back by itself: until its backlog is gone it goes gently, but not beyond this time.
     gentle_until: Option<Timestamp>,
     taken: Taken,
-    /// When the rate limit lets the next request go, in microseconds since 1970.
-    free_at: i64,
 }
 
 /// Deliveries that the endpoint took lately, to tell how long a backlog lasts.
@@ -106,7 +104,6 @@ impl Pace {
             last_success: None,
             gentle_until: None,
             taken: Taken::default(),
-            free_at: i64::MIN,
         }
     }
 
@@ -186,7 +183,7 @@ impl Pace {
     /// The handshake was a success too, and the lane begins anew.
     pub fn connected(&mut self, at: Option<Timestamp>) {
         if at > self.last_success {
-            *self = Self { last_success: at, free_at: self.free_at, ..Self::new() };
+            *self = Self { last_success: at, ..Self::new() };
         }
     }
 
@@ -215,41 +212,6 @@ impl Pace {
     pub fn ceiling(&self, ceiling: u32, now: Timestamp) -> u32 {
         if self.gentle_until.is_some_and(|until| now < until) { ceiling.min(limits::HALF_OPEN_IN_FLIGHT) } else { ceiling }
     }
-
-    /// When the next request may go, if not now. Requests are spread evenly; after a pause of the program's own (a tick
-    /// of the clock is a millisecond) up to a twentieth of a second's worth may go at once to catch up.
-    pub fn rate_free_at(&self, rate: Option<u32>, now: Timestamp) -> Option<Timestamp> {
-        let free_at = self.free_at(rate?, now);
-        let free_at = Timestamp::from_millis(free_at.div_euclid(1000) + i64::from(free_at.rem_euclid(1000) > 0));
-        (free_at > now).then_some(free_at)
-    }
-
-    /// The same in microseconds, without what the clock did.
-    fn free_at(&self, rate: u32, now: Timestamp) -> i64 {
-        let latest = now.plus(interval(rate) + limits::CLOCK_BACK);
-        if self.free_at > latest.as_millis() * 1000 { now.as_millis() * 1000 } else { self.free_at }
-    }
-
-    /// A request goes out.
-    pub fn spend(&mut self, rate: Option<u32>, now: Timestamp) {
-        let Some(rate) = rate else { return };
-        let earliest = now.as_millis() * 1000 - micros(slack(rate));
-        self.free_at = self.free_at(rate, now).max(earliest) + micros(interval(rate));
-    }
-}
-
-/// Between two requests.
-fn interval(rate: u32) -> Duration {
-    Duration::from_secs(1) / rate.max(1)
-}
-
-/// What may be caught up.
-fn slack(rate: u32) -> Duration {
-    if rate >= 20 { Duration::from_millis(50) } else { Duration::ZERO }
-}
-
-fn micros(duration: Duration) -> i64 {
-    duration.as_micros() as i64
 }
 
 #[cfg(test)]
@@ -317,17 +279,8 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_back_stalls_neither_rate_nor_probe() {
+    fn a_clock_that_was_set_back_stalls_no_probe() {
         let before = Timestamp::from_millis(START.as_millis() - 7_200_000);
-        for rate in [1, 19, 20, 3000] {
-            let mut pace = Pace::new();
-            pace.spend(Some(rate), START);
-            assert!(pace.rate_free_at(Some(rate), START).is_some() || rate >= 20, "it is kept while the clock goes on");
-            assert_eq!(pace.rate_free_at(Some(rate), before), None);
-            pace.spend(Some(rate), before);
-            let next = pace.rate_free_at(Some(rate), before).unwrap_or(before);
-            assert!(next.since(before) <= interval(rate) + Duration::from_millis(1), "and it is kept on the new time");
-        }
         let mut pace = Pace::new();
         for _ in 0..limits::HOLD_AFTER {
             pace.learn(event(OutcomeKind::Unreachable), 32, &policy(), START);
@@ -335,26 +288,5 @@ mod tests {
         assert_eq!(pace.next_probe_at(before), Some(before));
         pace.learn(event(OutcomeKind::Unreachable), 32, &policy(), before);
         assert_eq!(pace.next_probe_at(before), Some(before.plus(Duration::from_secs(30))), "that was a probe");
-    }
-
-    #[test]
-    fn a_rate_is_kept_in_every_second() {
-        for rate in [1, 7, 19, 20, 100, 3000] {
-            let (mut pace, mut now, mut sent) = (Pace::new(), START, Vec::new());
-            while now < START.plus(Duration::from_secs(3)) {
-                match pace.rate_free_at(Some(rate), now) {
-                    Some(at) => now = at,
-                    None => {
-                        pace.spend(Some(rate), now);
-                        sent.push(now);
-                    }
-                }
-            }
-            let most =
-                sent.iter().map(|from| sent.iter().filter(|at| *at >= from && at.since(*from) < Duration::from_secs(1)).count()).max();
-            let allowed = rate as usize + if rate >= 20 { rate as usize / 20 } else { 0 };
-            assert!(most.unwrap() <= allowed + 1, "{most:?} in a second at {rate}");
-            assert!(sent.len() >= 3 * rate as usize * 9 / 10, "{} in three seconds at {rate}", sent.len());
-        }
     }
 }

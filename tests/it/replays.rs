@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringback::limits;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -333,6 +334,7 @@ async fn a_replay_goes_on_after_a_restart() {
 
 #[tokio::test]
 async fn a_cancelled_replay_sends_nothing_more() {
+    let window = limits::REPLAY_OPEN_MAX;
     for (late, state) in [(500, "cancelled"), (200, "succeeded")] {
         let (app, hook) = (TestApp::start().await, Receiver::start().await);
         let (vendor, endpoint) = app.with_missed(&hook, json!({}), 1500).await;
@@ -360,7 +362,7 @@ async fn a_cancelled_replay_sends_nothing_more() {
         let again = app.replay(&endpoint, json!({"only": "failed"})).await;
         hook.always(Answer::status(200));
         let done = app.until_done(&endpoint, &again).await;
-        assert_eq!(done["matched"], if late == 200 { 1000 - held } else { 1000 }, "what was cancelled can be replayed");
+        assert_eq!(done["matched"], if late == 200 { window - held } else { window }, "what was cancelled can be replayed");
         assert_eq!(app.call("DELETE", &format!("/v1/replays/{again}"), &vendor.live, None).await.code(409), "illegal_state");
         app.finish().await;
     }

@@ -3,10 +3,13 @@
 
 use std::time::Duration;
 
+use anyhow::bail;
+
 use super::figures::Case;
 use super::load::Due;
 use super::sink::Mood;
-use super::stage::Stage;
+use super::stage::{LOOK, STALLED, Stage};
+use crate::clock::Stopwatch;
 
 const NAME: &str = "many";
 /// Reports a second, to any of them.
@@ -66,8 +69,18 @@ async fn round(stage: &Stage, vendors: &[String], length: Duration) -> anyhow::R
 
 /// Waits until all that the round before left waiting has been delivered.
 async fn until_quiet(stage: &Stage) -> anyhow::Result<()> {
-    while stage.metric("ringback_backlog ").await? > 0.0 {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+    let (mut before, mut watch) = (f64::INFINITY, Stopwatch::start());
+    loop {
+        let backlog = stage.metric("ringback_backlog ").await?;
+        if backlog <= 0.0 {
+            return Ok(());
+        }
+        if backlog < before {
+            (before, watch) = (backlog, Stopwatch::start());
+        }
+        if watch.elapsed() > STALLED {
+            bail!("{backlog} deliveries are left of the round before, and do not get fewer");
+        }
+        tokio::time::sleep(LOOK).await;
     }
-    Ok(())
 }

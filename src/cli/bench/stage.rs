@@ -23,9 +23,9 @@ use crate::store::sqlite::SqliteStore;
 /// Clients that make what is many.
 const MAKING: usize = 16;
 /// How often the end of something is looked for.
-const LOOK: Duration = Duration::from_millis(5);
+pub(super) const LOOK: Duration = Duration::from_millis(5);
 /// Nothing has moved for this long: something is wrong.
-const STALLED: Duration = Duration::from_secs(180);
+pub(super) const STALLED: Duration = Duration::from_secs(180);
 /// Nothing that a load made is older.
 const RECENT: Duration = Duration::from_secs(24 * 3600);
 /// Clients of a load at a given rate.
