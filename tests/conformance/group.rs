@@ -1,6 +1,7 @@
 //! The group commit in front of a store: one transaction for many, and no writer suffers for another.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -21,6 +22,8 @@ struct Heard {
     settled: Mutex<Vec<(Settle, Result<Written, StoreError>)>>,
     commits: Mutex<Vec<usize>>,
     more: Notify,
+    /// A commit's outcome may stay unknown.
+    may_be_unsure: AtomicBool,
 }
 
 impl Handoff for Heard {
@@ -49,7 +52,7 @@ impl Handoff for Heard {
     fn failed(&self, _: &StoreError) {}
 
     fn unsure(&self) {
-        panic!("every commit's outcome is known");
+        assert!(self.may_be_unsure.load(Ordering::SeqCst), "every commit's outcome is known");
     }
 
     fn committed(&self, rows: usize, _: Duration) {
@@ -142,6 +145,24 @@ pub async fn outcomes_are_handed_back_in_order(on: Subject) {
         assert_eq!(settle.key, run.key);
         assert!(matches!(answer, Ok(Written::Settled(Settled::Recorded))), "{answer:?}");
     }
+    task.abort();
+}
+
+/// Whoever wrote learns that nothing is known, and so does whoever comes later: nobody waits for ever.
+pub async fn a_store_that_stops_takes_no_committer_with_it(on: &Subject) {
+    let side = on.side().await;
+    let (group, heard, task) = start(on);
+    heard.may_be_unsure.store(true, Ordering::SeqCst);
+    let key = AnswerKey { token: TokenId::new(1), path: "/v1/events".to_owned(), key: "a key".to_owned() };
+    let keep = Some(Keep { key, body: [0; 32], answer: Arc::new(|_| panic!("the store's thread ends here")) });
+    let deed = Deed::Publish(publish(side, "invoice.paid", START));
+    let fatal = group.write(Write::Change(Box::new(Change { deed, now: START, note: None, keep }))).await;
+    assert!(matches!(fatal, Err(StoreError::Unknown(_))), "{fatal:?}");
+    for number in 0..3 {
+        let later = group.write(numbered(side, number, false)).await;
+        assert!(matches!(later, Err(StoreError::Unknown(_))), "{later:?}");
+    }
+    assert!(!task.is_finished() && heard.opened.lock().is_empty());
     task.abort();
 }
 

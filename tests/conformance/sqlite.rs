@@ -9,6 +9,7 @@ use ringback::domain::id::StreamId;
 use ringback::domain::recharge::{Status, Verdict};
 use ringback::domain::token::{Scope, Token, TokenText};
 use ringback::domain::vendor::Vendor;
+use ringback::limits;
 use ringback::store::seal::MasterKey;
 use ringback::store::sqlite::{OpenOptions, SqliteStore};
 use ringback::store::{OpenQuery, StoreError};
@@ -303,6 +304,33 @@ async fn what_a_commit_answered_is_in_the_files() {
     let on_copy = Subject::new(store, &copy.surroundings, ());
     let (recharge, _) = on_copy.store.recharge(judged.recharge).await.unwrap().unwrap();
     assert_eq!((recharge.status, recharge.event), (Status::Success, Some(1)));
+}
+
+/// The thread that writes can end only by a fault of the program's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_stops_takes_no_committer_with_it() {
+    crate::group::a_store_that_stops_takes_no_committer_with_it(&fresh()).await;
+}
+
+/// A writer that never rests does not make the log longer and longer: it is begun anew all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_has_an_end_under_a_flood() {
+    const BATCHES: usize = 120;
+    let file = File::new();
+    let on = file.subject();
+    let side = on.side().await;
+    let log = file.folder.path().join("ringback.db-wal");
+    let mut longest = 0;
+    for batch in 0..BATCHES {
+        // References without an order: each is a page of its own in their index.
+        let reference = |number: usize| format!("{:08x}", ((batch * 300 + number) as u32).wrapping_mul(2_654_435_761));
+        let reports = (0..300).map(|number| report(side, &reference(number), Status::Success)).collect();
+        on.commit(vec![crate::subject::accept(START, reports)]).await;
+        longest = longest.max(log.metadata().unwrap().len());
+    }
+    let begun_anew_from = limits::WAL_PAGES as u64 * 4096;
+    assert!(longest > begun_anew_from, "so much was written that it had to: {longest} bytes");
+    assert!(longest < 4 * begun_anew_from, "the log is {longest} bytes long");
 }
 
 fn is_shared_memory(path: &Path) -> bool {

@@ -31,7 +31,8 @@ pub struct OpenOptions {
 
 /// How long a statement waits for another process (`ringback token` beside `ringback serve`), or for a checkpoint.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// It looks again this often. SQLite's own waits grow up to 100 ms, which a commit behind a checkpoint of a few would pay.
+/// It looks again this often. SQLite's own waits grow up to 100 ms, which a commit behind a checkpoint of a few would pay,
+/// and with which a checkpoint misses the gaps between commits that follow each other closely.
 const BUSY_LOOK: Duration = Duration::from_millis(1);
 /// The name under which a sealed text tells whether a master key is the right one.
 pub(super) const KEY_CHECK: &str = "master key check";
@@ -88,7 +89,7 @@ fn unusable(path: &Path, error: StoreError) -> StoreError {
 /// A connection that may write.
 pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     let mut conn = Connection::open(path)?;
-    conn.busy_handler(Some(look_again))?;
+    conn.busy_handler(Some(|looks| look_again_within(BUSY_TIMEOUT, looks)))?;
     // Has an effect only on an empty file, and only before anything else is written to it.
     if conn.pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0))? == 0 {
         conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
@@ -106,9 +107,10 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
-fn look_again(looks: i32) -> bool {
+/// Waits a little; answers whether it was not yet so often that `limit` has passed.
+pub(super) fn look_again_within(limit: Duration, looks: i32) -> bool {
     std::thread::sleep(BUSY_LOOK);
-    i128::from(looks) < (BUSY_TIMEOUT.as_millis() / BUSY_LOOK.as_millis()) as i128
+    i128::from(looks) < (limit.as_millis() / BUSY_LOOK.as_millis()) as i128
 }
 
 /// A connection that only reads.

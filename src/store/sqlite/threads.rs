@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::StoreError;
 use super::accept::Subscriber;
 use super::erase::Lately;
-use super::open::{connect, connect_reader};
+use super::open::{connect, connect_reader, look_again_within};
 use crate::domain::id::{EndpointId, StreamId};
 use crate::limits;
 
@@ -141,11 +141,13 @@ struct Bell {
 impl Checkpointer {
     /// How often it looks at the log.
     const EVERY: Duration = Duration::from_millis(20);
+    /// A checkpoint that meets a reader, or finds no gap between the writer's transactions, gives up after this and comes
+    /// back later.
+    const WAITS: Duration = Duration::from_millis(100);
 
     pub fn start(path: &Path) -> Result<Self, StoreError> {
-        let conn = connect(path)?;
-        // A checkpoint that meets a reader gives up at once and comes back later.
-        conn.busy_timeout(Duration::from_millis(100))?;
+        let mut conn = connect(path)?;
+        conn.busy_handler(Some(|looks| look_again_within(Self::WAITS, looks)))?;
         let bell = Arc::new(Bell::default());
         let ear = bell.clone();
         let thread = std::thread::Builder::new()
