@@ -14,11 +14,11 @@ use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::behind::Behind;
 use super::lane::{Lane, Read, Refill, Turn, Window, key_of};
 use super::pace::{Came, Shift, Standing};
 use super::pause::Pause;
 use super::plan::Plan;
-use super::rate::Rate;
 use crate::domain::attempt::{Attempt, Fault, FaultCause, Outcome, OutcomeKind, Reach};
 use crate::domain::delivery::{DeliveryState, EndReason, OpenRun, RunKey};
 use crate::domain::id::EndpointId;
@@ -308,7 +308,8 @@ impl Board {
     pub fn begin_sweep(&mut self, now: Timestamp) -> Leap {
         let (back, before) = (self.latest.since(now), self.swept_at.replace(now));
         if back > limits::CLOCK_BACK {
-            (self.latest, self.releasing, self.behind.lately) = (now, true, [None; 2]);
+            (self.latest, self.releasing) = (now, true);
+            self.behind.forget();
             return Leap::Back(back);
         }
         let passed = before.map_or(Duration::ZERO, |before| now.since(before)).saturating_sub(limits::SWEEP_EVERY);
@@ -455,17 +456,15 @@ impl Board {
 
     /// The next attempt of those that go out behind the others; if it is too early for it, a timer rings when it is not.
     fn next_behind(&mut self, now: Timestamp) -> Option<Job> {
+        let per_second = self.bounds.behind_per_second;
         while let Some(endpoint) = self.behind.turns.front().copied() {
-            if let Some(at) = self.behind.rate.free_at(self.bounds.behind_per_second, now) {
-                if self.behind.wakes_at.is_none_or(|arranged| arranged <= now || arranged > at) {
-                    self.behind.wakes_at = Some(at);
-                    self.timers.push(Reverse((at, endpoint)));
-                }
+            if let Some(at) = self.behind.rate.free_at(per_second, now) {
+                self.timers.extend(self.behind.arrange(at, now).then_some(Reverse((at, endpoint))));
                 return None;
             }
             self.behind.turns.pop_front();
             if let Some(job) = self.take(endpoint, Standing::Proven, now, |lane| &mut lane.queued_behind) {
-                self.behind.rate.spend(self.bounds.behind_per_second, now);
+                self.behind.rate.spend(per_second, now);
                 return Some(job);
             }
         }
@@ -545,36 +544,6 @@ impl Board {
         // Whichever timer rings then, all lanes get their turns.
         self.timers.extend(self.pause.until(now).map(|at| Reverse((at, endpoint))));
         first
-    }
-}
-
-/// What goes out behind everything else.
-struct Behind {
-    /// Lanes that wait for their turn.
-    turns: VecDeque<EndpointId>,
-    rate: Rate,
-    /// When a timer rings for them.
-    wakes_at: Option<Timestamp>,
-    /// Two endpoints whose events went out as they came, the latest first: one of them is another one than any that asks.
-    lately: [Option<(EndpointId, Timestamp)>; 2],
-}
-
-impl Behind {
-    fn new() -> Self {
-        Self { turns: VecDeque::new(), rate: Rate::new(limits::BEHIND_SLACK), wakes_at: None, lately: [None; 2] }
-    }
-
-    /// An endpoint's event goes out as it came.
-    fn note(&mut self, endpoint: EndpointId, now: Timestamp) {
-        if self.lately[0].is_some_and(|(latest, _)| latest != endpoint) {
-            self.lately[1] = self.lately[0];
-        }
-        self.lately[0] = Some((endpoint, now));
-    }
-
-    /// Whether other endpoints' events go out as they come.
-    fn others(&self, endpoint: EndpointId, now: Timestamp) -> bool {
-        self.lately.iter().flatten().any(|(other, at)| *other != endpoint && now.since(*at) < limits::LATELY)
     }
 }
 

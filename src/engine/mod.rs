@@ -29,6 +29,7 @@
 //!
 //! One node keeps all lanes; nothing here is shared between processes.
 
+mod behind;
 mod board;
 #[cfg(test)]
 mod board_tests;
