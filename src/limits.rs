@@ -135,6 +135,9 @@ pub const UNPROVEN_SHARE: usize = 4;
 /// that are behind while others are not. So much leaves the processors free enough that an event which comes meanwhile
 /// goes out nearly as if there were nothing else (docs/benchmarks.md, *backlog*).
 pub const BEHIND_PER_SECOND: u32 = 3000;
+/// A replay's delivery takes as much of that pace as this many others: an endpoint that is behind owes its events now, and
+/// what was asked for again is in no haste.
+pub const REPLAY_COSTS: u32 = 3;
 /// What they may catch up after the program was late. It is less than a rate limit may: what a busy node misses it does
 /// not need at once.
 pub const BEHIND_SLACK: Duration = Duration::from_millis(2);

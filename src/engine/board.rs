@@ -464,7 +464,8 @@ impl Board {
             }
             self.behind.turns.pop_front();
             if let Some(job) = self.take(endpoint, Standing::Proven, now, |lane| &mut lane.queued_behind) {
-                self.behind.rate.spend(per_second, now);
+                let costs = if job.run.replay.is_some() { limits::REPLAY_COSTS } else { 1 };
+                self.behind.rate.spend(per_second / costs, now);
                 return Some(job);
             }
         }

@@ -31,7 +31,7 @@ pub(super) fn bounds() -> Bounds {
         lane_window_bytes: 1 << 20,
         window_bytes: 4 << 20,
         unsettled_max: 4096,
-        behind_per_second: 1_000_000,
+        behind_per_second: 3_000_000,
     }
 }
 

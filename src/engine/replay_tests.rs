@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::board::Bounds;
 use super::board_tests::{Table, bounds};
 use crate::domain::attempt::OutcomeKind;
 use crate::domain::delivery::RunKey;
@@ -64,6 +65,26 @@ fn a_long_replay_is_sent_once_and_takes_no_room_from_others() {
     let sent = table.drain();
     assert_eq!((sent.len(), sent.iter().collect::<HashSet<_>>().len()), (1000, 1000));
     assert!(table.stored[&EndpointId::new(1)].is_empty());
+}
+
+#[test]
+fn a_replay_goes_at_a_third_of_the_pace_of_what_is_behind() {
+    let mut table = Table::new(Bounds { behind_per_second: 3000, ..bounds() });
+    table.open(1, 1..=1, 10);
+    table.drain();
+    replay(&mut table, 1, 1..=500);
+    let mut sent = 0;
+    for _ in 0..100 {
+        table.now = table.now.plus(Duration::from_millis(1));
+        table.board.tick(table.now);
+        let mut under_way = table.jobs();
+        while let Some(job) = under_way.pop() {
+            sent += 1;
+            under_way.extend(table.finish(job, OutcomeKind::Succeeded));
+        }
+        table.do_chores();
+    }
+    assert!((95..=105).contains(&sent), "one in a millisecond: {sent}");
 }
 
 #[test]
