@@ -5,7 +5,8 @@ test:
 	scripts/setup-tests
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
-	if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --locked; else cargo test --locked; fi
+	if cargo nextest --version >/dev/null 2>&1; then scripts/with-postgres cargo nextest run --locked; \
+	else scripts/with-postgres cargo test --locked; fi
 
 # A server, two vendors and their receivers, to look at.
 demo:

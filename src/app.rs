@@ -17,13 +17,14 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::clock::{Stopwatch, Surroundings};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Database};
 use crate::engine::{self, Engine};
 use crate::http::{Api, Part, router};
 use crate::meters::Meters;
 use crate::ops::{self, Ops};
 use crate::store::Store;
 use crate::store::group_commit::GroupCommit;
+use crate::store::postgres::{self, PostgresStore};
 use crate::store::sqlite::{self, SqliteStore};
 use crate::traces::Traces;
 use crate::transport::guard::Guard;
@@ -83,7 +84,7 @@ pub struct App {
     api: Api,
     drain_timeout: Duration,
     traces: Option<Arc<Traces>>,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl App {
@@ -91,10 +92,10 @@ impl App {
     ///
     /// # Errors
     /// The database is in use, damaged, or sealed with another key; what to do is told.
-    pub fn start(config: &Config, outside: Outside) -> anyhow::Result<Self> {
+    pub async fn start(config: &Config, outside: Outside) -> anyhow::Result<Self> {
         let Outside { surroundings, resolver, authorities } = outside;
-        let lock = lock(&config.database)?;
-        let store: Arc<dyn Store> = Arc::new(open_store(config, surroundings.clone())?);
+        let lock = config.database.file().map(lock).transpose()?;
+        let store = open(config, surroundings.clone(), true).await?;
         let meters = Arc::new(Meters::new());
         let guard = Guard::new(config.allow_networks.clone());
         let tls = tls_config(&authorities);
@@ -189,12 +190,25 @@ fn mailer(config: &Config) -> anyhow::Result<Option<Mailer>> {
 ///
 /// # Errors
 /// It cannot be used; what to do is told.
-pub fn open_store(config: &Config, surroundings: Surroundings) -> anyhow::Result<SqliteStore> {
-    let (master_key, previous_key) = match &config.master_key {
-        Some(key) => (key.clone(), config.master_key_previous.clone()),
-        None => (keys::read_or_make(&config.database, &*surroundings.entropy)?, keys::read_previous(&config.database)?),
-    };
-    Ok(SqliteStore::open(sqlite::OpenOptions { path: config.database.clone(), master_key, previous_key, surroundings })?)
+pub async fn open_store(config: &Config, surroundings: Surroundings) -> anyhow::Result<Arc<dyn Store>> {
+    open(config, surroundings, false).await
+}
+
+async fn open(config: &Config, surroundings: Surroundings, serves: bool) -> anyhow::Result<Arc<dyn Store>> {
+    Ok(match &config.database {
+        Database::Sqlite(path) => {
+            let (master_key, previous_key) = match &config.master_key {
+                Some(key) => (key.clone(), config.master_key_previous.clone()),
+                None => (keys::read_or_make(path, &*surroundings.entropy)?, keys::read_previous(path)?),
+            };
+            Arc::new(SqliteStore::open(sqlite::OpenOptions { path: path.clone(), master_key, previous_key, surroundings })?)
+        }
+        Database::Postgres(url) => {
+            let master_key = config.master_key.clone().context("master_key is required with a PostgreSQL database")?;
+            let (url, previous_key) = (url.clone(), config.master_key_previous.clone());
+            Arc::new(PostgresStore::open(postgres::OpenOptions { url, master_key, previous_key, surroundings, serves }).await?)
+        }
+    })
 }
 
 /// One server to a database.

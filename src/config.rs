@@ -1,6 +1,8 @@
 //! The only reader of the environment, the configuration file and the settings given as flags. A flag goes before the
 //! environment, that before the file, that before the default. All problems are told at once, before anything starts.
 
+mod database;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -8,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use database::Database;
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 use url::Url;
@@ -28,9 +31,9 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where health and metrics are, if not there.
     pub metrics_listen: Option<SocketAddr>,
-    /// The SQLite file.
-    pub database: PathBuf,
-    /// The key that seals secrets; without it the key file beside the database has it.
+    /// Where the ledger is kept.
+    pub database: Database,
+    /// The key that seals secrets; without it the key file beside the SQLite file has it.
     pub master_key: Option<MasterKey>,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
@@ -215,7 +218,7 @@ fn read_settings(fields: &mut Fields) -> Config {
     Config {
         listen: fields.parse::<Listen>("listen").map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)), |listen| listen.0),
         metrics_listen: fields.parse::<Listen>("metrics_listen").map(|listen| listen.0),
-        database: fields.parse::<Database>("database").map_or_else(|| PathBuf::from("ringback.db"), |database| database.0),
+        database: fields.parse("database").unwrap_or_default(),
         master_key: fields.parse::<Key>("master_key").map(|key| key.0),
         trusted_proxies: networks(fields, "trusted_proxies", limits::ALLOWED_IPS_MAX).unwrap_or_default(),
         allow_networks: networks(fields, "allow_networks", limits::ALLOWED_IPS_MAX).unwrap_or_default(),
@@ -334,6 +337,9 @@ fn behind_per_second() -> u32 {
 /// Bounds that depend on each other.
 fn check_relations(config: &Config, fields: &mut Fields) {
     let Config { bounds, transport, rules, .. } = config;
+    if config.database.file().is_none() && config.master_key.is_none() {
+        fields.invalid("master_key", "is required with a PostgreSQL database: base64 of 32 bytes, such as `openssl rand -base64 32` makes");
+    }
     let mut at_most = |name: &str, value: usize, other: &str, bound: usize| {
         if value > bound {
             fields.invalid(name, format!("must not be greater than {other} ({bound})"));
@@ -405,20 +411,6 @@ impl FromStr for LogFormat {
             "text" => Ok(Self::Text),
             "json" => Ok(Self::Json),
             _ => Err("must be text or json"),
-        }
-    }
-}
-
-struct Database(PathBuf);
-
-impl FromStr for Database {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.strip_prefix("sqlite:") {
-            Some("") | None => Err("must be sqlite: and the path of a file, such as sqlite:ringback.db"),
-            Some(path) if path.starts_with(":memory:") || path.contains('?') => Err("must be the path of a file, without options"),
-            Some(path) => Ok(Self(PathBuf::from(path))),
         }
     }
 }

@@ -95,8 +95,17 @@ pub const COMMIT_QUEUE_MAX: usize = 4096;
 pub const GATHER_FOR: Duration = Duration::from_millis(5);
 /// Writes that are enough for a batch, without waiting for more.
 pub const GATHER_MAX: usize = 512;
-/// Read-only connections to the SQLite file.
+/// Connections to the database that only read.
 pub const READERS: usize = 4;
+/// Rows that are fetched from PostgreSQL at a time where it is not known how many are wanted.
+pub const PORTAL_ROWS: usize = 100;
+/// How often a transaction is run again that others were in the way of.
+pub const TRANSACTION_TRIES: u32 = 10;
+/// A connection to PostgreSQL that could not be made is tried again after this, after twice as long, and so on, up to
+/// [`RECONNECT_MAX`].
+pub const RECONNECT_MIN: Duration = Duration::from_millis(50);
+/// The longest wait before a connection is tried again.
+pub const RECONNECT_MAX: Duration = Duration::from_secs(1);
 /// Pages in the write-ahead log from which on they are moved into the file (4 KiB each: 1 MiB).
 pub const WAL_MOVED_FROM: i64 = 256;
 /// Pages from which on the log is made to begin anew (16 MiB).

@@ -7,7 +7,7 @@ use super::Settings;
 use crate::app::{keys, lock, open_store};
 use crate::clock::Surroundings;
 use crate::config::ConfigError;
-use crate::store::{Deed, Store, SweepPlace};
+use crate::store::{Deed, SweepPlace};
 
 /// What can be done with the master key.
 #[derive(Debug, Subcommand)]
@@ -25,29 +25,29 @@ impl MasterKey {
         let Self::Rotate(settings) = self;
         let config = settings.read(None)?;
         let surroundings = Surroundings::system(0);
-        let in_file = config.master_key.is_none();
-        if !in_file && config.master_key_previous.is_none() {
+        let in_file = config.database.file().filter(|_| config.master_key.is_none());
+        if in_file.is_none() && config.master_key_previous.is_none() {
             bail!(ConfigError(vec!["master_key_previous is required: the key that the secrets are sealed with now".to_owned()]));
         }
         super::is_there(&config)?;
         // Held to the end: a server that knows only the old key must not run meanwhile.
-        let _lock = if in_file { Some(lock(&config.database)?) } else { None };
-        if in_file {
-            keys::begin_rotation(&config.database, &*surroundings.entropy)?;
+        let _lock = in_file.map(lock).transpose()?;
+        if let Some(file) = in_file {
+            keys::begin_rotation(file, &*surroundings.entropy)?;
         }
         let sealed = super::runtime()?.block_on(async {
-            let store = open_store(&config, surroundings.clone())?;
+            let store = open_store(&config, surroundings.clone()).await?;
             let (mut place, mut sealed) = (Some(SweepPlace::default()), 0);
             while let Some(at) = place {
                 let step = store.reseal(at).await?;
                 (place, sealed) = (step.next, sealed + if at.stage == 0 { step.removed } else { 0 });
             }
-            super::change(&store, &surroundings, Deed::Note, super::note("master_key.rotated", "")).await?;
+            super::change(&*store, &surroundings, Deed::Note, super::note("master_key.rotated", "")).await?;
             anyhow::Ok(sealed)
         })?;
         anstream::println!("the secrets of {sealed} endpoints are sealed with the new master key");
-        if in_file {
-            let aside = keys::end_rotation(&config.database, surroundings.clock.now())?;
+        if let Some(file) = in_file {
+            let aside = keys::end_rotation(file, surroundings.clock.now())?;
             anstream::println!("the key before it is in {}; remove it once no backup needs it", aside.display());
         }
         Ok(())

@@ -18,7 +18,6 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::clock::Surroundings;
 use crate::config::{Config, ConfigError, LogFormat, Sources};
 use crate::domain::audit::{Actor, Note};
-use crate::store::sqlite::SqliteStore;
 use crate::store::{Change, Deed, Done, Store, Write, Written};
 
 /// Makes sure a vendor learns what became of every recharge.
@@ -169,14 +168,14 @@ fn log_to_stderr(filter: &str, format: LogFormat) {
 
 /// Refuses to make a database for a command that is about what is in one.
 fn is_there(config: &Config) -> anyhow::Result<()> {
-    if config.database.exists() {
-        return Ok(());
+    match config.database.file() {
+        Some(file) if !file.exists() => anyhow::bail!("there is no database at {}; name it with --database", file.display()),
+        _ => Ok(()),
     }
-    anyhow::bail!("there is no database at {}; name it with --database", config.database.display())
 }
 
 /// Does something that was asked for on the command line, straight in the database.
-async fn change(store: &SqliteStore, surroundings: &Surroundings, deed: Deed, note: Note) -> anyhow::Result<Done> {
+async fn change(store: &dyn Store, surroundings: &Surroundings, deed: Deed, note: Note) -> anyhow::Result<Done> {
     let change = Change { deed, now: surroundings.clock.now(), note: Some(note), keep: None };
     match store.commit(vec![Write::Change(Box::new(change))]).await.1?.pop() {
         Some(Written::Done(done, _)) => Ok(done),

@@ -12,7 +12,6 @@ use crate::domain::audit::Note;
 use crate::domain::id::TokenId;
 use crate::domain::token::{Scope, Token as Stored, TokenText};
 use crate::limits;
-use crate::store::sqlite::SqliteStore;
 use crate::store::{Deed, Page, Store};
 
 /// What can be done with tokens.
@@ -79,8 +78,8 @@ impl Create {
         let config = self.settings.read(None)?;
         let surroundings = Surroundings::system(0);
         let text = super::runtime()?.block_on(async {
-            let store = open_store(&config, surroundings.clone())?;
-            make(&store, &surroundings, &self.name).await
+            let store = open_store(&config, surroundings.clone()).await?;
+            make(&*store, &surroundings, &self.name).await
         })?;
         if self.json {
             anstream::println!("{}", json!({"token": text.expose()}))
@@ -96,7 +95,7 @@ impl List {
         let config = self.settings.read(None)?;
         super::is_there(&config)?;
         let mut tokens = super::runtime()?.block_on(async {
-            let store = open_store(&config, Surroundings::system(0))?;
+            let store = open_store(&config, Surroundings::system(0)).await?;
             anyhow::Ok(store.tokens(None, Page { before: None, limit: limits::SCAN_MAX }).await?)
         })?;
         tokens.reverse();
@@ -117,8 +116,8 @@ impl Revoke {
         super::is_there(&config)?;
         let surroundings = Surroundings::system(0);
         let done = super::runtime()?.block_on(async {
-            let store = open_store(&config, surroundings.clone())?;
-            super::change(&store, &surroundings, Deed::RevokeToken { id, vendor: None }, super::note("token.revoked", id)).await
+            let store = open_store(&config, surroundings.clone()).await?;
+            super::change(&*store, &surroundings, Deed::RevokeToken { id, vendor: None }, super::note("token.revoked", id)).await
         })?;
         if !done.came_to_pass() {
             bail!("there is no operator's token {id} that is not revoked; see ringback token list");
@@ -129,7 +128,7 @@ impl Revoke {
 }
 
 /// Makes an operator's token in a store.
-pub(super) async fn make(store: &SqliteStore, surroundings: &Surroundings, name: &str) -> anyhow::Result<TokenText> {
+pub(super) async fn make(store: &dyn Store, surroundings: &Surroundings, name: &str) -> anyhow::Result<TokenText> {
     let mut random = [0; TokenText::RANDOM];
     surroundings.entropy.fill(&mut random);
     let text = TokenText::new(&Scope::Operator, &random);

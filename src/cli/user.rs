@@ -56,9 +56,9 @@ impl Create {
         let surroundings = Surroundings::system(0);
         let user = super::runtime()?.block_on(async {
             let (user, hash) = new_operator_user(&self.email, &password, &surroundings).await.map_err(wrong)?;
-            let store = open_store(&config, surroundings.clone())?;
+            let store = open_store(&config, surroundings.clone()).await?;
             let (deed, note) = (Deed::CreateUser(user.clone(), hash), super::note("user.created", user.id));
-            if !super::change(&store, &surroundings, deed, note).await?.came_to_pass() {
+            if !super::change(&*store, &surroundings, deed, note).await?.came_to_pass() {
                 bail!("{} has a login already", user.email);
             }
             Ok(user)

@@ -14,8 +14,10 @@
 
 mod change;
 pub mod group_commit;
+pub mod postgres;
 mod query;
 pub mod seal;
+mod sql;
 pub mod sqlite;
 mod types;
 

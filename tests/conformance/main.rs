@@ -23,6 +23,7 @@ mod migration;
 mod mixed;
 mod overview;
 mod pauses;
+mod postgres;
 mod replays;
 mod sqlite;
 mod subject;
@@ -156,7 +157,7 @@ macro_rules! examine {
         mod $topic {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $exam() {
-                crate::$topic::$exam($open()).await;
+                crate::$topic::$exam($open().await).await;
             })+
         }
     )+};
@@ -164,4 +165,8 @@ macro_rules! examine {
 
 mod on_sqlite {
     examine!(crate::sqlite::fresh);
+}
+
+mod on_postgres {
+    examine!(crate::postgres::fresh);
 }

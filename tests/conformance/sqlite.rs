@@ -21,7 +21,7 @@ use crate::endpoints::rich_settings;
 use crate::subject::{START, Side, Subject, at, failed, first, report, succeeded};
 
 /// A fresh store in a folder of its own.
-pub fn fresh() -> Subject {
+pub async fn fresh() -> Subject {
     let file = File::new();
     let store = file.open().unwrap();
     let surroundings = file.surroundings.clone();
@@ -309,7 +309,7 @@ async fn what_a_commit_answered_is_in_the_files() {
 /// The thread that writes can end only by a fault of the program's.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_stops_takes_no_committer_with_it() {
-    crate::group::a_store_that_stops_takes_no_committer_with_it(&fresh()).await;
+    crate::group::a_store_that_stops_takes_no_committer_with_it(&fresh().await).await;
 }
 
 /// A writer that never rests does not make the log longer and longer: it is begun anew all the same.

@@ -46,6 +46,12 @@ impl Client {
         String::from_utf8(bytes.into()).expect("UTF-8")
     }
 
+    /// How a page is answered.
+    pub async fn status(&mut self, path: &str) -> StatusCode {
+        let request = Request::get(path).header("host", "ringback").body(Full::default()).expect("a request");
+        self.connected().await.expect("a connection").send_request(request).await.expect("an answer").status()
+    }
+
     /// One call. An error means that it is unknown whether it took effect.
     pub async fn call(&mut self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<(StatusCode, Value)> {
         let exchanged = tokio::time::timeout(ANSWERED_WITHIN, self.exchange(method.clone(), path, body)).await;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use http::StatusCode;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use ringback::clock::{Entropy, Stopwatch, SystemEntropy};
@@ -15,14 +16,19 @@ use tokio::task::JoinSet;
 use super::api::{Client, text};
 use super::audit::{Audit, Watched};
 use super::load::{Load, Reporter};
+use super::postgres::Postgres;
 use super::receiver::{Moods, Receiver};
 use super::server::{self, Server};
 use super::wait;
 
 const KILLS: u32 = 45;
+/// On PostgreSQL, which makes each of them longer.
+const KILLS_ON_POSTGRES: u32 = 20;
 const REPORTERS: usize = 4;
 /// One stop in this many is a SIGTERM, on top of the kills.
 const TERM_EVERY: u32 = 10;
+/// After one kill in this many it is PostgreSQL that crashes.
+const CRASH_EVERY: u32 = 4;
 /// Events that may wait for the slowest endpoint before the reporters pause.
 const BACKLOG_MAX: usize = 1500;
 const MOVES_WITHIN: Duration = Duration::from_secs(20);
@@ -43,16 +49,28 @@ struct Hit {
     idle: u32,
 }
 
+const RETRIES: (&str, &str) = ("RETRY_SCHEDULE", "200ms,500ms,1s");
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_accepted_survives_kills() {
+    survives(Server::start(&[RETRIES]), None).await;
+}
+
+/// The same on PostgreSQL, which crashes now and then itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_accepted_on_postgresql_survives_kills_and_its_crashes() {
+    let postgres = Postgres::start();
+    survives(Server::start_on_postgres(&[RETRIES], postgres.url()), Some(&postgres)).await;
+}
+
+async fn survives(mut server: Server, postgres: Option<&Postgres>) {
     let total = Stopwatch::start();
     let seed = seed();
     println!("kill: RINGBACK_CRASH_SEED={seed}");
-    let mut server = Server::start(&[("RETRY_SCHEDULE", "200ms,500ms,1s")]);
     let mut client = server.operator();
     let (scene, reporters) = set_the_scene(&mut client, seed).await;
 
-    let hit = kill_again_and_again(&mut server, &scene, seed).await;
+    let hit = kill_again_and_again(&mut server, postgres, &scene, seed).await;
     scene.load.stop.store(true, Ordering::SeqCst);
     reporters.join_all().await;
     server.kill();
@@ -65,10 +83,12 @@ async fn what_was_accepted_survives_kills() {
     let (killed, drained) = (total.elapsed() - drain.elapsed(), drain.elapsed());
     let report = Audit::new(&scene.load, &scene.receiver, &scene.endpoints).run(&mut client).await;
     let log = server.log();
-    assert!(!log.contains("panicked") && !log.contains("ERROR"), "the server logged an error:\n{log}");
+    assert!(!log.contains("panicked"), "the server panicked:\n{log}");
+    // A database that goes away is an error that is told.
+    assert!(postgres.is_some() || !log.contains("ERROR"), "the server logged an error:\n{log}");
 
     let Load { answered, posted_again, .. } = &*scene.load;
-    println!("kill: {} kills, {} of them among posts, {} among deliveries, {} else", KILLS + 1, hit.accepting, hit.sending, hit.idle);
+    println!("kill: {hit:?}");
     println!("kill: {} reports answered, {} requests posted again", answered.load(Ordering::SeqCst), posted_again.load(Ordering::SeqCst));
     println!("kill: {report}");
     println!("kill: {killed:.1?} of kills, {drained:.1?} until nothing was pending, {:.1?} in all", total.elapsed());
@@ -138,10 +158,11 @@ fn has_room(load: &Load, receiver: &Receiver) -> bool {
     load.events.load(Ordering::SeqCst) as usize <= accepted + BACKLOG_MAX
 }
 
-async fn kill_again_and_again(server: &mut Server, scene: &Scene, seed: u64) -> Hit {
+async fn kill_again_and_again(server: &mut Server, postgres: Option<&Postgres>, scene: &Scene, seed: u64) -> Hit {
     let mut chance = StdRng::seed_from_u64(seed);
     let mut hit = Hit::default();
-    for kill in 1..=KILLS {
+    let kills = postgres.map_or(KILLS, |_| KILLS_ON_POSTGRES);
+    for kill in 1..=kills {
         a_moment(scene, &mut chance).await;
         let (posts, deliveries) = (scene.load.under_way.load(Ordering::SeqCst), scene.receiver.under_way());
         server.kill();
@@ -149,6 +170,13 @@ async fn kill_again_and_again(server: &mut Server, scene: &Scene, seed: u64) -> 
         hit.sending += u32::from(deliveries > 0);
         hit.idle += u32::from(posts == 0 && deliveries == 0);
         server.restart();
+        if let Some(postgres) = postgres.filter(|_| kill % CRASH_EVERY == 0) {
+            a_moment(scene, &mut chance).await;
+            postgres.crash();
+            assert_eq!(ready(server).await, StatusCode::SERVICE_UNAVAILABLE, "/readyz, without the database");
+            postgres.resume();
+            wait::until("the server has its database again", MOVES_WITHIN, async || ready(server).await.is_success()).await;
+        }
         if kill % TERM_EVERY == 0 {
             a_moment(scene, &mut chance).await;
             let status = server.terminate().await;
@@ -157,6 +185,12 @@ async fn kill_again_and_again(server: &mut Server, scene: &Scene, seed: u64) -> 
         }
     }
     hit
+}
+
+/// What `/readyz` answers.
+async fn ready(server: &Server) -> StatusCode {
+    let mut client = Client::new(server.subscribe(), String::new());
+    client.status("/readyz").await
 }
 
 /// Lets something happen: the start, so many answers, so many deliveries, or some time.

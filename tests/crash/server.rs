@@ -44,6 +44,8 @@ pub struct Server {
     first: Option<String>,
     /// Where the database is.
     disk: PathBuf,
+    /// Its address, where that is no file on the disk.
+    postgres: Option<String>,
     running: Option<Running>,
     address: watch::Sender<SocketAddr>,
 }
@@ -63,19 +65,36 @@ impl Server {
         Self::start_on(settings, folder, disk, Some(format!("ulimit -n {most}")))
     }
 
-    /// The same, with its log in `folder` and its database on `disk`, and after a shell has done something first.
-    pub fn start_on(settings: &[(&'static str, &'static str)], folder: TempDir, disk: PathBuf, first: Option<String>) -> Self {
-        let mut all = vec![("ALLOW_NETWORKS", "127.0.0.0/8"), ("REQUIRE_HTTPS", "false"), ("LOG", "warn")];
-        all.extend_from_slice(settings);
-        let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
-        let mut server = Self { folder, settings: all, first, disk, running: None, address: watch::Sender::new(nowhere) };
+    /// Starts on a PostgreSQL database.
+    pub fn start_on_postgres(settings: &[(&'static str, &'static str)], address: String) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let disk = folder.path().to_owned();
+        let mut settings = settings.to_vec();
+        settings.push(("MASTER_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="));
+        let mut server = Self::new(&settings, folder, disk, None);
+        server.postgres = Some(address);
         server.run();
         server
     }
 
+    /// The same, with its log in `folder` and its database on `disk`, and after a shell has done something first.
+    pub fn start_on(settings: &[(&'static str, &'static str)], folder: TempDir, disk: PathBuf, first: Option<String>) -> Self {
+        let mut server = Self::new(settings, folder, disk, first);
+        server.run();
+        server
+    }
+
+    fn new(settings: &[(&'static str, &'static str)], folder: TempDir, disk: PathBuf, first: Option<String>) -> Self {
+        let mut all = vec![("ALLOW_NETWORKS", "127.0.0.0/8"), ("REQUIRE_HTTPS", "false"), ("LOG", "warn")];
+        all.extend_from_slice(settings);
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
+        Self { folder, settings: all, first, disk, postgres: None, running: None, address: watch::Sender::new(nowhere) }
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringback"));
-        command.args(arguments).args(["--database", &format!("sqlite:{}", self.database().display())]);
+        let file = || format!("sqlite:{}", self.database().display());
+        command.args(arguments).args(["--database", &self.postgres.clone().unwrap_or_else(file)]);
         command.env_clear().envs(self.settings.iter().map(|(name, value)| (format!("RINGBACK_{name}"), value)));
         command
     }
@@ -173,6 +192,11 @@ impl Server {
         std::fs::read_dir(format!("/proc/{}/fd", self.process())).expect("the system lists them").count()
     }
 
+    /// Where it listens, also after it was started again.
+    pub fn subscribe(&self) -> watch::Receiver<SocketAddr> {
+        self.address.subscribe()
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         *self.address.borrow()
@@ -185,7 +209,7 @@ impl Server {
 
     /// A client with a new operator's token.
     pub fn operator(&self) -> Client {
-        Client::new(self.address.subscribe(), self.operator_token())
+        Client::new(self.subscribe(), self.operator_token())
     }
 
     /// A new operator's token, made beside the running server.

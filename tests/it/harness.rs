@@ -18,7 +18,7 @@ use ringback::config::{Config, Sources};
 use ringback::domain::id::TokenId;
 use ringback::domain::time::Timestamp;
 use ringback::domain::token::{Scope, Token, TokenText};
-use ringback::store::{Change, Deed, Store, Write};
+use ringback::store::{Change, Deed, Write};
 use ringback::transport::Resolve;
 use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
@@ -146,7 +146,7 @@ async fn make_operator(config: &Config, surroundings: &Surroundings) -> String {
     let now = surroundings.clock.now();
     let id = TokenId::from(surroundings.ids.next(now));
     let token = Token { id, scope: Scope::Operator, name: "test".to_owned(), allowed_ips: Vec::new(), created_at: now };
-    let store = open_store(config, surroundings.clone()).expect("the store opens");
+    let store = open_store(config, surroundings.clone()).await.expect("the store opens");
     let change = Change { deed: Deed::CreateToken(token, text.hash()), now, note: None, keep: None };
     store.commit(vec![Write::Change(Box::new(change))]).await.1.expect("the token is stored");
     text.expose().to_owned()
@@ -215,7 +215,7 @@ impl TestApp {
     async fn run(&mut self) {
         let outside =
             Outside { surroundings: self.surroundings.clone(), resolver: self.names.clone(), authorities: self.authorities.clone() };
-        let app = App::start(&self.config, outside).expect("the server starts");
+        let app = App::start(&self.config, outside).await.expect("the server starts");
         let listeners = Listeners::bind(&self.config).await.expect("a port");
         self.address = listeners.api.local_addr().expect("an address");
         self.metrics_address = listeners.metrics.as_ref().map(|listener| listener.local_addr().expect("an address"));

@@ -13,6 +13,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use super::super::client::Client;
 use super::figures::Latencies;
 use super::sink::Mood;
+use crate::config::Database;
 
 const STARTED_WITHIN: Duration = Duration::from_secs(60);
 const STOPPED_WITHIN: Duration = Duration::from_secs(60);
@@ -43,21 +44,35 @@ fn ourselves(arguments: &[&str]) -> anyhow::Result<Command> {
     Ok(command)
 }
 
+/// The sum of some fields of a process's figures, counted from behind its name, which may have spaces.
+fn ticks(stat: &str, fields: std::ops::Range<usize>) -> Option<u64> {
+    let all: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
+    all.get(fields)?.iter().map(|field| field.parse::<u64>().ok()).sum()
+}
+
+/// What all processes of PostgreSQL have used, those that have ended included.
+fn postgres_ticks() -> anyhow::Result<u64> {
+    let processes = std::fs::read_dir("/proc")?.filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("stat")).ok());
+    Ok(processes.filter(|stat| stat.contains("(postgres)")).filter_map(|stat| ticks(&stat, 11..15)).sum())
+}
+
 /// A server of our own.
 pub(super) struct Server {
     process: Listening,
+    on_postgres: bool,
 }
 
 impl Server {
-    /// Starts it on a database, with these settings beside those that every load needs.
-    pub async fn start(database: &str, settings: &[(&str, String)]) -> anyhow::Result<Self> {
-        let mut command = ourselves(&["serve", "--listen", "127.0.0.1:0", "--database", database])?;
+    /// Starts it with these settings, the database among them, beside those that every load needs.
+    pub async fn start(settings: &[(&str, String)]) -> anyhow::Result<Self> {
+        let mut command = ourselves(&["serve", "--listen", "127.0.0.1:0"])?;
         let all =
             [("allow_networks", "127.0.0.0/8"), ("require_https", "false"), ("log", "error")].map(|(name, value)| (name, value.to_owned()));
         for (name, value) in all.iter().chain(settings) {
             command.env(format!("RINGBACK_{}", name.to_ascii_uppercase()), value);
         }
-        Ok(Self { process: Listening::start(&mut command).await.context("the server cannot be started")? })
+        let on_postgres = settings.iter().any(|(name, value)| *name == "database" && matches!(value.parse(), Ok(Database::Postgres(_))));
+        Ok(Self { process: Listening::start(&mut command).await.context("the server cannot be started")?, on_postgres })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -79,13 +94,14 @@ impl Server {
         self.process.child.id().unwrap_or_default()
     }
 
-    /// Processor time it has used so far.
+    /// Processor time it has used so far, with that of PostgreSQL on this machine where it runs on that.
     pub fn processor_time(&self) -> anyhow::Result<Duration> {
-        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).context("bench reads /proc, which only Linux has")?;
-        // The name in the second field may have spaces.
-        let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks = |at: usize| fields.get(at).and_then(|ticks| ticks.parse::<u64>().ok()).context("/proc/…/stat has other fields");
-        Ok(Duration::from_secs(1) * u32::try_from(ticks(11)? + ticks(12)?)? / u32::try_from(rustix::param::clock_ticks_per_second())?)
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).context("bench reads /proc, which only Linux has")?;
+        let mut ticks = ticks(&stat, 11..13).context("/proc/…/stat has other fields")?;
+        if self.on_postgres {
+            ticks += postgres_ticks()?;
+        }
+        Ok(Duration::from_secs(1) * u32::try_from(ticks)? / u32::try_from(rustix::param::clock_ticks_per_second())?)
     }
 
     /// Megabytes (MiB) in memory now, and the most since [`forget_peak`](Self::forget_peak).

@@ -1,6 +1,7 @@
 //! What all loads share: the server on its database, the sink, and the calls that prepare and watch.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -15,10 +16,11 @@ use super::process::{Arrived, Server, Sink};
 use super::{Options, fill, process};
 use crate::app::open_store;
 use crate::clock::{Stopwatch, Surroundings};
-use crate::config::{Config, Sources};
+use crate::config::{Config, Database, Sources};
 use crate::domain::id::VendorId;
 use crate::domain::time::Timestamp;
-use crate::store::sqlite::SqliteStore;
+use crate::store::Store;
+use crate::store::seal::MasterKey;
 
 /// Clients that make what is many.
 const MAKING: usize = 16;
@@ -40,7 +42,8 @@ pub(super) struct Stage {
     pub sink: Sink,
     /// Where the database is.
     folder: PathBuf,
-    database: String,
+    /// What every server is started with: the database, and its key.
+    flags: Vec<(&'static str, String)>,
     config: Config,
     token: String,
     running: Option<(Server, Client)>,
@@ -57,19 +60,25 @@ impl Stage {
         };
         let file = temporary.as_ref().map(|folder| format!("sqlite:{}", folder.path().join("bench.db").display()));
         let database = options.database.clone().or(file).unwrap_or_default();
-        let config = Config::read(Sources { flags: vec![("database", database.clone())], ..Sources::default() })?;
-        let folder = config.database.parent().filter(|folder| !folder.as_os_str().is_empty()).map_or_else(|| ".".into(), PathBuf::from);
         let surroundings = Surroundings::system(0);
+        let key = MasterKey::generate(&*surroundings.entropy).to_base64();
+        let mut flags = vec![("database", database.clone())];
+        if matches!(database.parse(), Ok(Database::Postgres(_))) {
+            flags.push(("master_key", key));
+        }
+        let config = Config::read(Sources { flags: flags.clone(), ..Sources::default() })?;
+        let folder = config.database.file().and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.map_or_else(|| ".".into(), PathBuf::from);
         let token = {
-            let store = open_store(&config, surroundings.clone())?;
-            super::super::token::make(&store, &surroundings, "bench").await?.expose().to_owned()
+            let store = open_store(&config, surroundings.clone()).await?;
+            super::super::token::make(&*store, &surroundings, "bench").await?.expose().to_owned()
         };
         let sink = Sink::start().await?;
-        let mut stage = Self { options, sink, folder, database, config, token, running: None, _temporary: temporary };
+        let mut stage = Self { options, sink, folder, flags, config, token, running: None, _temporary: temporary };
         stage.start(&[]).await?;
         let vendor = stage.vendor("history").await?;
         let store = stage.stopped().await?;
-        fill::recharges(&store, &surroundings, parsed(&vendor)?, stage.options.recharges).await?;
+        fill::recharges(&*store, &surroundings, parsed(&vendor)?, stage.options.recharges).await?;
         drop(store);
         stage.start(&[]).await?;
         Ok(stage)
@@ -78,19 +87,19 @@ impl Stage {
     /// Starts the server, with these settings beside those that every load needs.
     pub async fn start(&mut self, settings: &[(&str, String)]) -> anyhow::Result<()> {
         let in_flight = [("max_in_flight_per_endpoint", self.options.in_flight.to_string())];
-        let settings: Vec<_> = in_flight.iter().chain(settings).map(|(name, value)| (*name, value.clone())).collect();
-        let server = Server::start(&self.database, &settings).await?;
+        let settings: Vec<_> = self.flags.iter().chain(&in_flight).chain(settings).map(|(name, value)| (*name, value.clone())).collect();
+        let server = Server::start(&settings).await?;
         let client = Client::connect(server.address(), &self.token).await?;
         self.running = Some((server, client));
         Ok(())
     }
 
     /// Stops the server; answers its store, for as long as it is not started again.
-    pub async fn stopped(&mut self) -> anyhow::Result<SqliteStore> {
+    pub async fn stopped(&mut self) -> anyhow::Result<Arc<dyn Store>> {
         if let Some((server, _)) = self.running.take() {
             server.stop().await?;
         }
-        open_store(&self.config, Surroundings::system(0))
+        open_store(&self.config, Surroundings::system(0)).await
     }
 
     /// Stops everything.
@@ -108,7 +117,8 @@ impl Stage {
 
     /// Megabytes of the database's file.
     pub fn file_size(&self) -> anyhow::Result<f64> {
-        Ok(std::fs::metadata(&self.config.database)?.len() as f64 / 1e6)
+        let file = self.config.database.file().context("only a file has a size; leave --database out, or name a file")?;
+        Ok(std::fs::metadata(file)?.len() as f64 / 1e6)
     }
 
     /// Microseconds of a page made durable where the database is.

@@ -88,8 +88,10 @@ impl Demo {
             setting("retry_schedule", "500ms,1s,2s"),
         ];
         let config = Config::read(Sources { flags, ..Sources::default() })?;
-        let operator = super::token::make(&open_store(&config, Surroundings::system(0))?, &Surroundings::system(0), "demo").await?;
-        let app = App::start(&config, Outside::system()?)?;
+        let store = open_store(&config, Surroundings::system(0)).await?;
+        let operator = super::token::make(&*store, &Surroundings::system(0), "demo").await?;
+        drop(store);
+        let app = App::start(&config, Outside::system()?).await?;
         let listeners = Listeners::bind(&config).await?;
         let address = listeners.api.local_addr()?;
         let (stop, stopped) = oneshot::channel::<()>();

@@ -1,16 +1,18 @@
 //! Opening a database file: pragmas, migrations, the master key's check.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OpenFlags};
 
-use super::threads::{Checkpointer, Readers, Writer};
-use super::{SqliteStore, StoreError};
+use super::threads::{Checkpointer, Session};
+use super::{Sqlite, SqliteStore, StoreError};
 use crate::clock::Surroundings;
 use crate::limits;
 use crate::store::seal::{MasterKey, Sealer};
+use crate::store::sql;
+use crate::store::sql::conn::Conn;
+use crate::store::sql::threads::{Readers, Writer};
 
 mod migrations {
     refinery::embed_migrations!("migrations/sqlite");
@@ -34,8 +36,6 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// It looks again this often. SQLite's own waits grow up to 100 ms, which a commit behind a checkpoint of a few would pay,
 /// and with which a checkpoint misses the gaps between commits that follow each other closely.
 const BUSY_LOOK: Duration = Duration::from_millis(1);
-/// The name under which a sealed text tells whether a master key is the right one.
-pub(super) const KEY_CHECK: &str = "master key check";
 
 impl SqliteStore {
     /// Opens the file, makes or migrates its tables, and checks the master key.
@@ -47,14 +47,13 @@ impl SqliteStore {
         let OpenOptions { path, master_key, previous_key, surroundings } = options;
         let sealer = Sealer::new(&master_key, previous_key.as_ref(), surroundings.entropy.clone());
         let conn = prepare(&path, &sealer, &surroundings).map_err(|error| unusable(&path, error))?;
-        let failed = |error: std::io::Error| StoreError::Unavailable(error.to_string());
-        Ok(Self {
-            writer: Writer::start(conn).map_err(failed)?,
-            readers: Readers::open(&path)?,
-            sealer,
-            ids: Arc::clone(&surroundings.ids),
+        let readers = (0..limits::READERS).map(|_| connect_reader(&path)).collect::<Result<Vec<_>, _>>()?;
+        let driver = Sqlite {
+            writer: Writer::start(Session::new(conn))?,
+            readers: Readers::new(readers),
             _checkpointer: Checkpointer::start(&path)?,
-        })
+        };
+        Ok(Self::new(driver, sealer, surroundings.ids))
     }
 }
 
@@ -64,8 +63,7 @@ fn prepare(path: &Path, sealer: &Sealer, surroundings: &Surroundings) -> Result<
     check_file(path, sealer)?;
     let mut conn = connect(path)?;
     migrate(&mut conn)?;
-    store_key_check(&conn, sealer)?;
-    surroundings.ids.go_beyond(highest_id(&conn)?);
+    sql::begin(Conn::Sqlite(&conn), sealer, &surroundings.ids)?;
     Ok(conn)
 }
 
@@ -142,28 +140,5 @@ fn check_file(path: &Path, sealer: &Sealer) -> Result<(), StoreError> {
     if !conn.table_exists(None, "meta")? || !conn.table_exists(None, "refinery_schema_history")? {
         return Err(StoreError::Unusable("the file is another program's SQLite database; name another file with --database".to_owned()));
     }
-    let check: Option<Vec<u8>> = conn.query_row("SELECT value FROM meta WHERE name = ?1", [KEY_CHECK], |row| row.get(0)).optional()?;
-    let Some(check) = check else { return Ok(()) };
-    sealer.open(KEY_CHECK, &check).map(drop).map_err(|_| {
-        StoreError::Unusable(
-            "the master key is not the one this database was made with; give the right one as RINGBACK_MASTER_KEY or in the key file. Nothing was changed"
-                .to_owned(),
-        )
-    })
-}
-
-/// The greatest id in use: the clock may have been set back since.
-fn highest_id(conn: &Connection) -> Result<i64, StoreError> {
-    const HIGHEST: &str = "SELECT max((SELECT coalesce(max(id), 0) FROM recharge), (SELECT coalesce(max(id), 0) FROM conflict), \
-        (SELECT coalesce(max(id), 0) FROM vendor), (SELECT coalesce(max(id), 0) FROM stream), \
-        (SELECT coalesce(max(id), 0) FROM token), (SELECT coalesce(max(id), 0) FROM endpoint), \
-        (SELECT coalesce(max(id), 0) FROM alert), (SELECT coalesce(max(id), 0) FROM replay), \
-        (SELECT coalesce(max(id), 0) FROM user), (SELECT coalesce(max(id), 0) FROM audit))";
-    Ok(conn.query_row(HIGHEST, [], |row| row.get(0))?)
-}
-
-fn store_key_check(conn: &Connection, sealer: &Sealer) -> Result<(), StoreError> {
-    let check = sealer.seal(KEY_CHECK, b"ringback");
-    conn.execute("INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING", (KEY_CHECK, check))?;
-    Ok(())
+    sql::check_key(Conn::Sqlite(&conn), sealer)
 }

@@ -1,129 +1,54 @@
-//! The threads behind the store: one that writes, one that checkpoints, and the connections that read.
+//! Transactions on the file, and the thread that checkpoints.
 
-use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::mpsc;
 use std::sync::{Arc, Condvar, Mutex as StdMutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
-use tokio::sync::{Semaphore, oneshot};
+use rusqlite::{Connection, TransactionBehavior};
 
 use super::StoreError;
-use super::accept::Subscriber;
-use super::erase::Lately;
-use super::open::{connect, connect_reader, look_again_within};
-use crate::domain::id::{EndpointId, StreamId};
+use super::open::{connect, look_again_within};
 use crate::limits;
+use crate::store::sql::Memory;
+use crate::store::sql::conn::Conn;
 
 /// What the writing thread keeps between transactions.
 pub(super) struct Session {
     pub conn: Connection,
-    /// Who listens to a stream, as of a version of its counter row.
-    pub subscribers: HashMap<StreamId, (i64, Arc<[Subscriber]>)>,
-    /// Endpoints that have a row in `health`; unknown after a transaction that failed.
-    pub failing: Option<HashSet<EndpointId>>,
-    /// What attempts under way must not bring back.
-    pub erased: Lately,
+    memory: Memory,
 }
 
 impl Session {
-    /// What was remembered in the course of a transaction that did not come to pass may be wrong.
-    pub fn forget(&mut self) {
-        self.subscribers.clear();
-        self.failing = None;
-    }
-}
-
-type Job = Box<dyn FnOnce(&mut Session) + Send>;
-
-/// The thread that owns the writing connection. It ends, after all that was asked of it, when this is dropped.
-pub(super) struct Writer {
-    jobs: Option<mpsc::Sender<Job>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Writer {
-    pub fn start(conn: Connection) -> std::io::Result<Self> {
-        let (jobs, inbox) = mpsc::channel::<Job>();
-        let mut session = Session { conn, subscribers: HashMap::new(), failing: None, erased: Lately::default() };
-        let work = move || inbox.into_iter().for_each(|job| job(&mut session));
-        let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(work)?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
-    }
-
-    /// Runs `work` on the thread.
-    pub async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Session) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let stopped = || StoreError::Unknown("the store's writer has stopped".to_owned());
-        let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move |session| drop(answer.send(work(session))));
-        self.jobs.as_ref().ok_or_else(stopped)?.send(job).map_err(|_| stopped())?;
-        answered.await.map_err(|_| stopped())?
+    pub fn new(conn: Connection) -> Self {
+        Self { conn, memory: Memory::default() }
     }
 
     /// Runs `work` as one transaction.
-    pub async fn transaction<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Transaction) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        self.run(move |session| {
-            let tx = session.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let done = work(&tx)?;
-            tx.commit()?;
-            Ok(done)
-        })
-        .await
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
+    pub fn transaction<T>(&mut self, work: impl FnOnce(Conn, &mut Memory) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let Self { conn, memory } = self;
+        let done = transaction(conn, |conn| work(conn, memory));
+        if done.is_err() {
+            memory.forget();
         }
+        done
     }
 }
 
-/// Read-only connections; a query takes one for as long as it runs.
-pub(super) struct Readers {
-    idle: Arc<Mutex<Vec<Connection>>>,
-    turns: Arc<Semaphore>,
+fn transaction<T>(conn: &mut Connection, work: impl FnOnce(Conn) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let done = work(Conn::Sqlite(&tx))?;
+    tx.commit().map_err(|error| match StoreError::from(error) {
+        StoreError::Unavailable(text) => StoreError::Unknown(text),
+        other => other,
+    })?;
+    Ok(done)
 }
 
-impl Readers {
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let idle = (0..limits::READERS).map(|_| connect_reader(path)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { turns: Arc::new(Semaphore::new(idle.len())), idle: Arc::new(Mutex::new(idle)) })
-    }
-
-    /// Runs `query` in a snapshot of its own.
-    pub async fn run<T: Send + 'static>(
-        &self,
-        query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let stopped = |_| StoreError::Unavailable("the store is closing".to_owned());
-        let turn = self.turns.clone().acquire_owned().await.map_err(|_| StoreError::Unavailable("the store is closing".to_owned()))?;
-        let idle = self.idle.clone();
-        let work = move || {
-            let mut conn = idle.lock().pop().expect("there are as many connections as turns");
-            let result = snapshot(&mut conn, query);
-            idle.lock().push(conn);
-            drop(turn);
-            result
-        };
-        tokio::task::spawn_blocking(work).await.map_err(stopped)?
-    }
-}
-
-fn snapshot<T>(conn: &mut Connection, query: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+/// Runs `query` in a snapshot of its own.
+pub(super) fn snapshot<T>(conn: &mut Connection, query: impl FnOnce(Conn) -> Result<T, StoreError>) -> Result<T, StoreError> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Deferred)?;
-    query(&tx)
+    query(Conn::Sqlite(&tx))
 }
 
 /// The thread that moves the write-ahead log into the file.

@@ -1,8 +1,8 @@
 //! Vendors, their streams and tokens.
 
 use ipnet::IpNet;
-use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::conn::{Conn, Result, Row, params};
 use super::rows::{bad, word};
 use crate::domain::id::{EndpointId, StreamId, TokenId, UserId, VendorId};
 use crate::domain::time::Timestamp;
@@ -11,7 +11,7 @@ use crate::domain::user::{PasswordHash, User};
 use crate::domain::vendor::{Mode, Vendor};
 use crate::store::{Created, Page, StoreError, VendorChange};
 
-pub(super) fn create(conn: &Connection, vendor: &Vendor, tokens: &[(Token, TokenHash)]) -> Result<(), StoreError> {
+pub(super) fn create(conn: Conn, vendor: &Vendor, tokens: &[(Token, TokenHash)]) -> Result<(), StoreError> {
     const VENDOR: &str = "INSERT INTO vendor (id, name, email, disabled, created_at) VALUES (?1, ?2, ?3, ?4, ?5)";
     conn.execute(VENDOR, params![vendor.id.get(), vendor.name, vendor.email, vendor.disabled, vendor.created_at.as_millis()])?;
     for mode in Mode::ALL {
@@ -21,7 +21,7 @@ pub(super) fn create(conn: &Connection, vendor: &Vendor, tokens: &[(Token, Token
     tokens.iter().try_for_each(|(token, hash)| create_token(conn, token, *hash))
 }
 
-pub(super) fn create_token(conn: &Connection, token: &Token, hash: TokenHash) -> Result<(), StoreError> {
+pub(super) fn create_token(conn: Conn, token: &Token, hash: TokenHash) -> Result<(), StoreError> {
     let (vendor, stream) = match token.scope {
         Scope::Operator => (None, None),
         Scope::Vendor { vendor, stream, .. } => (Some(vendor.get()), Some(stream.get())),
@@ -36,7 +36,7 @@ const VENDOR_COLUMNS: &str = "v.id, v.name, v.email, v.disabled, v.created_at, \
     (SELECT s.id FROM stream s WHERE s.vendor = v.id AND s.mode = 0) AS live, \
     (SELECT s.id FROM stream s WHERE s.vendor = v.id AND s.mode = 1) AS test";
 
-fn read_vendor(row: &Row) -> rusqlite::Result<Vendor> {
+fn read_vendor(row: &Row) -> Result<Vendor> {
     Ok(Vendor {
         id: VendorId::new(row.get("id")?),
         name: row.get("name")?,
@@ -47,32 +47,32 @@ fn read_vendor(row: &Row) -> rusqlite::Result<Vendor> {
     })
 }
 
-pub(super) fn one(conn: &Connection, id: VendorId) -> Result<Option<Vendor>, StoreError> {
+pub(super) fn one(conn: Conn, id: VendorId) -> Result<Option<Vendor>, StoreError> {
     let sql = format!("SELECT {VENDOR_COLUMNS} FROM vendor v WHERE v.id = ?1");
-    Ok(conn.prepare_cached(&sql)?.query_row([id.get()], read_vendor).optional()?)
+    conn.first(&sql, params![id.get()], read_vendor)
 }
 
-pub(super) fn list(conn: &Connection, page: Page<VendorId>) -> Result<Vec<Vendor>, StoreError> {
+pub(super) fn list(conn: Conn, page: Page<VendorId>) -> Result<Vec<Vendor>, StoreError> {
     let sql = format!("SELECT {VENDOR_COLUMNS} FROM vendor v WHERE v.id < ?1 ORDER BY v.id DESC LIMIT ?2");
     let before = page.before.map_or(i64::MAX, VendorId::get);
-    Ok(conn.prepare_cached(&sql)?.query_map(params![before, page.limit], read_vendor)?.collect::<Result<_, _>>()?)
+    conn.all(&sql, params![before, page.limit], read_vendor)
 }
 
-pub(super) fn update(conn: &Connection, id: VendorId, change: &VendorChange) -> Result<Option<Vendor>, StoreError> {
+pub(super) fn update(conn: Conn, id: VendorId, change: &VendorChange) -> Result<Option<Vendor>, StoreError> {
     const UPDATE: &str =
         "UPDATE vendor SET name = coalesce(?2, name), email = coalesce(?3, email), disabled = coalesce(?4, disabled) WHERE id = ?1";
     conn.execute(UPDATE, params![id.get(), change.name, change.email, change.disabled])?;
     one(conn, id)
 }
 
-pub(super) fn owner(conn: &Connection, stream: StreamId) -> Result<Option<(VendorId, Mode)>, StoreError> {
+pub(super) fn owner(conn: Conn, stream: StreamId) -> Result<Option<(VendorId, Mode)>, StoreError> {
     let read = |row: &Row| Ok((VendorId::new(row.get("vendor")?), word(row, "mode", &Mode::ALL)?));
-    Ok(conn.prepare_cached("SELECT vendor, mode FROM stream WHERE id = ?1")?.query_row([stream.get()], read).optional()?)
+    conn.first("SELECT vendor, mode FROM stream WHERE id = ?1", params![stream.get()], read)
 }
 
 const TOKEN_COLUMNS: &str = "t.id, t.vendor, t.stream, t.name, t.allowed_ips, t.created_at, s.mode";
 
-fn read_token(row: &Row) -> rusqlite::Result<Token> {
+fn read_token(row: &Row) -> Result<Token> {
     let vendor: Option<i64> = row.get("vendor")?;
     let scope = match vendor {
         None => Scope::Operator,
@@ -91,61 +91,57 @@ fn read_token(row: &Row) -> rusqlite::Result<Token> {
     })
 }
 
-pub(super) fn token(conn: &Connection, hash: TokenHash) -> Result<Option<Token>, StoreError> {
+pub(super) fn token(conn: Conn, hash: TokenHash) -> Result<Option<Token>, StoreError> {
     let sql = format!(
         "SELECT {TOKEN_COLUMNS} FROM token t LEFT JOIN stream s ON s.id = t.stream LEFT JOIN vendor v ON v.id = t.vendor \
          WHERE t.hash = ?1 AND t.revoked_at IS NULL AND coalesce(v.disabled, 0) = 0"
     );
-    Ok(conn.prepare_cached(&sql)?.query_row([hash.0], read_token).optional()?)
+    conn.first(&sql, params![hash.0], read_token)
 }
 
-pub(super) fn tokens(conn: &Connection, vendor: Option<VendorId>, page: Page<TokenId>) -> Result<Vec<Token>, StoreError> {
+pub(super) fn tokens(conn: Conn, vendor: Option<VendorId>, page: Page<TokenId>) -> Result<Vec<Token>, StoreError> {
     let sql = format!(
         "SELECT {TOKEN_COLUMNS} FROM token t LEFT JOIN stream s ON s.id = t.stream \
          WHERE t.vendor IS ?1 AND t.id < ?2 AND t.revoked_at IS NULL ORDER BY t.id DESC LIMIT ?3"
     );
     let before = page.before.map_or(i64::MAX, TokenId::get);
-    Ok(conn
-        .prepare_cached(&sql)?
-        .query_map(params![vendor.map(VendorId::get), before, page.limit], read_token)?
-        .collect::<Result<_, _>>()?)
+    conn.all(&sql, params![vendor.map(VendorId::get), before, page.limit], read_token)
 }
 
-pub(super) fn revoke_token(conn: &Connection, vendor: Option<VendorId>, id: TokenId, now: Timestamp) -> Result<bool, StoreError> {
+pub(super) fn revoke_token(conn: Conn, vendor: Option<VendorId>, id: TokenId, now: Timestamp) -> Result<bool, StoreError> {
     const REVOKE: &str = "UPDATE token SET revoked_at = ?3 WHERE id = ?2 AND vendor IS ?1 AND revoked_at IS NULL";
     Ok(conn.execute(REVOKE, params![vendor.map(VendorId::get), id.get(), now.as_millis()])? == 1)
 }
 
 /// The endpoints of a vendor's two streams.
-pub(super) fn endpoints(conn: &Connection, vendor: VendorId) -> Result<Vec<EndpointId>, StoreError> {
+pub(super) fn endpoints(conn: Conn, vendor: VendorId) -> Result<Vec<EndpointId>, StoreError> {
     const OF_VENDOR: &str = "SELECT e.id FROM stream s JOIN endpoint e ON e.stream = s.id WHERE s.vendor = ?1 AND e.deleted_at IS NULL";
-    let mut statement = conn.prepare_cached(OF_VENDOR)?;
-    Ok(statement.query_map([vendor.get()], |row| row.get(0).map(EndpointId::new))?.collect::<Result<_, _>>()?)
+    conn.all(OF_VENDOR, params![vendor.get()], |row| row.get(0).map(EndpointId::new))
 }
 
 // --- Users -----------------------------------------------------------------------------------------------------------
 
-pub(super) fn create_user(conn: &Connection, user: &User, hash: &PasswordHash) -> Result<Created, StoreError> {
+pub(super) fn create_user(conn: Conn, user: &User, hash: &PasswordHash) -> Result<Created, StoreError> {
     const CREATE: &str =
-        "INSERT INTO user (id, email, vendor, password_hash, created_at) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (email) DO NOTHING";
+        "INSERT INTO \"user\" (id, email, vendor, password_hash, created_at) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (email) DO NOTHING";
     let values = params![user.id.get(), user.email, user.vendor.map(VendorId::get), hash.0, user.created_at.as_millis()];
     Ok(if conn.execute(CREATE, values)? == 1 { Created::Yes } else { Created::Taken })
 }
 
-pub(super) fn remove_user(conn: &Connection, vendor: Option<VendorId>, id: UserId) -> Result<bool, StoreError> {
-    Ok(conn.execute("DELETE FROM user WHERE id = ?1 AND vendor IS ?2", params![id.get(), vendor.map(VendorId::get)])? == 1)
+pub(super) fn remove_user(conn: Conn, vendor: Option<VendorId>, id: UserId) -> Result<bool, StoreError> {
+    Ok(conn.execute("DELETE FROM \"user\" WHERE id = ?1 AND vendor IS ?2", params![id.get(), vendor.map(VendorId::get)])? == 1)
 }
 
-pub(super) fn users(conn: &Connection, vendor: Option<VendorId>, page: Page<UserId>) -> Result<Vec<User>, StoreError> {
-    const LIST: &str = "SELECT id, email, vendor, created_at FROM user WHERE vendor IS ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
+pub(super) fn users(conn: Conn, vendor: Option<VendorId>, page: Page<UserId>) -> Result<Vec<User>, StoreError> {
+    const LIST: &str = "SELECT id, email, vendor, created_at FROM \"user\" WHERE vendor IS ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
     let read = |row: &Row| {
         Ok(User {
             id: UserId::new(row.get("id")?),
             email: row.get("email")?,
-            vendor: row.get::<_, Option<i64>>("vendor")?.map(VendorId::new),
+            vendor: row.get::<Option<i64>>("vendor")?.map(VendorId::new),
             created_at: row.get("created_at")?,
         })
     };
     let values = params![vendor.map(VendorId::get), page.before.map_or(i64::MAX, UserId::get), page.limit];
-    Ok(conn.prepare_cached(LIST)?.query_map(values, read)?.collect::<Result<_, _>>()?)
+    conn.all(LIST, values, read)
 }

@@ -1,8 +1,7 @@
 //! What an attempt came to, and new runs.
 
-use rusqlite::{Connection, OptionalExtension, params};
-
 use super::accept::Batch;
+use super::conn::{Conn, Result, params};
 use super::{deliveries, health, rows};
 use crate::domain::attempt::{Attempt, Outcome, OutcomeKind};
 use crate::domain::delivery::{DeliveryState, EndReason, RunKey};
@@ -24,7 +23,11 @@ pub(super) fn settle(batch: &mut Batch, settle: &Settle) -> Result<Settled, Stor
 }
 
 fn end(batch: &mut Batch, settle: &Settle, state: DeliveryState, reason: Option<EndReason>) -> Result<Settled, StoreError> {
-    let Some(Closed { failed_since }) = close(batch.conn, settle.key)? else { return late(batch, settle) };
+    let closed = match batch.ahead.closed.remove(&settle.key) {
+        Some(closed) => Some(closed),
+        None => close(batch.conn, settle.key)?,
+    };
+    let Some(Closed { failed_since }) = closed else { return late(batch, settle) };
     append_ended(batch.conn, settle, state, reason.map(|reason| reason as i64))?;
     count_replayed(batch.conn, settle.replay)?;
     is_news(batch, settle, Settled::Recorded)?;
@@ -37,7 +40,7 @@ fn retry(batch: &mut Batch, settle: &Settle, at: Timestamp, failed_since: Timest
         WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3";
     let (endpoint, sequence, run) = key(settle.key);
     let values = params![endpoint, sequence, run, settle.attempts, at.as_millis(), failed_since.as_millis()];
-    if batch.conn.prepare_cached(MOVE)?.execute(values)? == 0 {
+    if batch.conn.execute(MOVE, values)? == 0 {
         return late(batch, settle);
     }
     if let Some(attempt) = &settle.attempt
@@ -62,26 +65,27 @@ fn is_news(batch: &mut Batch, settle: &Settle, settled: Settled) -> Result<(), S
 }
 
 /// A run that was open.
-struct Closed {
+pub(super) struct Closed {
     /// When its first attempt failed, if one had.
-    failed_since: Option<Timestamp>,
+    pub failed_since: Option<Timestamp>,
 }
 
-fn close(conn: &Connection, run: RunKey) -> Result<Option<Closed>, StoreError> {
+fn close(conn: Conn, run: RunKey) -> Result<Option<Closed>, StoreError> {
     const CLOSE: &str = "DELETE FROM open_delivery WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3 RETURNING failed_since";
-    Ok(conn.prepare_cached(CLOSE)?.query_row(key(run), |row| Ok(Closed { failed_since: row.get(0)? })).optional()?)
+    let (endpoint, sequence, run) = key(run);
+    conn.first(CLOSE, params![endpoint, sequence, run], |row| Ok(Closed { failed_since: row.get(0)? }))
 }
 
-fn count_replayed(conn: &Connection, replay: Option<ReplayId>) -> Result<(), StoreError> {
+fn count_replayed(conn: Conn, replay: Option<ReplayId>) -> Result<(), StoreError> {
     if let Some(replay) = replay {
-        conn.prepare_cached("UPDATE replay SET done = done + 1 WHERE id = ?1")?.execute([replay.get()])?;
+        conn.later("UPDATE replay SET done = done + 1 WHERE id = ?1", params![replay.get()])?;
     }
     Ok(())
 }
 
 /// Ends an open run without an attempt, because a person asked for it. An attempt that is under way is recorded all the
 /// same when it comes back.
-pub(super) fn cancel(conn: &Connection, run: &Expired, now: Timestamp) -> Result<(), StoreError> {
+pub(super) fn cancel(conn: Conn, run: &Expired, now: Timestamp) -> Result<(), StoreError> {
     let Expired { key, attempts, deadline, replay, .. } = *run;
     let (state, reason) = (DeliveryState::Cancelled, EndReason::Requested);
     let after = After::Ended(state, Some(reason));
@@ -91,13 +95,13 @@ pub(super) fn cancel(conn: &Connection, run: &Expired, now: Timestamp) -> Result
 }
 
 /// Keeps an attempt of a run that has ended; answers whether it was not there yet. Where it succeeded, a cancelled run did.
-fn append_late(conn: &Connection, settle: &Settle) -> Result<bool, StoreError> {
+fn append_late(conn: Conn, settle: &Settle) -> Result<bool, StoreError> {
     let Some(attempt) = &settle.attempt else { return Ok(false) };
     const SAME: &str =
         "SELECT 1 FROM ended_delivery WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3 AND attempts = ?4 AND started_at = ?5";
     let (endpoint, sequence, run) = key(settle.key);
     let same = params![endpoint, sequence, run, attempt.number, attempt.started_at.as_millis()];
-    if conn.prepare_cached(SAME)?.exists(same)? {
+    if conn.exists(SAME, same)? {
         return Ok(false);
     }
     if attempt.outcome.kind == OutcomeKind::Succeeded {
@@ -106,8 +110,8 @@ fn append_late(conn: &Connection, settle: &Settle) -> Result<bool, StoreError> {
             WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3 AND state = ?4 AND started_at IS NOT NULL ON CONFLICT DO NOTHING";
         const UNEND: &str = "DELETE FROM ended_delivery WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3 AND state = ?4";
         let cancelled = DeliveryState::Cancelled as i64;
-        conn.prepare_cached(KEEP)?.execute(params![endpoint, sequence, run, cancelled])?;
-        if conn.prepare_cached(UNEND)?.execute(params![endpoint, sequence, run, cancelled])? == 1 {
+        conn.execute(KEEP, params![endpoint, sequence, run, cancelled])?;
+        if conn.execute(UNEND, params![endpoint, sequence, run, cancelled])? == 1 {
             append_ended(conn, settle, DeliveryState::Succeeded, None)?;
             return Ok(true);
         }
@@ -119,68 +123,74 @@ fn key(key: RunKey) -> (i64, i64, u32) {
     (key.endpoint.get(), key.sequence, key.run)
 }
 
-fn append_ended(conn: &Connection, settle: &Settle, state: DeliveryState, reason: Option<i64>) -> Result<(), StoreError> {
+fn append_ended(conn: Conn, settle: &Settle, state: DeliveryState, reason: Option<i64>) -> Result<(), StoreError> {
     const APPEND: &str = "INSERT INTO ended_delivery (endpoint, sequence, run, state, end_reason, attempts, deadline, ended_at, started_at, \
         outcome, status, error, resolve_us, connect_us, tls_us, first_byte_us, total_us, answer_headers, answer_body) \
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
     let (endpoint, sequence, run) = key(settle.key);
     let outcome: Option<&Outcome> = settle.attempt.as_ref().map(|attempt| &attempt.outcome);
     let phases = outcome.map(|outcome| outcome.phases);
-    conn.prepare_cached(APPEND)?.execute(params![
-        endpoint,
-        sequence,
-        run,
-        state as i64,
-        reason,
-        settle.attempts,
-        settle.deadline.as_millis(),
-        settle.now.as_millis(),
-        settle.attempt.as_ref().map(|attempt| attempt.started_at.as_millis()),
-        outcome.map(|outcome| outcome.kind as i64),
-        outcome.and_then(|outcome| outcome.status),
-        outcome.and_then(|outcome| outcome.error.as_deref()),
-        phases.and_then(|phases| phases.resolve),
-        phases.and_then(|phases| phases.connect),
-        phases.and_then(|phases| phases.tls),
-        phases.and_then(|phases| phases.first_byte),
-        phases.map(|phases| phases.total),
-        outcome.and_then(|outcome| outcome.answer_headers.as_deref()),
-        outcome.and_then(|outcome| outcome.answer_body.as_deref()),
-    ])?;
+    conn.insert(
+        APPEND,
+        params![
+            endpoint,
+            sequence,
+            run,
+            state as i64,
+            reason,
+            settle.attempts,
+            settle.deadline.as_millis(),
+            settle.now.as_millis(),
+            settle.attempt.as_ref().map(|attempt| attempt.started_at.as_millis()),
+            outcome.map(|outcome| outcome.kind as i64),
+            outcome.and_then(|outcome| outcome.status),
+            outcome.and_then(|outcome| outcome.error.as_deref()),
+            phases.and_then(|phases| phases.resolve),
+            phases.and_then(|phases| phases.connect),
+            phases.and_then(|phases| phases.tls),
+            phases.and_then(|phases| phases.first_byte),
+            phases.map(|phases| phases.total),
+            outcome.and_then(|outcome| outcome.answer_headers.as_deref()),
+            outcome.and_then(|outcome| outcome.answer_body.as_deref()),
+        ],
+    )?;
     Ok(())
 }
 
 /// Appends an attempt, unless it is there already; answers whether it was not.
-fn append_attempt(conn: &Connection, run: RunKey, attempt: &Attempt) -> Result<bool, StoreError> {
+fn append_attempt(conn: Conn, run: RunKey, attempt: &Attempt) -> Result<bool, StoreError> {
     const APPEND: &str = "INSERT INTO attempt (endpoint, sequence, run, number, started_at, outcome, status, error, resolve_us, connect_us, \
         tls_us, first_byte_us, total_us, answer_headers, answer_body) \
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) ON CONFLICT DO NOTHING";
     let (endpoint, sequence, run) = key(run);
     let Outcome { kind, status, error, phases, answer_headers, answer_body, address: _, retry_after: _ } = &attempt.outcome;
-    let appended = conn.prepare_cached(APPEND)?.execute(params![
-        endpoint,
-        sequence,
-        run,
-        attempt.number,
-        attempt.started_at.as_millis(),
-        *kind as i64,
-        status,
-        error,
-        phases.resolve,
-        phases.connect,
-        phases.tls,
-        phases.first_byte,
-        phases.total,
-        answer_headers,
-        answer_body,
-    ])?;
+    let appended = conn.execute(
+        APPEND,
+        params![
+            endpoint,
+            sequence,
+            run,
+            attempt.number,
+            attempt.started_at.as_millis(),
+            *kind as i64,
+            status,
+            error,
+            phases.resolve,
+            phases.connect,
+            phases.tls,
+            phases.first_byte,
+            phases.total,
+            answer_headers,
+            answer_body,
+        ],
+    )?;
     Ok(appended == 1)
 }
 
 /// Starts a new run of a delivery, due at once.
-pub(super) fn resend(conn: &Connection, id: DeliveryId, now: Timestamp, deadline: Timestamp) -> Result<Resent, StoreError> {
+pub(super) fn resend(conn: Conn, id: DeliveryId, now: Timestamp, deadline: Timestamp) -> Result<Resent, StoreError> {
     const STATUS: &str = "SELECT status FROM endpoint WHERE id = ?1 AND deleted_at IS NULL";
-    let status = conn.query_row(STATUS, [id.endpoint.get()], |row| rows::word(row, "status", &EndpointStatus::ALL)).optional()?;
+    let status = conn.first(STATUS, params![id.endpoint.get()], |row| rows::word(row, "status", &EndpointStatus::ALL))?;
     let (Some(status), Some(mut delivery)) = (status, deliveries::one(conn, id, limits::ATTEMPTS_SHOWN)?) else {
         return Ok(Resent::Unknown);
     };

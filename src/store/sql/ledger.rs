@@ -1,7 +1,6 @@
 //! Recharges with their history, and the feed of events.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
-
+use super::conn::{Conn, Result, Row, params};
 use super::rows::{bad, page, word};
 use crate::clock::Ids;
 use crate::domain::event::Event;
@@ -21,7 +20,7 @@ macro_rules! recharge_columns {
 }
 pub(super) use recharge_columns;
 
-pub(super) fn read_recharge(row: &Row) -> rusqlite::Result<Recharge> {
+pub(super) fn read_recharge(row: &Row) -> Result<Recharge> {
     let currency: Option<String> = row.get("currency")?;
     let currency = currency.map(|code| code.parse::<Currency>().map_err(|error| bad("currency", error))).transpose()?;
     let id = RechargeId::new(row.get("id")?);
@@ -49,10 +48,10 @@ pub(super) fn read_recharge(row: &Row) -> rusqlite::Result<Recharge> {
     })
 }
 
-pub(super) fn recharge(conn: &Connection, id: RechargeId) -> Result<Option<(Recharge, Vec<KeptReport>)>, StoreError> {
+pub(super) fn recharge(conn: Conn, id: RechargeId) -> Result<Option<(Recharge, Vec<KeptReport>)>, StoreError> {
     const ONE: &str = concat!("SELECT ", recharge_columns!(), ", source FROM recharge WHERE id = ?1");
-    let read = |row: &Row| Ok((read_recharge(row)?, row.get::<_, String>("source")?));
-    let Some((recharge, source)) = conn.prepare_cached(ONE)?.query_row([id.get()], read).optional()? else { return Ok(None) };
+    let read = |row: &Row| Ok((read_recharge(row)?, row.get::<String>("source")?));
+    let Some((recharge, source)) = conn.first(ONE, params![id.get()], read)? else { return Ok(None) };
     const REPORTS: &str = "SELECT source, status, verdict, provider_ref, reason, occurred_at, received_at FROM report \
         WHERE recharge = ?1 ORDER BY number LIMIT ?2";
     let read = |row: &Row| {
@@ -66,8 +65,7 @@ pub(super) fn recharge(conn: &Connection, id: RechargeId) -> Result<Option<(Rech
             received_at: row.get("received_at")?,
         })
     };
-    let mut statement = conn.prepare_cached(REPORTS)?;
-    let mut reports = statement.query_map(params![id.get(), limits::SCAN_MAX], read)?.collect::<Result<Vec<_>, _>>()?;
+    let mut reports = conn.all(REPORTS, params![id.get(), limits::SCAN_MAX], read)?;
     if reports.is_empty() && recharge.reports == 1 {
         reports.push(KeptReport {
             source,
@@ -82,81 +80,83 @@ pub(super) fn recharge(conn: &Connection, id: RechargeId) -> Result<Option<(Rech
     Ok(Some((recharge, reports)))
 }
 
-pub(super) fn recharges(conn: &Connection, query: &RechargeQuery) -> Result<Listed<Recharge, RechargeId>, StoreError> {
+pub(super) fn recharges(conn: Conn, query: &RechargeQuery) -> Result<Listed<Recharge, RechargeId>, StoreError> {
     let TimeRange { since, until } = query.range;
     let floor = since.map_or(0, |since| Ids::floor(since).get());
     let ceiling = until.map_or(i64::MAX, |until| Ids::floor(until).get()).min(query.page.before.map_or(i64::MAX, RechargeId::get));
-    const LIST: &str = concat!(
-        "SELECT ",
-        recharge_columns!(),
-        " FROM recharge WHERE stream = ?1 AND id >= ?2 AND id < ?3 AND (?4 IS NULL OR reference_no = ?4) ORDER BY id DESC LIMIT ?5"
-    );
+    const LIST: &str =
+        concat!("SELECT ", recharge_columns!(), " FROM recharge WHERE stream = ?1 AND id >= ?2 AND id < ?3 ORDER BY id DESC LIMIT ?4");
     const QUEUED: &str = concat!(
         "SELECT ",
         recharge_columns!(),
-        " FROM recharge WHERE status = 0 AND stream = ?1 AND id >= ?2 AND id < ?3 AND (?4 IS NULL OR reference_no = ?4) \
-         ORDER BY id DESC LIMIT ?5"
+        " FROM recharge WHERE status = 0 AND stream = ?1 AND id >= ?2 AND id < ?3 \
+         ORDER BY id DESC LIMIT ?4"
     );
     const BY_REFERENCE: &str = concat!(
         "SELECT ",
         recharge_columns!(),
-        " FROM recharge INDEXED BY recharge_by_reference WHERE stream = ?1 AND id >= ?2 AND id < ?3 AND reference_no = ?4 LIMIT ?5"
+        " FROM recharge INDEXED BY recharge_by_reference WHERE stream = ?1 AND id >= ?2 AND id < ?3 AND reference_no = ?5 LIMIT ?4"
     );
-    let sql = match (query.status, &query.reference_no) {
-        (_, Some(_)) => BY_REFERENCE,
-        (Some(Status::Queued), None) => QUEUED,
-        _ => LIST,
+    let (stream, reference_no) = (query.stream.get(), &query.reference_no);
+    let plain = params![stream, floor, ceiling, limits::SCAN_MAX];
+    let (sql, values) = match (query.status, reference_no) {
+        (_, Some(_)) => (BY_REFERENCE, params![stream, floor, ceiling, limits::SCAN_MAX, reference_no]),
+        (Some(Status::Queued), None) => (QUEUED, plain),
+        _ => (LIST, plain),
     };
-    let mut statement = conn.prepare_cached(sql)?;
-    let rows = statement.query(params![query.stream.get(), floor, ceiling, query.reference_no, limits::SCAN_MAX])?;
-    page(rows, query.page.limit, |row| read_recharge(row).map(|found| (found.id, found)), |found| query.matches(found))
+    page(conn, (sql, values), query.page.limit, |row| read_recharge(row).map(|found| (found.id, found)), |found| query.matches(found))
 }
 
-pub(super) fn mode_of(conn: &Connection, stream: StreamId) -> rusqlite::Result<Mode> {
-    conn.prepare_cached("SELECT mode FROM stream WHERE id = ?1")?.query_row([stream.get()], |row| word(row, "mode", &Mode::ALL))
+const MODE: &str = "SELECT mode FROM stream WHERE id = ?1";
+
+fn read_mode(row: &Row) -> Result<Mode> {
+    word(row, "mode", &Mode::ALL)
 }
 
-pub(super) fn read_event(row: &Row, stream: StreamId, mode: Mode) -> rusqlite::Result<Event> {
+pub(super) fn mode_of(conn: Conn, stream: StreamId) -> Result<Mode> {
+    conn.one(MODE, params![stream.get()], read_mode)
+}
+
+pub(super) fn read_event(row: &Row, stream: StreamId, mode: Mode) -> Result<Event> {
     let id = EventId { stream, sequence: row.get("sequence")? };
     let (event_type, facts): (String, String) = (row.get("type")?, row.get("facts")?);
     Event::restore(id, mode, &event_type, row.get("created_at")?, &facts).map_err(|error| bad("facts", error))
 }
 
-pub(super) fn event(conn: &Connection, id: EventId) -> Result<Option<Event>, StoreError> {
-    let Some(mode) = mode_of(conn, id.stream).optional()? else { return Ok(None) };
+pub(super) fn event(conn: Conn, id: EventId) -> Result<Option<Event>, StoreError> {
+    let Some(mode) = conn.first(MODE, params![id.stream.get()], read_mode)? else { return Ok(None) };
     const ONE: &str = "SELECT sequence, type, created_at, facts FROM event WHERE stream = ?1 AND sequence = ?2";
     let read = |row: &Row| read_event(row, id.stream, mode);
-    Ok(conn.prepare_cached(ONE)?.query_row([id.stream.get(), id.sequence], read).optional()?)
+    conn.first(ONE, params![id.stream.get(), id.sequence], read)
 }
 
-pub(super) fn events_after(conn: &Connection, stream: StreamId, after: Option<i64>, limit: usize) -> Result<Feed, StoreError> {
+pub(super) fn events_after(conn: Conn, stream: StreamId, after: Option<i64>, limit: usize) -> Result<Feed, StoreError> {
     let mode = mode_of(conn, stream)?;
     const ENDS: &str = "SELECT next_sequence, (SELECT min(sequence) FROM event WHERE stream = ?1) FROM stream WHERE id = ?1";
-    let read = |row: &Row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?));
-    let (next, oldest) = conn.prepare_cached(ENDS)?.query_row([stream.get()], read)?;
+    let read = |row: &Row| Ok((row.get::<i64>(0)?, row.get::<Option<i64>>(1)?));
+    let (next, oldest) = conn.one(ENDS, params![stream.get()], read)?;
     const AFTER: &str =
         "SELECT sequence, type, created_at, facts FROM event WHERE stream = ?1 AND sequence > ?2 ORDER BY sequence LIMIT ?3";
-    let mut statement = conn.prepare_cached(AFTER)?;
-    let rows = statement.query_map(params![stream.get(), after.unwrap_or(0), limit], |row| read_event(row, stream, mode))?;
-    Ok(Feed { events: rows.collect::<Result<_, _>>()?, oldest: oldest.unwrap_or(next), latest: next - 1 })
+    let events = conn.all(AFTER, params![stream.get(), after.unwrap_or(0), limit], |row| read_event(row, stream, mode))?;
+    Ok(Feed { events, oldest: oldest.unwrap_or(next), latest: next - 1 })
 }
 
 /// The range of numbers that a stream's events of a time range have. Their times never go back, so each end is found
 /// by halving.
-pub(super) fn sequences(conn: &Connection, stream: StreamId, range: TimeRange) -> Result<std::ops::Range<i64>, StoreError> {
+pub(super) fn sequences(conn: Conn, stream: StreamId, range: TimeRange) -> Result<std::ops::Range<i64>, StoreError> {
     let Feed { oldest, latest, .. } = events_after(conn, stream, None, 0)?;
     // Numbers may have been skipped, where the database was restored.
-    let mut at = conn.prepare_cached("SELECT created_at FROM event WHERE stream = ?1 AND sequence >= ?2 ORDER BY sequence LIMIT 1")?;
-    let mut first_at_or_after = |time: Timestamp| -> Result<i64, StoreError> {
+    const AT: &str = "SELECT created_at FROM event WHERE stream = ?1 AND sequence >= ?2 ORDER BY sequence LIMIT 1";
+    let first_at_or_after = |time: Timestamp| -> Result<i64, StoreError> {
         let (mut low, mut high) = (oldest, latest + 1);
         while low < high {
             let middle = low + (high - low) / 2;
-            let created_at: Option<Timestamp> = at.query_row([stream.get(), middle], |row| row.get(0)).optional()?;
+            let created_at: Option<Timestamp> = conn.first(AT, params![stream.get(), middle], |row| row.get(0))?;
             if created_at.is_some_and(|at| at < time) { low = middle + 1 } else { high = middle }
         }
         Ok(low)
     };
-    let start = range.since.map_or(Ok(oldest), &mut first_at_or_after)?;
-    let end = range.until.map_or(Ok(latest + 1), &mut first_at_or_after)?;
+    let start = range.since.map_or(Ok(oldest), first_at_or_after)?;
+    let end = range.until.map_or(Ok(latest + 1), first_at_or_after)?;
     Ok(start..end)
 }

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
-
 use super::accept::{Batch, History};
+use super::conn::{Conn, Result, Row, params};
 use super::ledger;
-use super::rows::{bad, page, word, word_or_null};
+use super::rows::{page, word, word_or_null};
 use crate::clock::Ids;
 use crate::domain::conflict::{self, CaseState, Conflict, Unfit};
 use crate::domain::id::{ConflictId, RechargeId};
@@ -20,7 +19,7 @@ const BY_PERSON: &str = "operator";
 const SELECT: &str = "SELECT c.id, c.recharge, r.status, c.claimed, c.field, c.ours, c.theirs, c.source, c.received_at, c.state, c.reason, \
     c.resolved_by, c.resolved_at FROM conflict c LEFT JOIN recharge r ON r.id = c.recharge";
 
-fn read(row: &Row) -> rusqlite::Result<Conflict> {
+fn read(row: &Row) -> Result<Conflict> {
     Ok(Conflict {
         id: ConflictId::new(row.get("id")?),
         recharge: RechargeId::new(row.get("recharge")?),
@@ -38,25 +37,24 @@ fn read(row: &Row) -> rusqlite::Result<Conflict> {
     })
 }
 
-pub(super) fn one(conn: &Connection, id: ConflictId) -> Result<Option<Conflict>, StoreError> {
+pub(super) fn one(conn: Conn, id: ConflictId) -> Result<Option<Conflict>, StoreError> {
     let sql = format!("{SELECT} WHERE c.id = ?1");
-    Ok(conn.prepare_cached(&sql)?.query_row([id.get()], read).optional()?)
+    conn.first(&sql, params![id.get()], read)
 }
 
-pub(super) fn list(conn: &Connection, query: &ConflictQuery) -> Result<Listed<Conflict, ConflictId>, StoreError> {
+pub(super) fn list(conn: Conn, query: &ConflictQuery) -> Result<Listed<Conflict, ConflictId>, StoreError> {
     let which = match (query.recharge, query.state) {
         (Some(_), _) => "c.recharge = ?3",
-        (None, Some(CaseState::Open)) => "c.state = 0 AND ?3 IS NULL",
-        (None, _) => "?3 IS NULL",
+        (None, Some(CaseState::Open)) => "c.state = 0 AND CAST(?3 AS BIGINT) IS NULL",
+        (None, _) => "CAST(?3 AS BIGINT) IS NULL",
     };
     let sql = format!("{SELECT} WHERE {which} AND c.id >= ?1 AND c.id < ?2 ORDER BY c.id DESC LIMIT ?4");
     let floor = query.range.since.map_or(0, |since| Ids::floor(since).get());
     let ceiling = query.range.until.map_or(i64::MAX, |until| Ids::floor(until).get());
     let ceiling = query.page.before.map_or(ceiling, |before| before.get().min(ceiling));
-    let mut statement = conn.prepare_cached(&sql)?;
-    let rows = statement.query(params![floor, ceiling, query.recharge.map(RechargeId::get), limits::SCAN_MAX])?;
+    let values = params![floor, ceiling, query.recharge.map(RechargeId::get), limits::SCAN_MAX];
     let wanted = |found: &Conflict| query.state.is_none_or(|state| found.state == state);
-    page(rows, query.page.limit, |row| read(row).map(|found| (found.id, found)), wanted)
+    page(conn, (&sql, values), query.page.limit, |row| read(row).map(|found| (found.id, found)), wanted)
 }
 
 /// How a conflict is resolved.
@@ -91,7 +89,7 @@ pub(super) fn resolve(
         move_by_person(batch, Moved { before: &before, source: &source, after: &mut recharge, report: &report }, (now, deadline), opened)?;
     }
     const RESOLVE: &str = "UPDATE conflict SET state = ?2, reason = ?3, resolved_by = ?4, resolved_at = ?5 WHERE id = ?1";
-    batch.conn.prepare_cached(RESOLVE)?.execute(params![id.get(), to as i64, reason, by, now.as_millis()])?;
+    batch.conn.execute(RESOLVE, params![id.get(), to as i64, reason, by, now.as_millis()])?;
     let case = one(batch.conn, id)?.ok_or_else(|| StoreError::Damaged(format!("{id} was there a moment ago")))?;
     Ok(Some(Ok(Box::new((case, recharge)))))
 }
@@ -139,8 +137,8 @@ fn move_by_person(
     batch.update(after, &History { before, first_source: source, source: BY_PERSON, report, now }, &judged)
 }
 
-fn with_source(conn: &Connection, id: RechargeId) -> Result<Option<(Recharge, String)>, StoreError> {
+fn with_source(conn: Conn, id: RechargeId) -> Result<Option<(Recharge, String)>, StoreError> {
     const FIND: &str = concat!("SELECT ", ledger::recharge_columns!(), ", source FROM recharge WHERE id = ?1");
     let read = |row: &Row| Ok((ledger::read_recharge(row)?, row.get("source")?));
-    Ok(conn.prepare_cached(FIND)?.query_row([id.get()], read).optional().map_err(|error| bad("recharge", error))?)
+    conn.first(FIND, params![id.get()], read)
 }

@@ -3,8 +3,7 @@
 //! An event goes together with its deliveries and attempts, in the order of their numbers, and never while a run of it is
 //! still open. The feed begins later then; its numbers stay as they are.
 
-use rusqlite::{Connection, OptionalExtension, params};
-
+use super::conn::{Conn, Result, Row, params};
 use super::ledger;
 use crate::clock::Ids;
 use crate::domain::id::StreamId;
@@ -12,12 +11,12 @@ use crate::limits;
 use crate::store::{Horizon, StoreError, SweepPlace, Swept, TimeRange};
 
 /// One step of one stage.
-type Step = fn(&Connection, &Horizon, i64) -> Result<Swept, StoreError>;
+type Step = fn(Conn, &Horizon, i64) -> Result<Swept, StoreError>;
 
 /// In this order; `Swept::next` counts them.
 const STAGES: [Step; 8] = [events, recharges, reports, conflicts, replays, endpoints, small_tables, free_pages];
 
-pub(super) fn sweep(conn: &Connection, horizon: &Horizon, place: SweepPlace) -> Result<Swept, StoreError> {
+pub(super) fn sweep(conn: Conn, horizon: &Horizon, place: SweepPlace) -> Result<Swept, StoreError> {
     let Some(step) = STAGES.get(place.stage as usize) else { return Ok(Swept { removed: 0, next: None }) };
     let Swept { removed, next } = step(conn, horizon, place.after)?;
     let next = match next {
@@ -36,17 +35,17 @@ fn over(removed: usize) -> Swept {
 }
 
 /// The oldest events of the next stream that has old ones, with all that belongs to them.
-fn events(conn: &Connection, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
+fn events(conn: Conn, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
     const NEXT: &str = "SELECT s.id FROM stream s WHERE s.id > ?1 AND \
         (SELECT e.created_at FROM event e WHERE e.stream = s.id ORDER BY e.sequence LIMIT 1) < ?2 ORDER BY s.id LIMIT 1";
     let values = params![after, horizon.retention.as_millis()];
-    let next = conn.prepare_cached(NEXT)?.query_row(values, |row| row.get::<_, i64>(0)).optional()?;
+    let next = conn.first(NEXT, values, |row| row.get::<i64>(0))?;
     let Some(stream) = next else { return Ok(over(0)) };
     let range = TimeRange { since: None, until: Some(horizon.retention) };
     let old = ledger::sequences(conn, StreamId::new(stream), range)?;
     const OPEN: &str =
         "SELECT min((SELECT min(o.sequence) FROM open_delivery o WHERE o.endpoint = e.id)) FROM endpoint e WHERE e.stream = ?1";
-    let open: Option<i64> = conn.prepare_cached(OPEN)?.query_row([stream], |row| row.get(0))?;
+    let open: Option<i64> = conn.one(OPEN, params![stream], |row| row.get(0))?;
     let end = open.map_or(old.end, |open| old.end.min(open));
     if old.start >= end {
         return Ok(on(0, stream));
@@ -59,15 +58,15 @@ fn events(conn: &Connection, horizon: &Horizon, after: i64) -> Result<Swept, Sto
         }
     }
     let last = end.min(old.start + limits::SWEEP_STEP_ROWS as i64);
-    let mut removed = conn.prepare_cached("DELETE FROM dedupe WHERE stream = ?1 AND sequence < ?2")?.execute([stream, last])?;
-    removed += conn.prepare_cached("DELETE FROM event WHERE stream = ?1 AND sequence < ?2")?.execute([stream, last])?;
+    let mut removed = conn.execute("DELETE FROM dedupe WHERE stream = ?1 AND sequence < ?2", params![stream, last])?;
+    removed += conn.execute("DELETE FROM event WHERE stream = ?1 AND sequence < ?2", params![stream, last])?;
     Ok(on(removed, if last < end { stream - 1 } else { stream }))
 }
 
 /// Rows of this table, of the stream's endpoints, that belong to events before `end`; as many as a step takes.
-fn of_endpoints(conn: &Connection, stream: i64, end: i64, table: &str) -> Result<usize, StoreError> {
+fn of_endpoints(conn: Conn, stream: i64, end: i64, table: &str) -> Result<usize, StoreError> {
     const FIRST: &str = "SELECT id FROM endpoint WHERE stream = ?1 ORDER BY id";
-    let endpoints = conn.prepare_cached(FIRST)?.query_map([stream], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+    let endpoints = conn.all(FIRST, params![stream], |row| row.get(0))?;
     // The key at which a step ends; whole events are removed, so that the boundary is a number.
     let boundary = format!("SELECT sequence FROM {table} WHERE endpoint = ?1 AND sequence < ?2 ORDER BY sequence LIMIT 1 OFFSET ?3");
     let delete = format!("DELETE FROM {table} WHERE endpoint = ?1 AND sequence < ?2");
@@ -78,88 +77,88 @@ fn of_endpoints(conn: &Connection, stream: i64, end: i64, table: &str) -> Result
             break;
         }
         let values = params![endpoint, end, left];
-        let reached: Option<i64> = conn.prepare_cached(&boundary)?.query_row(values, |row| row.get(0)).optional()?;
+        let reached: Option<i64> = conn.first(&boundary, values, |row| row.get(0))?;
         // One event with very many attempts is removed at once.
         let below = match reached {
             Some(reached) => reached.max(first(conn, table, endpoint)? + 1),
             None => end,
         };
-        removed += conn.prepare_cached(&delete)?.execute([endpoint, below])?;
+        removed += conn.execute(&delete, params![endpoint, below])?;
     }
     Ok(removed)
 }
 
-fn first(conn: &Connection, table: &str, endpoint: i64) -> Result<i64, StoreError> {
+fn first(conn: Conn, table: &str, endpoint: i64) -> Result<i64, StoreError> {
     let sql = format!("SELECT coalesce(min(sequence), 0) FROM {table} WHERE endpoint = ?1");
-    Ok(conn.prepare_cached(&sql)?.query_row([endpoint], |row| row.get(0))?)
+    conn.one(&sql, params![endpoint], |row| row.get(0))
 }
 
 /// Settled recharges with their reports, where a retention for them is set. One with a case that waits for the operator
 /// stays: without it the case could not be resolved any more.
-fn recharges(conn: &Connection, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
+fn recharges(conn: Conn, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
     let Some(before) = horizon.recharges else { return Ok(over(0)) };
     let floor = Ids::floor(before).get();
-    const PAGE: &str = "SELECT count(*), max(id) FROM (SELECT id FROM recharge WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3)";
+    const PAGE: &str = "SELECT count(*), max(id) FROM (SELECT id FROM recharge WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3) p";
     let values = params![after, floor, limits::SWEEP_STEP_ROWS];
-    let (count, last): (usize, Option<i64>) = conn.prepare_cached(PAGE)?.query_row(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (count, last): (usize, Option<i64>) = conn.one(PAGE, values, |row| Ok((row.get(0)?, row.get(1)?)))?;
     let Some(last) = last else { return Ok(over(0)) };
     const GOES: &str = "id > ?1 AND id <= ?2 AND status <> 0 AND NOT EXISTS \
         (SELECT 1 FROM conflict c WHERE c.recharge = recharge.id AND c.state = 0)";
     let sums = format!("SELECT stream, status, count(*) FROM recharge WHERE {GOES} GROUP BY stream, status");
-    let read = |row: &rusqlite::Row| -> rusqlite::Result<(i64, usize, i64)> { Ok((row.get(0)?, row.get(1)?, row.get(2)?)) };
-    let sums = conn.prepare_cached(&sums)?.query_map([after, last], read)?.collect::<Result<Vec<_>, _>>()?;
+    let read = |row: &Row| -> Result<(i64, usize, i64)> { Ok((row.get(0)?, row.get(1)?, row.get(2)?)) };
+    let sums = conn.all(&sums, params![after, last], read)?;
     for (stream, status, count) in sums {
         let column = ["queued", "success", "failed", "reversed"][status];
-        conn.execute(&format!("UPDATE stream SET {column} = {column} - ?2 WHERE id = ?1"), [stream, count])?;
+        conn.execute(&format!("UPDATE stream SET {column} = {column} - ?2 WHERE id = ?1"), params![stream, count])?;
     }
     let reports = format!("DELETE FROM report WHERE recharge IN (SELECT id FROM recharge WHERE {GOES})");
-    let mut removed = conn.prepare_cached(&reports)?.execute([after, last])?;
-    removed += conn.prepare_cached(&format!("DELETE FROM recharge WHERE {GOES}"))?.execute([after, last])?;
+    let mut removed = conn.execute(&reports, params![after, last])?;
+    removed += conn.execute(&format!("DELETE FROM recharge WHERE {GOES}"), params![after, last])?;
     Ok(if count < limits::SWEEP_STEP_ROWS { over(removed) } else { on(removed, last) })
 }
 
-fn reports(conn: &Connection, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
+fn reports(conn: Conn, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
     let before = horizon.retention;
     let floor = Ids::floor(before).get();
-    const PAGE: &str = "SELECT count(*), max(recharge) FROM (SELECT recharge FROM report WHERE recharge > ?1 AND recharge < ?2 ORDER BY recharge LIMIT ?3)";
+    const PAGE: &str = "SELECT count(*), max(recharge) FROM (SELECT recharge FROM report WHERE recharge > ?1 AND recharge < ?2 ORDER BY recharge LIMIT ?3) p";
     let values = params![after, floor, limits::SWEEP_STEP_ROWS];
-    let (count, last): (usize, Option<i64>) = conn.prepare_cached(PAGE)?.query_row(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (count, last): (usize, Option<i64>) = conn.one(PAGE, values, |row| Ok((row.get(0)?, row.get(1)?)))?;
     let Some(last) = last else { return Ok(over(0)) };
     const DELETE: &str = "DELETE FROM report WHERE recharge > ?1 AND recharge <= ?2 AND received_at < ?3";
-    let removed = conn.prepare_cached(DELETE)?.execute([after, last, before.as_millis()])?;
+    let removed = conn.execute(DELETE, params![after, last, before.as_millis()])?;
     Ok(if count < limits::SWEEP_STEP_ROWS { over(removed) } else { on(removed, last) })
 }
 
-fn conflicts(conn: &Connection, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
+fn conflicts(conn: Conn, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
     const DELETE: &str = "DELETE FROM conflict WHERE id IN \
         (SELECT id FROM conflict WHERE id > ?1 AND id < ?2 AND state <> 0 AND resolved_at < ?3 ORDER BY id LIMIT ?4)";
     let retention = horizon.retention;
     let values = params![after, Ids::floor(retention).get(), retention.as_millis(), limits::SWEEP_STEP_ROWS];
-    let removed = conn.prepare_cached(DELETE)?.execute(values)?;
+    let removed = conn.execute(DELETE, values)?;
     Ok(if removed < limits::SWEEP_STEP_ROWS { over(removed) } else { on(removed, after) })
 }
 
-fn replays(conn: &Connection, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
+fn replays(conn: Conn, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
     const DELETE: &str =
         "DELETE FROM replay WHERE id IN (SELECT id FROM replay WHERE id > ?1 AND id < ?2 AND state <> 0 ORDER BY id LIMIT ?3)";
     let values = params![after, Ids::floor(horizon.retention).get(), limits::SWEEP_STEP_ROWS];
-    let removed = conn.prepare_cached(DELETE)?.execute(values)?;
+    let removed = conn.execute(DELETE, values)?;
     Ok(if removed < limits::SWEEP_STEP_ROWS { over(removed) } else { on(removed, after) })
 }
 
 /// Endpoints that were deleted long ago, once nothing of theirs is left.
-fn endpoints(conn: &Connection, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
+fn endpoints(conn: Conn, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
     const GONE: &str = "SELECT id FROM endpoint e WHERE e.id > ?1 AND e.deleted_at < ?2 \
         AND NOT EXISTS (SELECT 1 FROM open_delivery o WHERE o.endpoint = e.id) \
         AND NOT EXISTS (SELECT 1 FROM ended_delivery d WHERE d.endpoint = e.id) \
         AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.endpoint = e.id) ORDER BY e.id LIMIT ?3";
     let values = params![after, horizon.retention.as_millis(), limits::SWEEP_STEP_ROWS];
-    let gone = conn.prepare_cached(GONE)?.query_map(values, |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+    let gone = conn.all(GONE, values, |row| row.get(0))?;
     for id in &gone {
-        conn.prepare_cached("DELETE FROM listening WHERE endpoint = ?1")?.execute([id])?;
+        conn.execute("DELETE FROM listening WHERE endpoint = ?1", params![id])?;
         // An attempt may have failed after the deletion.
-        conn.prepare_cached("DELETE FROM health WHERE endpoint = ?1")?.execute([id])?;
-        conn.prepare_cached("DELETE FROM endpoint WHERE id = ?1")?.execute([id])?;
+        conn.execute("DELETE FROM health WHERE endpoint = ?1", params![id])?;
+        conn.execute("DELETE FROM endpoint WHERE id = ?1", params![id])?;
     }
     Ok(match gone.last() {
         Some(last) if gone.len() == limits::SWEEP_STEP_ROWS => on(gone.len(), *last),
@@ -168,7 +167,7 @@ fn endpoints(conn: &Connection, horizon: &Horizon, after: i64) -> Result<Swept, 
 }
 
 /// Tables whose rows are few, or are removed by their age alone.
-fn small_tables(conn: &Connection, horizon: &Horizon, _: i64) -> Result<Swept, StoreError> {
+fn small_tables(conn: Conn, horizon: &Horizon, _: i64) -> Result<Swept, StoreError> {
     let most = limits::SWEEP_STEP_ROWS;
     let Horizon { retention, audit, answers, traffic, .. } = horizon;
     let mut removed = 0;
@@ -184,14 +183,15 @@ fn small_tables(conn: &Connection, horizon: &Horizon, _: i64) -> Result<Swept, S
         ),
         ("DELETE FROM alert WHERE id IN (SELECT id FROM alert WHERE id < ?1 ORDER BY id LIMIT ?2)", Ids::floor(*retention).get()),
     ] {
-        removed += conn.prepare_cached(sql)?.execute(params![before, most])?;
+        removed += conn.execute(sql, params![before, most])?;
     }
     Ok(if removed > 0 { on(removed, 0) } else { over(0) })
 }
 
 /// Gives pages that are free back to the file system. They are not rows, so that they do not count as removed. A file that
 /// was made by other means (from a dump) may give nothing back; it keeps its free pages for what comes next.
-fn free_pages(conn: &Connection, _: &Horizon, _: i64) -> Result<Swept, StoreError> {
+fn free_pages(conn: Conn, _: &Horizon, _: i64) -> Result<Swept, StoreError> {
+    let Conn::Sqlite(conn) = conn else { return Ok(over(0)) };
     let free = || conn.query_row("PRAGMA freelist_count", [], |row| row.get::<_, i64>(0));
     let before = free()?;
     if before <= limits::FREE_PAGES_KEPT {

@@ -1,7 +1,7 @@
 //! Removing a person's data, and sealing secrets again: walks over tables, a bounded step at a time.
 
-use rusqlite::{Connection, Row, params};
-
+use super::KEY_CHECK;
+use super::conn::{Conn, Result, Row, params};
 use super::ledger;
 use super::rows::place;
 use crate::clock::Stopwatch;
@@ -47,14 +47,16 @@ impl Lately {
 }
 
 /// What has been removed is overwritten, in pages that are let go of too, where `on`; else only where that costs nothing.
-fn overwrite(conn: &Connection, on: bool) -> Result<(), StoreError> {
-    let sql = if on { "PRAGMA secure_delete = ON" } else { "PRAGMA secure_delete = FAST" };
-    conn.query_row(sql, [], |_| Ok(()))?;
+fn overwrite(conn: Conn, on: bool) -> Result<(), StoreError> {
+    if let Conn::Sqlite(conn) = conn {
+        let sql = if on { "PRAGMA secure_delete = ON" } else { "PRAGMA secure_delete = FAST" };
+        conn.query_row(sql, [], |_| Ok(()))?;
+    }
     Ok(())
 }
 
 /// A person's number out of some of a stream's recharges (stage 0) or events (stage 1).
-pub(super) fn erase(conn: &Connection, stream: StreamId, connection_no: &str, place: SweepPlace) -> Result<Swept, StoreError> {
+pub(super) fn erase(conn: Conn, stream: StreamId, connection_no: &str, place: SweepPlace) -> Result<Swept, StoreError> {
     overwrite(conn, true)?;
     let swept = match place.stage {
         0 => recharges(conn, stream, connection_no, place.after),
@@ -68,15 +70,15 @@ fn at(stage: u32, after: i64) -> Option<SweepPlace> {
     Some(SweepPlace { stage, after })
 }
 
-fn recharges(conn: &Connection, stream: StreamId, connection_no: &str, after: i64) -> Result<Swept, StoreError> {
+fn recharges(conn: Conn, stream: StreamId, connection_no: &str, after: i64) -> Result<Swept, StoreError> {
     const PAGE: &str = "SELECT id, connection_no = ?2 FROM recharge WHERE stream = ?1 AND id > ?3 ORDER BY id LIMIT ?4";
     let values = params![stream.get(), connection_no, after, limits::ERASE_SCAN];
-    let read = |row: &Row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<bool>>(1)?.unwrap_or(false)));
-    let page = conn.prepare_cached(PAGE)?.query_map(values, read)?.collect::<Result<Vec<_>, _>>()?;
+    let read = |row: &Row| Ok((row.get::<i64>(0)?, row.get::<Option<bool>>(1)?.unwrap_or(false)));
+    let page = conn.all(PAGE, values, read)?;
     let mut removed = 0;
     for (id, _) in page.iter().filter(|(_, its_own)| *its_own) {
-        removed += conn.prepare_cached("UPDATE recharge SET connection_no = NULL, reason = NULL WHERE id = ?1")?.execute([id])?;
-        conn.prepare_cached("UPDATE report SET reason = NULL WHERE recharge = ?1")?.execute([id])?;
+        removed += conn.execute("UPDATE recharge SET connection_no = NULL, reason = NULL WHERE id = ?1", params![id])?;
+        conn.execute("UPDATE report SET reason = NULL WHERE recharge = ?1", params![id])?;
     }
     if let Some((last, _)) = page.last().filter(|_| page.len() == limits::ERASE_SCAN) {
         return Ok(Swept { removed: removed as u64, next: at(0, *last) });
@@ -85,26 +87,26 @@ fn recharges(conn: &Connection, stream: StreamId, connection_no: &str, after: i6
     const CASES: &str = "UPDATE conflict SET ours = CASE ours WHEN ?2 THEN '' ELSE ours END, theirs = CASE theirs WHEN ?2 THEN '' ELSE theirs END \
         WHERE field = 'connection_no' AND (ours = ?2 OR theirs = ?2) \
         AND (SELECT r.stream FROM recharge r WHERE r.id = conflict.recharge) = ?1";
-    removed += conn.prepare_cached(CASES)?.execute(params![stream.get(), connection_no])?;
+    removed += conn.execute(CASES, params![stream.get(), connection_no])?;
     Ok(Swept { removed: removed as u64, next: at(1, 0) })
 }
 
 /// Kept answers that show what has been erased: recharges that a person settled or decided about, and deliveries that were
 /// sent again, with what receivers had answered. The same request again is a new one then.
-fn answers(conn: &Connection, stream: StreamId) -> Result<u64, StoreError> {
+fn answers(conn: Conn, stream: StreamId) -> Result<u64, StoreError> {
     // All of them begin with a token, so that this is a few ranges of keys and not the table.
     const KEPT: &str = "SELECT k.token, k.path, k.key FROM token t JOIN kept_answer k ON k.token = t.id AND k.path > ?2 AND k.path < ?2 || '0' \
         WHERE t.vendor IS NULL OR t.vendor = (SELECT s.vendor FROM stream s WHERE s.id = ?1)";
     type Kept = (i64, String, String);
-    let read = |row: &Row| -> rusqlite::Result<Kept> { Ok((row.get(0)?, row.get(1)?, row.get(2)?)) };
+    let read = |row: &Row| -> Result<Kept> { Ok((row.get(0)?, row.get(1)?, row.get(2)?)) };
     let mut removed = 0;
     for kind in ["/v1/recharges", "/v1/conflicts", "/v1/deliveries"] {
         let values = params![stream.get(), kind];
-        let kept = conn.prepare_cached(KEPT)?.query_map(values, read)?.collect::<Result<Vec<_>, _>>()?;
+        let kept = conn.all(KEPT, values, read)?;
         for (token, path, key) in kept {
             if shows_erased(conn, stream, &path)? {
                 let gone = "DELETE FROM kept_answer WHERE token = ?1 AND path = ?2 AND key = ?3";
-                removed += conn.prepare_cached(gone)?.execute(params![token, path, key])?;
+                removed += conn.execute(gone, params![token, path, key])?;
             }
         }
     }
@@ -112,37 +114,39 @@ fn answers(conn: &Connection, stream: StreamId) -> Result<u64, StoreError> {
 }
 
 /// Whether what a path names is of this stream, and its person's data is not there any more.
-fn shows_erased(conn: &Connection, stream: StreamId, path: &str) -> Result<bool, StoreError> {
+fn shows_erased(conn: Conn, stream: StreamId, path: &str) -> Result<bool, StoreError> {
     let Some(id) = path.split('/').nth(3) else { return Ok(false) };
-    let found = |sql: &str, values: &[i64]| conn.prepare_cached(sql)?.exists(rusqlite::params_from_iter(values));
+    let found = |sql: &str, [one, other]: [i64; 2]| conn.exists(sql, params![one, other]);
     const RECHARGE: &str = "SELECT 1 FROM recharge WHERE id = ?1 AND stream = ?2 AND connection_no IS NULL";
     const CONFLICT: &str =
         "SELECT 1 FROM conflict c JOIN recharge r ON r.id = c.recharge WHERE c.id = ?1 AND r.stream = ?2 AND r.connection_no IS NULL";
     const EVENT: &str = "SELECT 1 FROM event WHERE sequence = ?1 AND stream = ?2 AND instr(facts, '\"erased\":true') > 0";
     Ok(if let Ok(recharge) = id.parse::<RechargeId>() {
-        found(RECHARGE, &[recharge.get(), stream.get()])?
+        found(RECHARGE, [recharge.get(), stream.get()])?
     } else if let Ok(conflict) = id.parse::<ConflictId>() {
-        found(CONFLICT, &[conflict.get(), stream.get()])?
+        found(CONFLICT, [conflict.get(), stream.get()])?
     } else if let Ok(delivery) = id.parse::<DeliveryId>() {
         let its_own = place(conn, delivery.endpoint)?.is_some_and(|place| place.stream == stream);
-        its_own && found(EVENT, &[delivery.sequence, stream.get()])?
+        its_own && found(EVENT, [delivery.sequence, stream.get()])?
     } else {
         false
     })
 }
 
-fn events(conn: &Connection, stream: StreamId, connection_no: &str, after: i64) -> Result<Swept, StoreError> {
+fn events(conn: Conn, stream: StreamId, connection_no: &str, after: i64) -> Result<Swept, StoreError> {
     let mode = ledger::mode_of(conn, stream)?;
     const PAGE: &str = "SELECT sequence, type, created_at, facts, instr(facts, ?2) > 0 FROM event \
         WHERE stream = ?1 AND sequence > ?3 ORDER BY sequence LIMIT ?4";
-    let mut statement = conn.prepare_cached(PAGE)?;
-    let mut rows = statement.query(params![stream.get(), in_json(connection_no), after, limits::ERASE_SCAN])?;
-    let (mut removed, mut count, mut last) = (0, 0, after);
-    while let Some(row) = rows.next()? {
-        (count, last) = (count + 1, row.get(0)?);
-        if row.get::<_, bool>(4)? {
-            removed += u64::from(erase_event(conn, &ledger::read_event(row, stream, mode)?, connection_no)?);
-        }
+    let values = params![stream.get(), in_json(connection_no), after, limits::ERASE_SCAN];
+    let read = |row: &Row| {
+        let event = if row.get(4)? { Some(ledger::read_event(row, stream, mode)?) } else { None };
+        Ok((row.get(0)?, event))
+    };
+    let page: Vec<(i64, Option<Event>)> = conn.all(PAGE, values, read)?;
+    let (count, last) = (page.len(), page.last().map_or(after, |(last, _)| *last));
+    let mut removed = 0;
+    for event in page.into_iter().filter_map(|(_, event)| event) {
+        removed += u64::from(erase_event(conn, &event, connection_no)?);
     }
     if count == limits::ERASE_SCAN {
         return Ok(Swept { removed, next: at(1, last) });
@@ -151,17 +155,17 @@ fn events(conn: &Connection, stream: StreamId, connection_no: &str, after: i64) 
 }
 
 /// The event stays as a tombstone; what receivers answered to it may repeat it, so that this goes too.
-fn erase_event(conn: &Connection, event: &Event, connection_no: &str) -> Result<bool, StoreError> {
+fn erase_event(conn: Conn, event: &Event, connection_no: &str) -> Result<bool, StoreError> {
     let Some(erased) = event.erased(connection_no) else { return Ok(false) };
     let EventId { stream, sequence } = event.id;
     let values = params![stream.get(), sequence, erased.stored_facts()];
-    conn.prepare_cached("UPDATE event SET facts = ?3 WHERE stream = ?1 AND sequence = ?2")?.execute(values)?;
+    conn.execute("UPDATE event SET facts = ?3 WHERE stream = ?1 AND sequence = ?2", values)?;
     for table in ["ended_delivery", "attempt"] {
         let sql = format!(
             "UPDATE {table} SET answer_headers = NULL, answer_body = NULL \
              WHERE sequence = ?2 AND endpoint IN (SELECT id FROM endpoint WHERE stream = ?1) AND (answer_body IS NOT NULL OR answer_headers IS NOT NULL)"
         );
-        conn.prepare_cached(&sql)?.execute([stream.get(), sequence])?;
+        conn.execute(&sql, params![stream.get(), sequence])?;
     }
     Ok(true)
 }
@@ -169,21 +173,21 @@ fn erase_event(conn: &Connection, event: &Event, connection_no: &str) -> Result<
 // --- Sealing again ---------------------------------------------------------------------------------------------------
 
 /// Secrets of some endpoints (stage 0), or the kept answers and the key's check (stage 1), under the present key.
-pub(super) fn reseal(conn: &Connection, sealer: &Sealer, check: &str, place: SweepPlace) -> Result<Swept, StoreError> {
+pub(super) fn reseal(conn: Conn, sealer: &Sealer, place: SweepPlace) -> Result<Swept, StoreError> {
     if place.stage == 0 {
         return endpoints(conn, sealer, place.after);
     }
     // Kept answers are a day old at the most; to forget them costs a repeated request, not an answer of another key.
-    let removed = conn.execute("DELETE FROM kept_answer", [])?;
-    conn.execute("UPDATE meta SET value = ?2 WHERE name = ?1", params![check, sealer.seal(check, b"ringback")])?;
+    let removed = conn.execute("DELETE FROM kept_answer", params![])?;
+    conn.execute("UPDATE meta SET value = ?2 WHERE name = ?1", params![KEY_CHECK, sealer.seal(KEY_CHECK, b"ringback")])?;
     Ok(Swept { removed: removed as u64, next: None })
 }
 
-fn endpoints(conn: &Connection, sealer: &Sealer, after: i64) -> Result<Swept, StoreError> {
+fn endpoints(conn: Conn, sealer: &Sealer, after: i64) -> Result<Swept, StoreError> {
     const PAGE: &str = "SELECT id, headers, secret, former_secrets, signing_key FROM endpoint WHERE id > ?1 ORDER BY id LIMIT ?2";
     type Sealed = (i64, [Option<Vec<u8>>; 4]);
-    let read = |row: &Row| -> rusqlite::Result<Sealed> { Ok((row.get(0)?, [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?])) };
-    let page = conn.prepare_cached(PAGE)?.query_map(params![after, limits::SWEEP_STEP_ROWS], read)?.collect::<Result<Vec<_>, _>>()?;
+    let read = |row: &Row| -> Result<Sealed> { Ok((row.get(0)?, [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?])) };
+    let page = conn.all(PAGE, params![after, limits::SWEEP_STEP_ROWS], read)?;
     for (id, sealed) in &page {
         let context = EndpointId::new(*id).to_string();
         let again = |sealed: &Option<Vec<u8>>| -> Result<Option<Vec<u8>>, StoreError> {
@@ -191,7 +195,7 @@ fn endpoints(conn: &Connection, sealer: &Sealer, after: i64) -> Result<Swept, St
         };
         let [headers, secret, former, signing_key] = [again(&sealed[0])?, again(&sealed[1])?, again(&sealed[2])?, again(&sealed[3])?];
         const WRITE: &str = "UPDATE endpoint SET headers = ?2, secret = ?3, former_secrets = ?4, signing_key = ?5 WHERE id = ?1";
-        conn.prepare_cached(WRITE)?.execute(params![id, headers, secret, former, signing_key])?;
+        conn.execute(WRITE, params![id, headers, secret, former, signing_key])?;
     }
     let next = match page.last() {
         Some((last, _)) if page.len() == limits::SWEEP_STEP_ROWS => at(0, *last),

@@ -3,8 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
-
+use super::conn::{Conn, Result, Row, params};
 use super::rows::{Wants, bad, patterns, word};
 use crate::domain::endpoint::{CipherText, Endpoint, EndpointStatus, FormerSecret, Ordering, Settings};
 use crate::domain::id::{EndpointId, StreamId, VendorId};
@@ -30,7 +29,7 @@ struct Sealed {
     signing_key: Option<Vec<u8>>,
 }
 
-fn read(row: &Row) -> rusqlite::Result<Sealed> {
+fn read(row: &Row) -> Result<Sealed> {
     let url: String = row.get("url")?;
     let Wants { event_types, profile } = Wants::read(row)?;
     let settings = Settings {
@@ -42,7 +41,7 @@ fn read(row: &Row) -> rusqlite::Result<Sealed> {
         rate_limit_per_second: row.get("rate_limit")?,
         max_in_flight: row.get("max_in_flight")?,
         ordering: word(row, "ordering", &Ordering::ALL)?,
-        strict_hold: row.get::<_, Option<u64>>("strict_hold")?.map(Duration::from_secs),
+        strict_hold: row.get::<Option<u64>>("strict_hold")?.map(Duration::from_secs),
         ..Settings::new(url.parse().map_err(|error| bad("url", error))?, Secret::new(Vec::new()))
     };
     let endpoint = Endpoint {
@@ -60,7 +59,7 @@ fn read(row: &Row) -> rusqlite::Result<Sealed> {
         by_rule: row.get("by_rule")?,
         probed_at: row.get("probed_at")?,
         vendor_disabled: row.get("vendor_disabled")?,
-        deleted: row.get::<_, Option<i64>>("deleted_at")?.is_some(),
+        deleted: row.get::<Option<i64>>("deleted_at")?.is_some(),
     };
     let (headers, secret) = (row.get("headers")?, row.get("secret")?);
     Ok(Sealed { endpoint, headers, secret, former: row.get("former_secrets")?, signing_key: row.get("signing_key")? })
@@ -93,27 +92,26 @@ fn write_former(former: &[FormerSecret]) -> Option<Secret> {
     (!list.is_empty()).then(|| Secret::new(serde_json::to_vec(&list).expect("numbers always serialize")))
 }
 
-pub(super) fn one(conn: &Connection, sealer: &Sealer, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
+pub(super) fn one(conn: Conn, sealer: &Sealer, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
     let sql = format!("SELECT {COLUMNS} {FROM} WHERE e.id = ?1");
-    let found = conn.prepare_cached(&sql)?.query_row([id.get()], read).optional()?;
+    let found = conn.first(&sql, params![id.get()], read)?;
     found.map(|sealed| sealed.open(sealer)).transpose()
 }
 
-pub(super) fn list(conn: &Connection, sealer: &Sealer, stream: StreamId, page: Page<EndpointId>) -> Result<Vec<Endpoint>, StoreError> {
+pub(super) fn list(conn: Conn, sealer: &Sealer, stream: StreamId, page: Page<EndpointId>) -> Result<Vec<Endpoint>, StoreError> {
     let sql = format!("SELECT {COLUMNS} {FROM} WHERE e.stream = ?1 AND e.id < ?2 AND e.deleted_at IS NULL ORDER BY e.id DESC LIMIT ?3");
-    let mut statement = conn.prepare_cached(&sql)?;
-    let rows = statement.query_map(params![stream.get(), page.before.map_or(i64::MAX, EndpointId::get), page.limit], read)?;
-    rows.map(|row| row?.open(sealer)).collect()
+    let values = params![stream.get(), page.before.map_or(i64::MAX, EndpointId::get), page.limit];
+    conn.all(&sql, values, |row| read(row)?.open(sealer))
 }
 
-pub(super) fn create(conn: &Connection, sealer: &Sealer, endpoint: &Endpoint, most: u32) -> Result<Created, StoreError> {
+pub(super) fn create(conn: Conn, sealer: &Sealer, endpoint: &Endpoint, most: u32) -> Result<Created, StoreError> {
     const COUNT: &str = "SELECT count(*) FROM endpoint WHERE stream = ?1 AND deleted_at IS NULL";
-    let count: u32 = conn.query_row(COUNT, [endpoint.stream.get()], |row| row.get(0))?;
+    let count: u32 = conn.one(COUNT, params![endpoint.stream.get()], |row| row.get(0))?;
     if count >= most {
         return Ok(Created::LimitReached);
     }
     const INSERT: &str = "INSERT INTO endpoint (id, stream, url, event_types, profile, cipher_text, headers, ordering, secret, status, created_at, \
-        connected_at, status_reason) VALUES (?1, ?2, '', '', 0, 0, x'', 0, x'', ?3, ?4, ?5, ?6)";
+        connected_at, status_reason) VALUES (?1, ?2, '', '', 0, 0, '', 0, '', ?3, ?4, ?5, ?6)";
     let (created_at, connected_at) = (endpoint.created_at.as_millis(), endpoint.connected_at.map(Timestamp::as_millis));
     let (id, stream, status) = (endpoint.id.get(), endpoint.stream.get(), endpoint.status as i64);
     conn.execute(INSERT, params![id, stream, status, created_at, connected_at, endpoint.status_reason])?;
@@ -127,7 +125,7 @@ pub(super) fn create(conn: &Connection, sealer: &Sealer, endpoint: &Endpoint, mo
     Ok(Created::Yes)
 }
 
-fn write_settings(conn: &Connection, sealer: &Sealer, id: EndpointId, settings: &Settings) -> Result<(), StoreError> {
+fn write_settings(conn: Conn, sealer: &Sealer, id: EndpointId, settings: &Settings) -> Result<(), StoreError> {
     const WRITE: &str = "UPDATE endpoint SET url = ?2, description = ?3, event_types = ?4, profile = ?5, cipher_text = ?6, alert_email = ?7, \
         headers = ?8, rate_limit = ?9, max_in_flight = ?10, ordering = ?11, strict_hold = ?12, secret = ?13, signing_key = ?14, \
         former_secrets = ?15 WHERE id = ?1";
@@ -157,28 +155,28 @@ fn write_settings(conn: &Connection, sealer: &Sealer, id: EndpointId, settings: 
 }
 
 /// Raises the stream's version under its counter row; answers the next number to be given.
-fn raise(conn: &Connection, stream: StreamId) -> Result<i64, StoreError> {
+fn raise(conn: Conn, stream: StreamId) -> Result<i64, StoreError> {
     const RAISE: &str = "UPDATE stream SET endpoints_version = endpoints_version + 1 WHERE id = ?1 RETURNING next_sequence";
-    Ok(conn.query_row(RAISE, [stream.get()], |row| row.get(0))?)
+    conn.one(RAISE, params![stream.get()], |row| row.get(0))
 }
 
-fn start_listening(conn: &Connection, endpoint: &Endpoint, from: i64) -> Result<(), StoreError> {
+fn start_listening(conn: Conn, endpoint: &Endpoint, from: i64) -> Result<(), StoreError> {
     // A range that began at this very number was empty, so that it can be taken over.
     const START: &str = "INSERT INTO listening (endpoint, from_sequence, event_types, profile) VALUES (?1, ?2, ?3, ?4) \
-        ON CONFLICT DO UPDATE SET until_sequence = NULL, event_types = excluded.event_types, profile = excluded.profile";
+        ON CONFLICT (endpoint, from_sequence) DO UPDATE SET until_sequence = NULL, event_types = excluded.event_types, profile = excluded.profile";
     let settings = &endpoint.settings;
     conn.execute(START, params![endpoint.id.get(), from, patterns(&settings.event_types), settings.profile as i64])?;
     Ok(())
 }
 
-fn stop_listening(conn: &Connection, id: EndpointId, until: i64) -> Result<(), StoreError> {
+fn stop_listening(conn: Conn, id: EndpointId, until: i64) -> Result<(), StoreError> {
     const STOP: &str = "UPDATE listening SET until_sequence = ?2 WHERE endpoint = ?1 AND until_sequence IS NULL";
     conn.execute(STOP, params![id.get(), until])?;
     Ok(())
 }
 
 pub(super) fn change(
-    conn: &Connection,
+    conn: Conn,
     sealer: &Sealer,
     id: EndpointId,
     change: &EndpointChange,
@@ -246,15 +244,16 @@ pub(super) fn moves(from: &Settings, to: &Settings) -> bool {
 }
 
 /// What a pause lasted moves the deadlines of what is open.
-fn end_pause(conn: &Connection, id: EndpointId, now: Timestamp) -> Result<(), StoreError> {
-    const END: &str = "UPDATE endpoint SET paused_ms = paused_ms + max(min(?2, paused_until) - paused_at, 0), paused_at = NULL, \
+fn end_pause(conn: Conn, id: EndpointId, now: Timestamp) -> Result<(), StoreError> {
+    const END: &str = "UPDATE endpoint SET paused_ms = paused_ms + \
+        CASE WHEN paused_until < ?2 THEN paused_until - paused_at WHEN paused_at < ?2 THEN ?2 - paused_at ELSE 0 END, paused_at = NULL, \
         paused_until = NULL WHERE id = ?1 AND paused_at IS NOT NULL";
     conn.execute(END, params![id.get(), now.as_millis()])?;
     Ok(())
 }
 
 /// Notes that it was tried whether a disabled endpoint is back.
-pub(super) fn probed(conn: &Connection, id: EndpointId, now: Timestamp) -> Result<bool, StoreError> {
+pub(super) fn probed(conn: Conn, id: EndpointId, now: Timestamp) -> Result<bool, StoreError> {
     Ok(conn.execute("UPDATE endpoint SET probed_at = ?2 WHERE id = ?1", params![id.get(), now.as_millis()])? == 1)
 }
 
@@ -265,12 +264,11 @@ pub(super) struct Stretch {
 }
 
 /// The stretches since an endpoint was made, up to the next number to be given.
-pub(super) fn stretches(conn: &Connection, endpoint: &Endpoint, next: i64) -> Result<Vec<Stretch>, StoreError> {
+pub(super) fn stretches(conn: Conn, endpoint: &Endpoint, next: i64) -> Result<Vec<Stretch>, StoreError> {
     const RANGES: &str =
         "SELECT from_sequence, until_sequence, event_types, profile FROM listening WHERE endpoint = ?1 ORDER BY from_sequence";
-    let mut statement = conn.prepare_cached(RANGES)?;
-    let read = |row: &Row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?, Wants::read(row)?));
-    let ranges = statement.query_map([endpoint.id.get()], read)?.collect::<Result<Vec<_>, _>>()?;
+    let read = |row: &Row| Ok((row.get::<i64>(0)?, row.get::<Option<i64>>(1)?, Wants::read(row)?));
+    let ranges = conn.all(RANGES, params![endpoint.id.get()], read)?;
     let wanted = Wants::of(&endpoint.settings);
     let mut stretches = Vec::new();
     let mut add = |numbers: Range<i64>, heard: Option<Wants>| {

@@ -5,9 +5,8 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
-
 use super::accept::Batch;
+use super::conn::{Conn, Result, Row, params};
 use super::endpoints;
 use crate::domain::alert::Alert;
 use crate::domain::attempt::OutcomeKind;
@@ -19,9 +18,8 @@ use crate::limits;
 use crate::store::{After, Failing, Mailing, Settle, Settled, StoreError};
 
 /// The endpoints that have a row.
-pub(super) fn known(conn: &Connection) -> Result<HashSet<EndpointId>, StoreError> {
-    let mut statement = conn.prepare_cached("SELECT endpoint FROM health")?;
-    Ok(statement.query_map([], |row| row.get(0).map(EndpointId::new))?.collect::<Result<_, _>>()?)
+pub(super) fn known(conn: Conn) -> Result<HashSet<EndpointId>, StoreError> {
+    Ok(conn.all("SELECT endpoint FROM health", params![], |row| row.get(0).map(EndpointId::new))?.into_iter().collect())
 }
 
 /// Learns from what an attempt came to. Of what comes late only a success counts: it is a fact whoever reports it.
@@ -34,7 +32,7 @@ pub(super) fn learn(batch: &mut Batch, settle: &Settle, settled: Settled) -> Res
         Some(_) if batch.failing.insert(endpoint) => {
             const BEGIN: &str = "INSERT INTO health (endpoint, failing_since) SELECT id, ?2 FROM endpoint WHERE id = ?1 AND deleted_at IS NULL \
                 ON CONFLICT DO NOTHING";
-            batch.conn.prepare_cached(BEGIN)?.execute(params![endpoint.get(), settle.now.as_millis()])?;
+            batch.conn.later(BEGIN, params![endpoint.get(), settle.now.as_millis()])?;
         }
         Some(_) | None => {}
     }
@@ -52,7 +50,7 @@ pub(super) fn ended(batch: &Batch, settle: &Settle, failed_since: Option<Timesta
     };
     if batch.failing.contains(&settle.key.endpoint) {
         const EXHAUSTED: &str = "UPDATE health SET exhausted = 1 WHERE endpoint = ?1 AND failing_since <= ?2 AND exhausted = 0";
-        batch.conn.prepare_cached(EXHAUSTED)?.execute(params![settle.key.endpoint.get(), began.as_millis()])?;
+        batch.conn.later(EXHAUSTED, params![settle.key.endpoint.get(), began.as_millis()])?;
     }
     Ok(())
 }
@@ -71,13 +69,13 @@ fn recovered(batch: &mut Batch, endpoint: EndpointId, now: Timestamp) -> Result<
 pub(super) fn forget(batch: &mut Batch, endpoint: EndpointId) -> Result<bool, StoreError> {
     batch.failing.remove(&endpoint);
     const FORGET: &str = "DELETE FROM health WHERE endpoint = ?1 RETURNING warned_at IS NOT NULL";
-    Ok(batch.conn.prepare_cached(FORGET)?.query_row([endpoint.get()], |row| row.get(0)).optional()?.unwrap_or(false))
+    Ok(batch.conn.first(FORGET, params![endpoint.get()], |row| row.get(0))?.unwrap_or(false))
 }
 
 /// Notes that an endpoint's vendor is warned, unless it was, or the endpoint has recovered meanwhile.
 pub(super) fn warn(batch: &mut Batch, id: EndpointId, now: Timestamp) -> Result<bool, StoreError> {
     const WARN: &str = "UPDATE health SET warned_at = ?2 WHERE endpoint = ?1 AND warned_at IS NULL RETURNING failing_since";
-    let since = batch.conn.prepare_cached(WARN)?.query_row(params![id.get(), now.as_millis()], |row| row.get(0)).optional()?;
+    let since = batch.conn.first(WARN, params![id.get(), now.as_millis()], |row| row.get(0))?;
     let (Some(since), Some(endpoint)) = (since, endpoints::one(batch.conn, batch.sealer, id)?) else { return Ok(false) };
     alert(batch, &endpoint, &Alert::failing(&endpoint, since), now)?;
     Ok(true)
@@ -87,26 +85,25 @@ pub(super) fn warn(batch: &mut Batch, id: EndpointId, now: Timestamp) -> Result<
 pub(super) fn alert(batch: &Batch, endpoint: &Endpoint, alert: &Alert, now: Timestamp) -> Result<(), StoreError> {
     let address = match &endpoint.settings.alert_email {
         Some(address) => address.clone(),
-        None => batch.conn.query_row("SELECT email FROM vendor WHERE id = ?1", [endpoint.vendor.get()], |row| row.get(0))?,
+        None => batch.conn.one("SELECT email FROM vendor WHERE id = ?1", params![endpoint.vendor.get()], |row| row.get(0))?,
     };
     keep(batch, &address, alert, now)
 }
 
 /// Tells every operator that has a login.
 pub(super) fn alert_operators(batch: &Batch, alert: &Alert, now: Timestamp) -> Result<(), StoreError> {
-    let mut statement = batch.conn.prepare_cached("SELECT email FROM user WHERE vendor IS NULL")?;
-    let addresses = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+    let addresses = batch.conn.all("SELECT email FROM \"user\" WHERE vendor IS NULL", params![], |row| row.get::<String>(0))?;
     addresses.iter().try_for_each(|address| keep(batch, address, alert, now))
 }
 
 fn keep(batch: &Batch, address: &str, alert: &Alert, now: Timestamp) -> Result<(), StoreError> {
     const KEEP: &str = "INSERT INTO alert (id, address, endpoint, title, text, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let (id, endpoint) = (batch.ids.next(now).get(), alert.endpoint.map(EndpointId::get));
-    batch.conn.prepare_cached(KEEP)?.execute(params![id, address, endpoint, alert.title, alert.text, now.as_millis()])?;
+    batch.conn.insert(KEEP, params![id, address, endpoint, alert.title, alert.text, now.as_millis()])?;
     Ok(())
 }
 
-pub(super) fn failing(conn: &Connection, since: Timestamp, after: Option<EndpointId>, limit: usize) -> Result<Vec<Failing>, StoreError> {
+pub(super) fn failing(conn: Conn, since: Timestamp, after: Option<EndpointId>, limit: usize) -> Result<Vec<Failing>, StoreError> {
     const FAILING: &str = "SELECT h.endpoint, h.failing_since, h.exhausted, h.warned_at IS NOT NULL AS warned FROM health h \
         JOIN endpoint e ON e.id = h.endpoint JOIN stream s ON s.id = e.stream JOIN vendor v ON v.id = s.vendor \
         WHERE h.endpoint > ?1 AND h.failing_since <= ?2 AND e.status = ?3 AND e.deleted_at IS NULL AND v.disabled = 0 \
@@ -120,68 +117,60 @@ pub(super) fn failing(conn: &Connection, since: Timestamp, after: Option<Endpoin
         })
     };
     let values = params![after.map_or(-1, EndpointId::get), since.as_millis(), EndpointStatus::Connected as i64, limit];
-    Ok(conn.prepare_cached(FAILING)?.query_map(values, read)?.collect::<Result<_, _>>()?)
+    conn.all(FAILING, values, read)
 }
 
-pub(super) fn to_probe(
-    conn: &Connection,
-    before: Timestamp,
-    after: Option<EndpointId>,
-    limit: usize,
-) -> Result<Vec<EndpointId>, StoreError> {
+pub(super) fn to_probe(conn: Conn, before: Timestamp, after: Option<EndpointId>, limit: usize) -> Result<Vec<EndpointId>, StoreError> {
     const TO_PROBE: &str = "SELECT e.id FROM endpoint e JOIN stream s ON s.id = e.stream JOIN vendor v ON v.id = s.vendor \
         WHERE e.id > ?1 AND e.status = ?2 AND e.by_rule = 1 AND coalesce(e.probed_at, 0) <= ?3 AND e.deleted_at IS NULL AND v.disabled = 0 \
         ORDER BY e.id LIMIT ?4";
     let values = params![after.map_or(-1, EndpointId::get), EndpointStatus::Disabled as i64, before.as_millis(), limit];
-    Ok(conn.prepare_cached(TO_PROBE)?.query_map(values, |row| row.get(0).map(EndpointId::new))?.collect::<Result<_, _>>()?)
+    conn.all(TO_PROBE, values, |row| row.get(0).map(EndpointId::new))
 }
 
-pub(super) fn pauses_over(conn: &Connection, now: Timestamp, limit: usize) -> Result<Vec<EndpointId>, StoreError> {
+pub(super) fn pauses_over(conn: Conn, now: Timestamp, limit: usize) -> Result<Vec<EndpointId>, StoreError> {
     const OVER: &str = "SELECT id FROM endpoint WHERE status = ?1 AND paused_until <= ?2 AND deleted_at IS NULL LIMIT ?3";
     let values = params![EndpointStatus::Paused as i64, now.as_millis(), limit];
-    Ok(conn.prepare_cached(OVER)?.query_map(values, |row| row.get(0).map(EndpointId::new))?.collect::<Result<_, _>>()?)
+    conn.all(OVER, values, |row| row.get(0).map(EndpointId::new))
 }
 
 // --- Mails -----------------------------------------------------------------------------------------------------------
 
-pub(super) fn mailings(conn: &Connection, now: Timestamp, mailed_before: Timestamp, limit: usize) -> Result<Vec<Mailing>, StoreError> {
-    const DUE: &str = "SELECT a.address, count(*) AS waiting, coalesce(m.tries, 0) AS tries FROM alert a \
+pub(super) fn mailings(conn: Conn, now: Timestamp, mailed_before: Timestamp, limit: usize) -> Result<Vec<Mailing>, StoreError> {
+    const DUE: &str = "SELECT a.address, count(*) AS waiting, coalesce(max(m.tries), 0) AS tries FROM alert a \
         LEFT JOIN mailbox m ON m.address = a.address \
         WHERE coalesce(m.mailed_at, 0) <= ?1 AND coalesce(m.next_try_at, 0) <= ?2 GROUP BY a.address ORDER BY min(a.id) LIMIT ?3";
-    let mut statement = conn.prepare_cached(DUE)?;
     let read = |row: &Row| {
         let (address, waiting, tries) = (row.get("address")?, row.get("waiting")?, row.get("tries")?);
         Ok(Mailing { address, alerts: Vec::new(), waiting, up_to: 0, tries })
     };
-    let due = statement.query_map(params![mailed_before.as_millis(), now.as_millis(), limit], read)?.collect::<Result<Vec<_>, _>>()?;
+    let due = conn.all(DUE, params![mailed_before.as_millis(), now.as_millis(), limit], read)?;
     due.into_iter().map(|mailing| with_alerts(conn, mailing)).collect()
 }
 
-fn with_alerts(conn: &Connection, mut mailing: Mailing) -> Result<Mailing, StoreError> {
+fn with_alerts(conn: Conn, mut mailing: Mailing) -> Result<Mailing, StoreError> {
     const FIRST: &str = "SELECT endpoint, title, text FROM alert WHERE address = ?1 ORDER BY id LIMIT ?2";
     let read = |row: &Row| {
-        let endpoint = row.get::<_, Option<i64>>("endpoint")?.map(EndpointId::new);
+        let endpoint = row.get::<Option<i64>>("endpoint")?.map(EndpointId::new);
         Ok(Alert { endpoint, title: row.get("title")?, text: row.get("text")? })
     };
-    let mut statement = conn.prepare_cached(FIRST)?;
-    let rows = statement.query_map(params![mailing.address, limits::MAIL_ALERTS_MAX], read)?;
-    mailing.alerts = rows.collect::<Result<_, _>>()?;
+    mailing.alerts = conn.all(FIRST, params![mailing.address, limits::MAIL_ALERTS_MAX], read)?;
     const LAST: &str = "SELECT max(id) FROM alert WHERE address = ?1";
-    mailing.up_to = conn.prepare_cached(LAST)?.query_row([&mailing.address], |row| row.get(0))?;
+    mailing.up_to = conn.one(LAST, params![&mailing.address], |row| row.get(0))?;
     Ok(mailing)
 }
 
-pub(super) fn mailed(tx: &Transaction, mailing: &Mailing, now: Timestamp) -> Result<(), StoreError> {
-    tx.execute("DELETE FROM alert WHERE address = ?1 AND id <= ?2", params![mailing.address, mailing.up_to])?;
+pub(super) fn mailed(conn: Conn, mailing: &Mailing, now: Timestamp) -> Result<(), StoreError> {
+    conn.execute("DELETE FROM alert WHERE address = ?1 AND id <= ?2", params![mailing.address, mailing.up_to])?;
     const MAILED: &str = "INSERT INTO mailbox (address, mailed_at) VALUES (?1, ?2) \
         ON CONFLICT (address) DO UPDATE SET mailed_at = excluded.mailed_at, tries = 0, next_try_at = NULL, error = NULL";
-    tx.execute(MAILED, params![mailing.address, now.as_millis()])?;
+    conn.execute(MAILED, params![mailing.address, now.as_millis()])?;
     Ok(())
 }
 
-pub(super) fn mail_failed(tx: &Transaction, mailing: &Mailing, error: &str, again: Timestamp) -> Result<(), StoreError> {
+pub(super) fn mail_failed(conn: Conn, mailing: &Mailing, error: &str, again: Timestamp) -> Result<(), StoreError> {
     const FAILED: &str = "INSERT INTO mailbox (address, tries, next_try_at, error) VALUES (?1, 1, ?2, ?3) \
-        ON CONFLICT (address) DO UPDATE SET tries = tries + 1, next_try_at = excluded.next_try_at, error = excluded.error";
-    tx.execute(FAILED, params![mailing.address, again.as_millis(), error])?;
+        ON CONFLICT (address) DO UPDATE SET tries = mailbox.tries + 1, next_try_at = excluded.next_try_at, error = excluded.error";
+    conn.execute(FAILED, params![mailing.address, again.as_millis(), error])?;
     Ok(())
 }

@@ -1,11 +1,10 @@
 //! Reading columns into the domain's types, and who listens to a stream.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, Type, ValueRef};
-use rusqlite::{Connection, OptionalExtension, Row, Rows};
-
 use super::accept::Subscriber;
+use super::conn::{Bind, Conn, Result, Row, params};
 use crate::domain::endpoint::{EndpointStatus, Profile, Settings};
 use crate::domain::filter::Filter;
 use crate::domain::id::{EndpointId, StreamId};
@@ -14,20 +13,14 @@ use crate::domain::vendor::Mode;
 use crate::limits;
 use crate::store::{Listed, StoreError};
 
-impl FromSql for Timestamp {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        value.as_i64().map(Self::from_millis)
-    }
-}
-
 /// A column that holds the place of a word in its type's list.
-pub(super) fn word<T: Copy>(row: &Row, column: &str, all: &[T]) -> rusqlite::Result<T> {
+pub(super) fn word<T: Copy>(row: &Row, column: &str, all: &[T]) -> Result<T> {
     let place: usize = row.get(column)?;
     all.get(place).copied().ok_or_else(|| bad(column, "no such word"))
 }
 
 /// The same, where the column may be null.
-pub(super) fn word_or_null<T: Copy>(row: &Row, column: &str, all: &[T]) -> rusqlite::Result<Option<T>> {
+pub(super) fn word_or_null<T: Copy>(row: &Row, column: &str, all: &[T]) -> Result<Option<T>> {
     let place: Option<usize> = row.get(column)?;
     place.map(|place| all.get(place).copied().ok_or_else(|| bad(column, "no such word"))).transpose()
 }
@@ -35,29 +28,28 @@ pub(super) fn word_or_null<T: Copy>(row: &Row, column: &str, all: &[T]) -> rusql
 /// A page out of rows that come in the list's order and may not all be wanted: so many are looked at, and then the page
 /// ends with a cursor all the same.
 pub(super) fn page<T, K>(
-    mut rows: Rows,
+    conn: Conn,
+    (sql, values): (&str, &[&dyn Bind]),
     limit: usize,
-    read: impl Fn(&Row) -> rusqlite::Result<(K, T)>,
+    read: impl Fn(&Row) -> Result<(K, T)>,
     wanted: impl Fn(&T) -> bool,
-) -> Result<Listed<T, K>, StoreError> {
+) -> Result<Listed<T, K>> {
     let (mut items, mut looked_at, mut last) = (Vec::new(), 0, None);
-    while items.len() < limit
-        && let Some(row) = rows.next()?
-    {
+    conn.each(sql, values, |row| {
         let (key, item) = read(row)?;
         (looked_at, last) = (looked_at + 1, Some(key));
         if wanted(&item) {
             items.push(item);
         }
-    }
+        Ok(if items.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
     let more = items.len() == limit || looked_at == limits::SCAN_MAX;
     Ok(Listed { items, next: last.filter(|_| more) })
 }
 
 /// What is in a column cannot be read.
-pub(super) fn bad(column: &str, why: impl std::fmt::Display) -> rusqlite::Error {
-    let error = FromSqlError::Other(format!("column {column}: {why}").into());
-    rusqlite::Error::FromSqlConversionFailure(0, Type::Null, Box::new(error))
+pub(super) fn bad(column: &str, why: impl std::fmt::Display) -> StoreError {
+    StoreError::Damaged(format!("column {column}: {why}"))
 }
 
 /// The part of an endpoint's settings by which the fan-out chooses.
@@ -72,8 +64,8 @@ impl Wants {
         Self { event_types: settings.event_types.clone(), profile: settings.profile }
     }
 
-    pub fn read(row: &Row) -> rusqlite::Result<Self> {
-        let event_types = parse_patterns(&row.get::<_, String>("event_types")?)?;
+    pub fn read(row: &Row) -> Result<Self> {
+        let event_types = parse_patterns(&row.get::<String>("event_types")?)?;
         Ok(Self { event_types, profile: word(row, "profile", &Profile::ALL)? })
     }
 
@@ -93,7 +85,7 @@ pub(super) struct Pauses {
 impl Pauses {
     pub const COLUMNS: &'static str = "paused_ms, paused_at, paused_until";
 
-    pub fn read(row: &Row) -> rusqlite::Result<Self> {
+    pub fn read(row: &Row) -> Result<Self> {
         Ok(Self { ended_ms: row.get("paused_ms")?, at: row.get("paused_at")?, until: row.get("paused_until")? })
     }
 
@@ -127,17 +119,17 @@ pub(super) struct Place {
 }
 
 /// Where an endpoint belongs.
-pub(super) fn place(conn: &Connection, endpoint: EndpointId) -> Result<Option<Place>, StoreError> {
+pub(super) fn place(conn: Conn, endpoint: EndpointId) -> Result<Option<Place>, StoreError> {
     const PLACE: &str = "SELECT e.stream, s.mode, e.paused_ms, e.paused_at, e.paused_until FROM endpoint e \
         JOIN stream s ON s.id = e.stream WHERE e.id = ?1";
     let read = |row: &Row| {
         Ok(Place { stream: StreamId::new(row.get("stream")?), mode: word(row, "mode", &Mode::ALL)?, pauses: Pauses::read(row)? })
     };
-    Ok(conn.prepare_cached(PLACE)?.query_row([endpoint.get()], read).optional()?)
+    conn.first(PLACE, params![endpoint.get()], read)
 }
 
 /// Patterns as they are stored.
-pub(super) fn parse_patterns(text: &str) -> rusqlite::Result<Filter> {
+pub(super) fn parse_patterns(text: &str) -> Result<Filter> {
     Filter::new(text.split('\n').map(str::to_owned).collect()).map_err(|_| bad("event_types", "not patterns"))
 }
 
@@ -147,12 +139,11 @@ pub(super) fn patterns(filter: &Filter) -> String {
 }
 
 /// The endpoints that listen to a stream now.
-pub(super) fn subscribers(conn: &Connection, stream: StreamId) -> Result<Arc<[Subscriber]>, StoreError> {
+pub(super) fn subscribers(conn: Conn, stream: StreamId) -> Result<Arc<[Subscriber]>, StoreError> {
     let sql = format!(
         "SELECT id, event_types, profile, status, {} FROM endpoint WHERE stream = ?1 AND deleted_at IS NULL ORDER BY id",
         Pauses::COLUMNS
     );
-    let mut statement = conn.prepare_cached(&sql)?;
     let read = |row: &Row| {
         let status = word(row, "status", &EndpointStatus::ALL)?;
         Ok(status.listens().then_some(Subscriber {
@@ -161,6 +152,6 @@ pub(super) fn subscribers(conn: &Connection, stream: StreamId) -> Result<Arc<[Su
             pauses: Pauses::read(row)?,
         }))
     };
-    let all = statement.query_map([stream.get()], read)?.collect::<Result<Vec<_>, _>>()?;
+    let all = conn.all(&sql, params![stream.get()], read)?;
     Ok(all.into_iter().flatten().collect())
 }

@@ -3,16 +3,15 @@
 //! A stream's counter row is read once for a batch, raised in memory, and written back before the commit. The single
 //! writing thread makes that safe: nobody else can take a number meanwhile.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
-
+use super::ahead::Ahead;
+use super::conn::{Conn, Row, params};
 use super::erase::Lately;
 use super::ledger::{read_recharge, recharge_columns};
-use super::threads::Session;
-use super::{health, overview, rows, settle};
+use super::{Memory, health, overview, rows, settle};
 use crate::clock::Ids;
 use crate::domain::alert::Alert;
 use crate::domain::attempt::OutcomeKind;
@@ -50,15 +49,19 @@ struct Counter {
 
 /// A batch of writes in its transaction.
 pub(super) struct Batch<'a> {
-    pub conn: &'a Connection,
+    pub conn: Conn<'a>,
     pub ids: &'a Ids,
     pub sealer: &'a Sealer,
     cache: &'a mut HashMap<StreamId, (i64, Arc<[Subscriber]>)>,
     pub failing: &'a mut HashSet<EndpointId>,
     pub erased: &'a Lately,
     counters: HashMap<StreamId, Counter>,
+    /// The next one, on the file.
     transaction_id: Option<i64>,
+    /// Those in stock, on PostgreSQL.
+    pub transaction_ids: &'a mut VecDeque<i64>,
     traffic: BTreeMap<i64, Traffic>,
+    pub ahead: Ahead,
 }
 
 /// Who gets an event.
@@ -91,40 +94,44 @@ pub(super) struct History<'a> {
     pub now: Timestamp,
 }
 
-/// Commits `writes`; all of them or none.
-pub(super) fn commit(session: &mut Session, ids: &Ids, sealer: &Sealer, writes: &[Write]) -> Result<Vec<Written>, StoreError> {
-    let written = try_commit(session, ids, sealer, writes);
-    if written.is_err() {
-        session.forget();
-    }
-    written
-}
-
-fn try_commit(session: &mut Session, ids: &Ids, sealer: &Sealer, writes: &[Write]) -> Result<Vec<Written>, StoreError> {
-    let failing = match &mut session.failing {
+/// Writes `writes` into the transaction.
+pub(super) fn commit(
+    conn: Conn,
+    memory: &mut Memory,
+    (ids, sealer): (&Ids, &Sealer),
+    writes: &[Write],
+) -> Result<Vec<Written>, StoreError> {
+    let Memory { subscribers, failing, erased, transaction_ids } = memory;
+    let failing = match failing {
         Some(failing) => failing,
-        unknown => unknown.insert(health::known(&session.conn)?),
+        unknown => unknown.insert(health::known(conn)?),
     };
-    session.erased.forget();
-    let tx = session.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    erased.forget();
     let mut batch = Batch {
-        conn: &tx,
+        conn,
         ids,
         sealer,
-        cache: &mut session.subscribers,
+        cache: subscribers,
         failing,
-        erased: &session.erased,
+        erased,
         counters: HashMap::new(),
         transaction_id: None,
+        transaction_ids,
         traffic: BTreeMap::new(),
+        ahead: Ahead::default(),
     };
-    let written = writes.iter().map(|write| batch.write(write)).collect::<Result<Vec<_>, _>>()?;
+    let mut written = Vec::with_capacity(writes.len());
+    let is_change = |write: &Write| matches!(write, Write::Change(_));
+    for part in writes.chunk_by(|one, next| is_change(one) == is_change(next)) {
+        if !is_change(&part[0]) {
+            batch.look_ahead(part)?;
+        }
+        for write in part {
+            written.push(batch.write(write)?);
+        }
+    }
     batch.write_counters()?;
-    overview::count(&tx, &batch.traffic)?;
-    tx.commit().map_err(|error| match StoreError::from(error) {
-        StoreError::Unavailable(text) => StoreError::Unknown(text),
-        other => other,
-    })?;
+    batch.write_traffic()?;
     Ok(written)
 }
 
@@ -140,7 +147,14 @@ impl Batch<'_> {
 
     /// What happens in a minute is counted where it is written.
     fn traffic(&mut self, now: Timestamp) -> &mut Traffic {
-        self.traffic.entry(now.as_millis().div_euclid(60_000)).or_default()
+        self.traffic.entry(overview::minute(now)).or_default()
+    }
+
+    fn write_traffic(&self) -> Result<(), StoreError> {
+        self.traffic.iter().filter(|(_, counted)| !counted.is_empty()).try_for_each(|(minute, counted)| {
+            let known = self.ahead.traffic.get(minute).cloned();
+            overview::count(self.conn, *minute, known, counted)
+        })
     }
 
     pub fn count_attempt(&mut self, outcome: &Settle) {
@@ -174,10 +188,14 @@ impl Batch<'_> {
             recharge.event = Some(self.emit_settled(*mode, &recharge, (accept.now, accept.deadline), opened)?);
         }
         match before {
-            None => self.insert(&recharge, accept.source)?,
+            None => {
+                self.insert(&recharge, accept.source)?;
+                self.ahead.note(&recharge, accept.source);
+            }
             Some((before, source)) => {
                 let history = History { before: &before, first_source: &source, source: accept.source, report, now: accept.now };
                 self.update(&recharge, &history, &judgement)?;
+                self.ahead.note(&recharge, &source);
             }
         }
         let event = recharge.event.filter(|_| judgement.verdict != Verdict::Conflict);
@@ -185,10 +203,11 @@ impl Batch<'_> {
     }
 
     fn find(&self, stream: StreamId, reference_no: &str) -> Result<Option<(Recharge, String)>, StoreError> {
+        if let Some(known) = self.ahead.recharge(stream, reference_no) {
+            return Ok(known.clone());
+        }
         const FIND: &str = concat!("SELECT ", recharge_columns!(), ", source FROM recharge WHERE stream = ?1 AND reference_no = ?2");
-        let mut statement = self.conn.prepare_cached(FIND)?;
-        let found = statement.query_row(params![stream.get(), reference_no], |row| Ok((read_recharge(row)?, row.get("source")?)));
-        Ok(found.optional()?)
+        self.conn.first(FIND, params![stream.get(), reference_no], |row| Ok((read_recharge(row)?, row.get("source")?)))
     }
 
     fn insert(&self, recharge: &Recharge, source: &str) -> Result<(), StoreError> {
@@ -196,26 +215,29 @@ impl Batch<'_> {
             connection_no, provider, provider_ref, reason, occurred_at, settled_at, event, reports, source) \
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
         let details = &recharge.details;
-        self.conn.prepare_cached(INSERT)?.execute(params![
-            recharge.id.get(),
-            recharge.stream.get(),
-            recharge.reference_no,
-            recharge.transaction_id,
-            recharge.status as i64,
-            recharge.late,
-            details.amount,
-            details.currency.map(|currency| currency.code()),
-            details.network,
-            details.connection_no,
-            details.provider,
-            details.provider_ref,
-            details.reason,
-            recharge.occurred_at.map(Timestamp::as_millis),
-            recharge.settled_at.map(Timestamp::as_millis),
-            recharge.event,
-            recharge.reports,
-            source,
-        ])?;
+        self.conn.insert(
+            INSERT,
+            params![
+                recharge.id.get(),
+                recharge.stream.get(),
+                recharge.reference_no,
+                recharge.transaction_id,
+                recharge.status as i64,
+                recharge.late,
+                details.amount,
+                details.currency.map(|currency| currency.code()),
+                details.network,
+                details.connection_no,
+                details.provider,
+                details.provider_ref,
+                details.reason,
+                recharge.occurred_at.map(Timestamp::as_millis),
+                recharge.settled_at.map(Timestamp::as_millis),
+                recharge.event,
+                recharge.reports,
+                source,
+            ],
+        )?;
         Ok(())
     }
 
@@ -241,7 +263,7 @@ impl Batch<'_> {
             let id = ConflictId::from(self.ids.next(*now));
             let values =
                 params![id.get(), after.id.get(), report.status as i64, found.field, found.ours, found.theirs, source, now.as_millis()];
-            if self.conn.prepare_cached(OPEN)?.execute(values)? == 1 {
+            if self.conn.execute(OPEN, values)? == 1 {
                 health::alert_operators(self, &Alert::conflict(id, after.id, found), *now)?;
             }
         }
@@ -253,21 +275,24 @@ impl Batch<'_> {
         const UPDATE: &str = "UPDATE recharge SET status = ?2, amount = ?3, currency = ?4, network = ?5, connection_no = ?6, provider = ?7, \
             provider_ref = ?8, reason = ?9, settled_at = ?10, event = ?11, reports = ?12, late = ?13 WHERE id = ?1";
         let details = &after.details;
-        self.conn.prepare_cached(UPDATE)?.execute(params![
-            after.id.get(),
-            after.status as i64,
-            details.amount,
-            details.currency.map(|currency| currency.code()),
-            details.network,
-            details.connection_no,
-            details.provider,
-            details.provider_ref,
-            details.reason,
-            after.settled_at.map(Timestamp::as_millis),
-            after.event,
-            after.reports,
-            after.late,
-        ])?;
+        self.conn.later(
+            UPDATE,
+            params![
+                after.id.get(),
+                after.status as i64,
+                details.amount,
+                details.currency.map(|currency| currency.code()),
+                details.network,
+                details.connection_no,
+                details.provider,
+                details.provider_ref,
+                details.reason,
+                after.settled_at.map(Timestamp::as_millis),
+                after.event,
+                after.reports,
+                after.late,
+            ],
+        )?;
         Ok(())
     }
 
@@ -282,17 +307,20 @@ impl Batch<'_> {
     ) -> Result<(), StoreError> {
         const KEEP: &str = "INSERT INTO report (recharge, number, source, status, verdict, provider_ref, reason, occurred_at, received_at) \
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-        self.conn.prepare_cached(KEEP)?.execute(params![
-            recharge.id.get(),
-            number,
-            source,
-            report.status as i64,
-            verdict as i64,
-            report.details.provider_ref,
-            report.details.reason,
-            report.occurred_at.map(Timestamp::as_millis),
-            received_at.as_millis(),
-        ])?;
+        self.conn.insert(
+            KEEP,
+            params![
+                recharge.id.get(),
+                number,
+                source,
+                report.status as i64,
+                verdict as i64,
+                report.details.provider_ref,
+                report.details.reason,
+                report.occurred_at.map(Timestamp::as_millis),
+                received_at.as_millis(),
+            ],
+        )?;
         Ok(())
     }
 
@@ -302,8 +330,8 @@ impl Batch<'_> {
         let key = publish.dedupe_key.as_deref();
         if let Some(key) = key {
             const FIND: &str = "SELECT sequence, deliveries FROM dedupe WHERE stream = ?1 AND key = ?2";
-            let read = |row: &rusqlite::Row| Ok(Published { sequence: row.get(0)?, deliveries: row.get(1)? });
-            let first = self.conn.prepare_cached(FIND)?.query_row(params![publish.stream.get(), key], read).optional()?;
+            let read = |row: &Row| Ok(Published { sequence: row.get(0)?, deliveries: row.get(1)? });
+            let first = self.conn.first(FIND, params![publish.stream.get(), key], read)?;
             if let Some(first) = first {
                 return Ok((first, Vec::new()));
             }
@@ -322,7 +350,7 @@ impl Batch<'_> {
         let deliveries = opened.len() as u64;
         if let Some(key) = key {
             const KEEP: &str = "INSERT INTO dedupe (stream, key, sequence, deliveries) VALUES (?1, ?2, ?3, ?4)";
-            self.conn.prepare_cached(KEEP)?.execute(params![publish.stream.get(), key, sequence, deliveries])?;
+            self.conn.insert(KEEP, params![publish.stream.get(), key, sequence, deliveries])?;
         }
         Ok((Published { sequence, deliveries }, opened))
     }
@@ -356,13 +384,13 @@ impl Batch<'_> {
         let event = Arc::new(Event { id, mode, event_type: Arc::clone(event_type), created_at, facts, numbered: true });
         const APPEND: &str = "INSERT INTO event (stream, sequence, type, created_at, facts) VALUES (?1, ?2, ?3, ?4, ?5)";
         let values = params![stream.get(), sequence, &**event_type, created_at.as_millis(), event.stored_facts()];
-        self.conn.prepare_cached(APPEND)?.execute(values)?;
-        const OPEN: &str = "INSERT INTO open_delivery (endpoint, sequence, run, deadline) VALUES (?1, ?2, 1, ?3)";
+        self.conn.insert(APPEND, values)?;
+        const OPEN: &str = "INSERT INTO open_delivery (endpoint, sequence, run, deadline) VALUES (?1, ?2, ?3, ?4)";
         let deadline = created_at.plus(deadline);
         let heard = |subscriber: &&Subscriber| matches!(audience, Audience::All) || subscriber.wants.matches(event_type);
         for Subscriber { endpoint, pauses, .. } in subscribers.iter().filter(heard) {
             let stored = pauses.stored(created_at, deadline);
-            self.conn.prepare_cached(OPEN)?.execute(params![endpoint.get(), sequence, stored])?;
+            self.conn.insert(OPEN, params![endpoint.get(), sequence, 1_u32, stored])?;
             let (key, deadline) = (RunKey { endpoint: *endpoint, sequence, run: 1 }, pauses.deadline(stored));
             let (event, next_attempt_at) = (Arc::clone(&event), None);
             opened.push(OpenRun { key, event, attempts: 0, deadline, next_attempt_at, failed_since: None, replay: None });
@@ -381,32 +409,40 @@ impl Batch<'_> {
     }
 
     fn counter(&mut self, stream: StreamId) -> Result<&mut Counter, StoreError> {
-        use std::collections::hash_map::Entry;
-        match self.counters.entry(stream) {
-            Entry::Occupied(held) => Ok(held.into_mut()),
-            Entry::Vacant(free) => {
-                const READ: &str = "SELECT next_sequence, endpoints_version, last_event_at FROM stream WHERE id = ?1";
-                let read = |row: &rusqlite::Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-                let (next, version, last_event_at) = self.conn.prepare_cached(READ)?.query_row([stream.get()], read)?;
-                let subscribers = match self.cache.get(&stream) {
-                    Some((known, subscribers)) if *known == version => Arc::clone(subscribers),
-                    _ => {
-                        let subscribers = rows::subscribers(self.conn, stream)?;
-                        self.cache.insert(stream, (version, Arc::clone(&subscribers)));
-                        subscribers
-                    }
-                };
-                Ok(free.insert(Counter { next, last_event_at, subscribers, raised: false, moved: [0; 4] }))
-            }
+        if !self.counters.contains_key(&stream) {
+            const READ: &str = "SELECT next_sequence, endpoints_version, last_event_at FROM stream WHERE id = ?1 /*FOR UPDATE*/";
+            let row = self.conn.one(READ, params![stream.get()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            self.hold(stream, row)?;
         }
+        Ok(self.counters.get_mut(&stream).expect("it is held"))
+    }
+
+    /// Holds a counter row that was read: the next number, the version of who listens, and the time of the last event.
+    pub fn hold(&mut self, stream: StreamId, (next, version, last_event_at): (i64, i64, i64)) -> Result<(), StoreError> {
+        let subscribers = match self.cache.get(&stream) {
+            Some((known, subscribers)) if *known == version => Arc::clone(subscribers),
+            _ => {
+                let subscribers = rows::subscribers(self.conn, stream)?;
+                self.cache.insert(stream, (version, Arc::clone(&subscribers)));
+                subscribers
+            }
+        };
+        self.counters.insert(stream, Counter { next, last_event_at, subscribers, raised: false, moved: [0; 4] });
+        Ok(())
     }
 
     fn next_transaction_id(&mut self) -> Result<i64, StoreError> {
+        if let Conn::Postgres(_) = self.conn {
+            return match self.transaction_ids.pop_front() {
+                Some(next) => Ok(next),
+                None => self.conn.one("SELECT nextval('transaction_id')", params![], |row| row.get(0)),
+            };
+        }
         let next = match self.transaction_id {
             Some(next) => next,
             None => {
-                let mut statement = self.conn.prepare_cached("SELECT value FROM meta WHERE name = ?1")?;
-                statement.query_row([TRANSACTION_IDS], |row| row.get(0)).optional()?.unwrap_or(FIRST_TRANSACTION_ID)
+                let known = self.conn.first("SELECT value FROM meta WHERE name = ?1", params![TRANSACTION_IDS], |row| row.get(0))?;
+                known.unwrap_or(FIRST_TRANSACTION_ID)
             }
         };
         self.transaction_id = Some(next + 1);
@@ -420,11 +456,11 @@ impl Batch<'_> {
         for (stream, counter) in self.counters.drain().filter(|(_, counter)| counter.raised || counter.moved != [0; 4]) {
             let [queued, success, failed, reversed] = counter.moved;
             let values = params![stream.get(), counter.next, counter.last_event_at, queued, success, failed, reversed];
-            self.conn.prepare_cached(RAISE)?.execute(values)?;
+            self.conn.later(RAISE, values)?;
         }
         if let Some(next) = self.transaction_id {
             const RAISE: &str = "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-            self.conn.prepare_cached(RAISE)?.execute(params![TRANSACTION_IDS, next])?;
+            self.conn.later(RAISE, params![TRANSACTION_IDS, next])?;
         }
         Ok(())
     }

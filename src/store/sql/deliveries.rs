@@ -1,9 +1,9 @@
 //! Deliveries as people see them, and open runs as the engine asks for them.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
-
+use super::conn::{Conn, Result, Row, params};
 use super::ledger;
 use super::rows::{Pauses, Place, bad, place, word, word_or_null};
 use crate::domain::attempt::{Attempt, Outcome, OutcomeKind, Phases};
@@ -29,7 +29,7 @@ struct Open {
     next_attempt_at: Option<Timestamp>,
 }
 
-fn read_attempt(row: &Row, number: u32) -> rusqlite::Result<Attempt> {
+fn read_attempt(row: &Row, number: u32) -> Result<Attempt> {
     let phases = Phases {
         resolve: row.get("resolve_us")?,
         connect: row.get("connect_us")?,
@@ -50,8 +50,8 @@ fn read_attempt(row: &Row, number: u32) -> rusqlite::Result<Attempt> {
     Ok(Attempt { number, run: row.get("run")?, started_at: row.get("started_at")?, outcome })
 }
 
-fn read_ended(row: &Row) -> rusqlite::Result<Ended> {
-    let attempted = row.get::<_, Option<i64>>("started_at")?.is_some();
+fn read_ended(row: &Row) -> Result<Ended> {
+    let attempted = row.get::<Option<i64>>("started_at")?.is_some();
     Ok(Ended {
         run: row.get("run")?,
         state: word(row, "state", &DeliveryState::ALL)?,
@@ -63,16 +63,16 @@ fn read_ended(row: &Row) -> rusqlite::Result<Ended> {
 }
 
 /// A delivery with the latest `most` of its attempts.
-pub(super) fn one(conn: &Connection, id: DeliveryId, most: usize) -> Result<Option<Delivery>, StoreError> {
+pub(super) fn one(conn: Conn, id: DeliveryId, most: usize) -> Result<Option<Delivery>, StoreError> {
     let key = params![id.endpoint.get(), id.sequence];
     const OPEN: &str =
         "SELECT run, deadline, next_attempt_at FROM open_delivery WHERE endpoint = ?1 AND sequence = ?2 ORDER BY run DESC LIMIT 1";
     let Some(Place { stream, pauses, .. }) = place(conn, id.endpoint)? else { return Ok(None) };
     let read_open = |row: &Row| Ok(Open { run: row.get(0)?, deadline: pauses.deadline(row.get(1)?), next_attempt_at: row.get(2)? });
-    let open = conn.prepare_cached(OPEN)?.query_row(key, read_open).optional()?;
+    let open = conn.first(OPEN, key, read_open)?;
     const ENDED: &str = "SELECT run, state, end_reason, attempts, deadline, ended_at, started_at, outcome, status, error, resolve_us, connect_us, \
         tls_us, first_byte_us, total_us, answer_headers, answer_body FROM ended_delivery WHERE endpoint = ?1 AND sequence = ?2 ORDER BY run";
-    let ended = conn.prepare_cached(ENDED)?.query_map(key, read_ended)?.collect::<Result<Vec<_>, _>>()?;
+    let ended = conn.all(ENDED, key, read_ended)?;
     let (run, state, end_reason, next_attempt_at, deadline) = match (&open, ended.last()) {
         (Some(open), _) => (open.run, DeliveryState::Pending, None, open.next_attempt_at, open.deadline),
         (None, Some(last)) => (last.run, last.state, last.reason, None, last.deadline),
@@ -81,10 +81,7 @@ pub(super) fn one(conn: &Connection, id: DeliveryId, most: usize) -> Result<Opti
     let Some(event) = ledger::event(conn, EventId { stream, sequence: id.sequence })? else { return Ok(None) };
     const ATTEMPTS: &str = "SELECT run, number, started_at, outcome, status, error, resolve_us, connect_us, tls_us, first_byte_us, total_us, \
         answer_headers, answer_body FROM attempt WHERE endpoint = ?1 AND sequence = ?2 ORDER BY run DESC, number DESC LIMIT ?3";
-    let mut statement = conn.prepare_cached(ATTEMPTS)?;
-    let mut attempts = statement
-        .query_map(params![id.endpoint.get(), id.sequence, most], |row| read_attempt(row, row.get("number")?))?
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut attempts = conn.all(ATTEMPTS, params![id.endpoint.get(), id.sequence, most], |row| read_attempt(row, row.get("number")?))?;
     let succeeded = ended.iter().filter(|ended| ended.state == DeliveryState::Succeeded).map(|ended| ended.ended_at);
     let late = attempts.iter().filter(|attempt| attempt.outcome.kind == OutcomeKind::Succeeded).map(|attempt| attempt.started_at);
     let first_succeeded_at = succeeded.chain(late).min();
@@ -94,7 +91,7 @@ pub(super) fn one(conn: &Connection, id: DeliveryId, most: usize) -> Result<Opti
     Ok(Some(Delivery { id, event: Arc::new(event), state, run, end_reason, next_attempt_at, deadline, first_succeeded_at, attempts }))
 }
 
-pub(super) fn list(conn: &Connection, query: &DeliveryQuery) -> Result<Listed<Delivery, DeliveryId>, StoreError> {
+pub(super) fn list(conn: Conn, query: &DeliveryQuery) -> Result<Listed<Delivery, DeliveryId>, StoreError> {
     let endpoints = match query.endpoint {
         Some(endpoint) => place(conn, endpoint)?.filter(|place| place.stream == query.stream).map(|_| endpoint).into_iter().collect(),
         None => endpoints_of(conn, query.stream)?,
@@ -139,24 +136,22 @@ fn matches(query: &DeliveryQuery, delivery: &Delivery) -> bool {
         && query.recharge.is_none_or(|recharge| delivery.event.recharge() == Some(recharge))
 }
 
-fn endpoints_of(conn: &Connection, stream: StreamId) -> Result<Vec<EndpointId>, StoreError> {
-    let mut statement = conn.prepare_cached("SELECT id FROM endpoint WHERE stream = ?1")?;
-    Ok(statement.query_map([stream.get()], |row| row.get(0).map(EndpointId::new))?.collect::<Result<_, _>>()?)
+fn endpoints_of(conn: Conn, stream: StreamId) -> Result<Vec<EndpointId>, StoreError> {
+    conn.all("SELECT id FROM endpoint WHERE stream = ?1", params![stream.get()], |row| row.get(0).map(EndpointId::new))
 }
 
 /// The highest number below `end` of which an endpoint has a run that may be in this state.
-fn latest_below(conn: &Connection, endpoint: EndpointId, end: i64, state: Option<DeliveryState>) -> Result<Option<i64>, StoreError> {
+fn latest_below(conn: Conn, endpoint: EndpointId, end: i64, state: Option<DeliveryState>) -> Result<Option<i64>, StoreError> {
     const OPEN: &str = "SELECT max(sequence) FROM open_delivery WHERE endpoint = ?1 AND sequence < ?2";
     const ENDED: &str = "SELECT max(sequence) FROM ended_delivery WHERE endpoint = ?1 AND sequence < ?2";
     const UNLUCKY: &str = "SELECT max(sequence) FROM ended_delivery WHERE endpoint = ?1 AND sequence < ?2 AND state = ?3 AND state <> 1";
-    let latest =
-        |sql| -> Result<Option<i64>, StoreError> { Ok(conn.prepare_cached(sql)?.query_row([endpoint.get(), end], |row| row.get(0))?) };
+    let latest = |sql| -> Result<Option<i64>, StoreError> { conn.one(sql, params![endpoint.get(), end], |row| row.get(0)) };
     match state {
         Some(DeliveryState::Pending) => latest(OPEN),
         Some(DeliveryState::Succeeded) => latest(ENDED),
         Some(state) => {
             let values = params![endpoint.get(), end, state as i64];
-            Ok(conn.prepare_cached(UNLUCKY)?.query_row(values, |row| row.get(0))?)
+            conn.one(UNLUCKY, values, |row| row.get(0))
         }
         None => Ok(latest(OPEN)?.max(latest(ENDED)?)),
     }
@@ -179,7 +174,7 @@ macro_rules! open_columns {
     };
 }
 
-pub(super) fn open_runs(conn: &Connection, endpoint: EndpointId, query: OpenQuery, limit: usize) -> Result<Vec<OpenRun>, StoreError> {
+pub(super) fn open_runs(conn: Conn, endpoint: EndpointId, query: OpenQuery, limit: usize) -> Result<Vec<OpenRun>, StoreError> {
     let Some(place) = place(conn, endpoint)? else { return Ok(Vec::new()) };
     let (id, of, limit) = (endpoint.get(), place.stream.get(), limit as i64);
     const FRESH: &str = open_columns!("o.sequence > ?3 AND o.next_attempt_at IS NULL ORDER BY o.sequence LIMIT ?4");
@@ -202,32 +197,26 @@ pub(super) fn open_runs(conn: &Connection, endpoint: EndpointId, query: OpenQuer
         "o.replay IS NULL AND o.next_attempt_at <= ?4 AND (o.run > 1 OR o.failed_since <= ?3) ORDER BY o.sequence, o.run LIMIT ?5"
     );
     let read = |row: &Row| read_open(row, endpoint, place);
-    let runs = match query {
-        OpenQuery::Fresh { after } => conn.prepare_cached(FRESH)?.query_map(params![id, of, after, limit], read)?.collect(),
-        OpenQuery::Due { now } => conn.prepare_cached(DUE)?.query_map(params![id, of, now.as_millis(), limit], read)?.collect(),
+    match query {
+        OpenQuery::Fresh { after } => conn.all(FRESH, params![id, of, after, limit], read),
+        OpenQuery::Due { now } => conn.all(DUE, params![id, of, now.as_millis(), limit], read),
         OpenQuery::Replayed { after: (sequence, run), due, failed_after } => {
             let values = params![id, of, sequence, run, due.as_millis(), failed_after.map(Timestamp::as_millis), limit];
-            conn.prepare_cached(REPLAYED)?.query_map(values, read)?.collect()
+            conn.all(REPLAYED, values, read)
         }
-        OpenQuery::All { after: (sequence, run), up_to } => {
-            conn.prepare_cached(ALL)?.query_map(params![id, of, sequence, run, up_to, limit], read)?.collect()
-        }
-        OpenQuery::Strict { stepped_aside } => {
-            conn.prepare_cached(STRICT)?.query_map(params![id, of, stepped_aside.as_millis(), limit], read)?.collect()
-        }
+        OpenQuery::All { after: (sequence, run), up_to } => conn.all(ALL, params![id, of, sequence, run, up_to, limit], read),
+        OpenQuery::Strict { stepped_aside } => conn.all(STRICT, params![id, of, stepped_aside.as_millis(), limit], read),
         OpenQuery::Beside { stepped_aside, now } => {
             let values = params![id, of, stepped_aside.as_millis(), now.as_millis(), limit];
-            conn.prepare_cached(BESIDE)?.query_map(values, read)?.collect()
+            conn.all(BESIDE, values, read)
         }
-    };
-    let runs: Result<Vec<OpenRun>, rusqlite::Error> = runs;
-    Ok(runs?)
+    }
 }
 
 /// Reads by place, not by name: this is the one read on the way of a delivery that did not fit into memory.
-fn read_open(row: &Row, endpoint: EndpointId, Place { stream, mode, pauses }: Place) -> rusqlite::Result<OpenRun> {
+fn read_open(row: &Row, endpoint: EndpointId, Place { stream, mode, pauses }: Place) -> Result<OpenRun> {
     let sequence = row.get(0)?;
-    let (event_type, facts) = (row.get_ref(6)?.as_str()?, row.get_ref(8)?.as_str()?);
+    let (event_type, facts) = (row.text(6)?, row.text(8)?);
     let event = Event::restore(EventId { stream, sequence }, mode, event_type, row.get(7)?, facts).map_err(|error| bad("facts", error))?;
     Ok(OpenRun {
         key: RunKey { endpoint, sequence, run: row.get(1)? },
@@ -236,7 +225,7 @@ fn read_open(row: &Row, endpoint: EndpointId, Place { stream, mode, pauses }: Pl
         deadline: pauses.deadline(row.get(3)?),
         next_attempt_at: row.get(4)?,
         failed_since: row.get(5)?,
-        replay: row.get::<_, Option<i64>>(9)?.map(ReplayId::new),
+        replay: row.get::<Option<i64>>(9)?.map(ReplayId::new),
     })
 }
 
@@ -249,21 +238,20 @@ macro_rules! expired_columns {
     };
 }
 
-pub(super) fn next_due(conn: &Connection, endpoint: EndpointId, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+pub(super) fn next_due(conn: Conn, endpoint: EndpointId, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
     const RETRIED: &str = "SELECT min(next_attempt_at) FROM open_delivery WHERE endpoint = ?1 AND next_attempt_at > ?2 AND replay IS NULL";
     const REPLAYED: &str =
         "SELECT min(next_attempt_at) FROM open_delivery WHERE endpoint = ?1 AND next_attempt_at > ?2 AND replay IS NOT NULL";
-    let next = |sql| conn.prepare_cached(sql)?.query_row([endpoint.get(), now.as_millis()], |row| row.get::<_, Option<Timestamp>>(0));
+    let next = |sql| conn.one(sql, params![endpoint.get(), now.as_millis()], |row| row.get::<Option<Timestamp>>(0));
     Ok([next(RETRIED)?, next(REPLAYED)?].into_iter().flatten().min())
 }
 
-pub(super) fn backlogs(conn: &Connection, after: Option<EndpointId>, limit: usize) -> Result<Vec<Backlog>, StoreError> {
+pub(super) fn backlogs(conn: Conn, after: Option<EndpointId>, limit: usize) -> Result<Vec<Backlog>, StoreError> {
     const NEXT: &str = "SELECT endpoint FROM open_delivery WHERE endpoint > ?1 ORDER BY endpoint LIMIT 1";
-    let mut statement = conn.prepare_cached(NEXT)?;
     let mut backlogs: Vec<Backlog> = Vec::new();
     while backlogs.len() < limit {
         let after = backlogs.last().map(|last| last.endpoint).or(after).map_or(-1, EndpointId::get);
-        let Some(next) = statement.query_row([after], |row| row.get(0)).optional()? else { break };
+        let Some(next) = conn.first(NEXT, params![after], |row| row.get(0))? else { break };
         let endpoint = EndpointId::new(next);
         backlogs.push(Backlog { endpoint, first_deadline: first_deadline(conn, endpoint)? });
     }
@@ -271,18 +259,18 @@ pub(super) fn backlogs(conn: &Connection, after: Option<EndpointId>, limit: usiz
 }
 
 /// The deadline that passes first. Those of first runs grow with their numbers; resends and replays have their own.
-fn first_deadline(conn: &Connection, endpoint: EndpointId) -> Result<Timestamp, StoreError> {
+fn first_deadline(conn: Conn, endpoint: EndpointId) -> Result<Timestamp, StoreError> {
     const FIRST: &str = "SELECT min(deadline) FROM ( \
-        SELECT * FROM (SELECT deadline FROM open_delivery WHERE endpoint = ?1 AND run = 1 AND replay IS NULL ORDER BY sequence LIMIT 1) \
+        SELECT * FROM (SELECT deadline FROM open_delivery WHERE endpoint = ?1 AND run = 1 AND replay IS NULL ORDER BY sequence LIMIT 1) f \
         UNION ALL SELECT deadline FROM open_delivery INDEXED BY open_delivery_due \
             WHERE endpoint = ?1 AND next_attempt_at IS NOT NULL AND replay IS NULL AND run > 1 \
-        UNION ALL SELECT deadline FROM open_delivery INDEXED BY open_delivery_replayed WHERE endpoint = ?1 AND replay IS NOT NULL)";
+        UNION ALL SELECT deadline FROM open_delivery INDEXED BY open_delivery_replayed WHERE endpoint = ?1 AND replay IS NOT NULL) d";
     let pauses = place(conn, endpoint)?.map(|place| place.pauses).unwrap_or_default();
-    let stored: Option<i64> = conn.prepare_cached(FIRST)?.query_row([endpoint.get()], |row| row.get(0))?;
+    let stored: Option<i64> = conn.one(FIRST, params![endpoint.get()], |row| row.get(0))?;
     Ok(pauses.deadline(stored.unwrap_or(i64::MAX)))
 }
 
-pub(super) fn expired(conn: &Connection, endpoint: EndpointId, now: Timestamp, limit: usize) -> Result<Vec<Expired>, StoreError> {
+pub(super) fn expired(conn: Conn, endpoint: EndpointId, now: Timestamp, limit: usize) -> Result<Vec<Expired>, StoreError> {
     // Deadlines of first runs grow with their numbers, so that the first one still in time ends the search; resends and
     // replays are few, and all of them stand in the indexes of what waits for a time.
     const FIRST: &str = expired_columns!("run = 1 AND replay IS NULL ORDER BY sequence LIMIT ?2");
@@ -295,24 +283,23 @@ pub(super) fn expired(conn: &Connection, endpoint: EndpointId, now: Timestamp, l
     let Some(Place { pauses, .. }) = place(conn, endpoint)? else { return Ok(Vec::new()) };
     let read = |row: &Row| read_expired(row, endpoint, pauses);
     let mut expired = Vec::new();
-    for row in conn.prepare_cached(FIRST)?.query_map(params![endpoint.get(), limit], read)? {
-        let run = row?;
+    conn.each(FIRST, params![endpoint.get(), limit], |row| {
+        let run = read(row)?;
         if run.deadline > now {
-            break;
+            return Ok(ControlFlow::Break(()));
         }
         expired.push(run);
-    }
+        Ok(ControlFlow::Continue(()))
+    })?;
     for sql in [RESENT, REPLAYED] {
-        for row in conn.prepare_cached(sql)?.query_map(params![endpoint.get(), limit, pauses.passed(now)], read)? {
-            expired.push(row?);
-        }
+        expired.append(&mut conn.all(sql, params![endpoint.get(), limit, pauses.passed(now)], read)?);
     }
     expired.truncate(limit);
     Ok(expired)
 }
 
 /// Open runs of an endpoint up to a number, or of a replay, to be cancelled.
-pub(super) fn to_cancel(conn: &Connection, endpoint: EndpointId, what: ToCancel, limit: usize) -> Result<Vec<Expired>, StoreError> {
+pub(super) fn to_cancel(conn: Conn, endpoint: EndpointId, what: ToCancel, limit: usize) -> Result<Vec<Expired>, StoreError> {
     const UP_TO: &str = expired_columns!("sequence <= ?3 ORDER BY sequence, run LIMIT ?2");
     const ONE: &str = expired_columns!("sequence = ?3 LIMIT ?2");
     const REPLAYED: &str =
@@ -324,7 +311,7 @@ pub(super) fn to_cancel(conn: &Connection, endpoint: EndpointId, what: ToCancel,
         ToCancel::Replay(replay) => (REPLAYED, replay.get()),
     };
     let read = |row: &Row| read_expired(row, endpoint, pauses);
-    Ok(conn.prepare_cached(sql)?.query_map(params![endpoint.get(), limit, key], read)?.collect::<Result<_, _>>()?)
+    conn.all(sql, params![endpoint.get(), limit, key], read)
 }
 
 /// Which open runs are cancelled.
@@ -335,29 +322,29 @@ pub(super) enum ToCancel {
     Replay(ReplayId),
 }
 
-fn read_expired(row: &Row, endpoint: EndpointId, pauses: Pauses) -> rusqlite::Result<Expired> {
+fn read_expired(row: &Row, endpoint: EndpointId, pauses: Pauses) -> Result<Expired> {
     Ok(Expired {
         key: RunKey { endpoint, sequence: row.get(0)?, run: row.get(1)? },
         attempts: row.get(2)?,
         deadline: pauses.deadline(row.get(3)?),
         next_attempt_at: row.get(4)?,
-        replay: row.get::<_, Option<i64>>(5)?.map(ReplayId::new),
+        replay: row.get::<Option<i64>>(5)?.map(ReplayId::new),
     })
 }
 
 /// How many runs an endpoint has open after a key, up to a bound, and the last of them.
-pub(super) fn count_open(conn: &Connection, endpoint: EndpointId, after: i64) -> Result<(u64, Option<i64>), StoreError> {
+pub(super) fn count_open(conn: Conn, endpoint: EndpointId, after: i64) -> Result<(u64, Option<i64>), StoreError> {
     const COUNT: &str = "SELECT count(*), max(sequence) FROM \
-        (SELECT sequence FROM open_delivery WHERE endpoint = ?1 AND sequence > ?2 ORDER BY sequence LIMIT ?3)";
+        (SELECT sequence FROM open_delivery WHERE endpoint = ?1 AND sequence > ?2 ORDER BY sequence LIMIT ?3) o";
     let values = params![endpoint.get(), after, limits::SCAN_MAX];
-    let (count, last): (u64, Option<i64>) = conn.prepare_cached(COUNT)?.query_row(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (count, last): (u64, Option<i64>) = conn.one(COUNT, values, |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok((count, last.filter(|_| count as usize == limits::SCAN_MAX)))
 }
 
 /// When the event of an endpoint's first open run was made.
-pub(super) fn oldest_open(conn: &Connection, endpoint: EndpointId) -> Result<Option<Timestamp>, StoreError> {
+pub(super) fn oldest_open(conn: Conn, endpoint: EndpointId) -> Result<Option<Timestamp>, StoreError> {
     let Some(Place { stream, .. }) = place(conn, endpoint)? else { return Ok(None) };
-    const OLDEST: &str = "SELECT e.created_at FROM open_delivery o JOIN event e ON e.stream = ?2 AND e.sequence = o.sequence \
+    const OLDEST: &str = "SELECT e.created_at FROM open_delivery o CROSS JOIN event e ON e.stream = ?2 AND e.sequence = o.sequence \
         WHERE o.endpoint = ?1 ORDER BY o.sequence LIMIT 1";
-    Ok(conn.prepare_cached(OLDEST)?.query_row([endpoint.get(), stream.get()], |row| row.get(0)).optional()?)
+    conn.first(OLDEST, params![endpoint.get(), stream.get()], |row| row.get(0))
 }

@@ -1,0 +1,88 @@
+//! Where the ledger is kept.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use url::Url;
+
+/// The database that `--database` names.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Database {
+    /// An SQLite file.
+    Sqlite(PathBuf),
+    /// A PostgreSQL database, by its address. That may hold a password, so that it is not shown.
+    Postgres(String),
+}
+
+impl Database {
+    /// The file, where it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Sqlite(path) => Some(path),
+            Self::Postgres(_) => None,
+        }
+    }
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self::Sqlite(PathBuf::from("ringback.db"))
+    }
+}
+
+impl FromStr for Database {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Ok(Self::Postgres(text.to_owned()));
+        }
+        match text.strip_prefix("sqlite:") {
+            Some("") | None => Err("must be sqlite: and the path of a file, such as sqlite:ringback.db, or an address such as \
+                                    postgres://user:password@host:5432/ringback"),
+            Some(path) if path.starts_with(":memory:") || path.contains('?') => Err("must be the path of a file, without options"),
+            Some(path) => Ok(Self::Sqlite(PathBuf::from(path))),
+        }
+    }
+}
+
+/// For people: without what is secret.
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "{}", path.display()),
+            Self::Postgres(address) => match Url::parse(address) {
+                Ok(url) => write!(f, "postgres://{}{}", url.host_str().unwrap_or_default(), url.path()),
+                Err(_) => f.write_str("postgres://…"),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_shows_no_password() {
+        let database: Database = "postgres://ringback:s3cret@db.example:5433/ledger?sslmode=require".parse().unwrap();
+        assert_eq!(database.to_string(), "postgres://db.example/ledger");
+        assert_eq!(format!("{database:?}"), "postgres://db.example/ledger");
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for text in ["", "ringback.db", "sqlite:", "sqlite::memory:", "sqlite:a.db?mode=ro", "mysql://localhost/a"] {
+            assert!(text.parse::<Database>().is_err(), "{text}");
+        }
+        assert_eq!("sqlite:a.db".parse::<Database>().unwrap().file(), Some(Path::new("a.db")));
+        assert_eq!("postgresql:///ledger".parse::<Database>().unwrap().file(), None);
+    }
+}

@@ -1,0 +1,63 @@
+//! The store on PostgreSQL.
+//!
+//! The same statements as on the embedded file, in the words of `dialect.rs`. One connection writes, on a thread of its own;
+//! a few others read, a snapshot each. A connection that is lost comes back by itself; what is asked meanwhile is answered
+//! with [`StoreError::Unavailable`], and a commit whose answer was lost with [`StoreError::Unknown`].
+
+mod dialect;
+mod open;
+mod session;
+mod transaction;
+mod values;
+
+pub use open::OpenOptions;
+use session::{Kind, Link};
+
+use super::StoreError;
+use super::sql::conn::Conn;
+use super::sql::threads::{Readers, Writer};
+use super::sql::{Driver, Memory, SqlStore};
+
+/// A store on a PostgreSQL database.
+pub type PostgresStore = SqlStore<Postgres>;
+
+/// A PostgreSQL database, as one node has it open.
+pub struct Postgres {
+    writer: Writer<(Link, Memory)>,
+    readers: Readers<Link>,
+}
+
+impl Driver for Postgres {
+    async fn read<T: Send + 'static>(&self, query: impl Fn(Conn) -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
+        self.readers.run(move |link| link.transaction(Kind::Reads, &query)).await
+    }
+
+    async fn write<G: Send + Sync + 'static, T: Send + 'static>(
+        &self,
+        given: G,
+        work: impl Fn(&G, Conn, &mut Memory) -> Result<T, StoreError> + Send + 'static,
+    ) -> (Option<G>, Result<T, StoreError>) {
+        let ran = self.writer.run(move |(link, memory)| {
+            let mut again = false;
+            let result = link.transaction(Kind::Writes, |conn| {
+                if std::mem::replace(&mut again, true) {
+                    memory.forget();
+                }
+                work(&given, conn, memory)
+            });
+            if result.is_err() {
+                memory.forget();
+            }
+            Ok((given, result))
+        });
+        match ran.await {
+            Ok((given, result)) => (Some(given), result),
+            Err(error) => (None, Err(error)),
+        }
+    }
+
+    /// PostgreSQL writes over removed rows when it vacuums; that and its log are the operator's (docs/security.md).
+    async fn scrub(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,167 @@
+//! One connection to the database: its transactions, its prepared statements, and how it comes back after it was lost.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio_postgres::{Client, Config, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::transaction::{Running, Trouble};
+use crate::clock::Stopwatch;
+use crate::limits;
+use crate::store::StoreError;
+use crate::store::sql::conn::{Conn, Result};
+
+/// The advisory lock under which the tables are made or changed.
+const MIGRATION_LOCK: i64 = 0x52_49_4e_47_42_41_43_4b;
+
+/// How to reach the database.
+#[derive(Clone)]
+pub(super) struct Address {
+    pub config: Config,
+    pub tls: MakeRustlsConnect,
+    /// Only one program at a time may have such a connection to a database.
+    pub alone: bool,
+}
+
+/// A place for a connection. It is made when it is first needed, and again when it was lost; while it cannot be made it is
+/// tried in growing intervals, and what is asked of it meanwhile is answered at once.
+pub(super) struct Link {
+    address: Arc<Address>,
+    session: Option<Session>,
+    failed: Option<Failed>,
+}
+
+struct Failed {
+    at: Stopwatch,
+    /// How long it is not tried again.
+    rests: Duration,
+    why: String,
+}
+
+impl Link {
+    pub fn new(address: Arc<Address>) -> Self {
+        Self { address, session: None, failed: None }
+    }
+
+    /// Runs `work` as one transaction. What another transaction was in the way of is run again.
+    pub fn transaction<T>(&mut self, kind: Kind, mut work: impl FnMut(Conn) -> Result<T>) -> Result<T> {
+        let mut tries = 0;
+        loop {
+            let result = self.session()?.transaction(kind, &mut work);
+            if matches!(result, Err(Trouble::NotBegun(_))) || self.session.as_ref().is_some_and(|session| session.client.is_closed()) {
+                self.session = None;
+            }
+            match result {
+                Err(Trouble::Crossed(_)) if tries < limits::TRANSACTION_TRIES => tries += 1,
+                // It was lost since the last time: the next one may be had at once.
+                Err(Trouble::NotBegun(_)) if tries == 0 => tries += 1,
+                Err(trouble) => return Err(trouble.reason()),
+                Ok(done) => return Ok(done),
+            }
+        }
+    }
+
+    /// Brings the tables to this version, unless `check` refuses the database. Of programs that start together one does it,
+    /// while the others wait.
+    pub fn migrate(&mut self, runner: &refinery::Runner, mut check: impl FnMut(Conn) -> Result<()>) -> Result<()> {
+        let session = self.session()?;
+        let lock = format!("SET lock_timeout = 0; SET statement_timeout = 0; SELECT pg_advisory_lock({MIGRATION_LOCK})");
+        session.runtime.block_on(session.client.batch_execute(&lock)).map_err(|error| StoreError::from(&error))?;
+        let checked = session.transaction(Kind::Reads, &mut check).map_err(Trouble::reason);
+        let migrated =
+            checked.and_then(|()| {
+                session.runtime.block_on(runner.run_async(&mut session.client)).map(drop).map_err(|error| {
+                    StoreError::Unusable(format!("the database's tables are not those of this version of Ringback: {error}"))
+                })
+            });
+        // The lock and the settings go with the connection.
+        self.session = None;
+        migrated
+    }
+
+    fn session(&mut self) -> Result<&mut Session> {
+        if self.session.as_ref().is_none_or(|session| session.client.is_closed()) {
+            self.session = None;
+            if let Some(failed) = self.failed.as_ref().filter(|failed| failed.at.elapsed() < failed.rests) {
+                return Err(StoreError::Unavailable(failed.why.clone()));
+            }
+            match Session::open(&self.address) {
+                Ok(session) => (self.session, self.failed) = (Some(session), None),
+                Err(error) => {
+                    let rests = self.failed.as_ref().map_or(limits::RECONNECT_MIN, |failed| failed.rests * 2).min(limits::RECONNECT_MAX);
+                    self.failed = Some(Failed { at: Stopwatch::start(), rests, why: error.to_string() });
+                    return Err(error);
+                }
+            }
+        }
+        Ok(self.session.as_mut().expect("it was opened above"))
+    }
+}
+
+/// What a transaction is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Reading from one snapshot.
+    Reads,
+    /// Writing.
+    Writes,
+}
+
+/// A connection that is open. Its traffic goes on while somebody waits for an answer, on the thread that waits.
+struct Session {
+    runtime: Driven,
+    client: Client,
+    statements: RefCell<HashMap<String, Statement>>,
+}
+
+/// The runtime of a connection. It may end on any thread.
+pub(super) struct Driven(Option<Runtime>);
+
+impl Driven {
+    pub fn block_on<F: Future>(&self, work: F) -> F::Output {
+        self.0.as_ref().expect("it is there until it is dropped").block_on(work)
+    }
+}
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(Runtime::shutdown_background);
+    }
+}
+
+impl Session {
+    fn open(address: &Address) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| StoreError::Unavailable(format!("no connection can be made: {error}")))?;
+        let opened = runtime.block_on(async {
+            let (client, connection) = address.config.connect(address.tls.clone()).await?;
+            tokio::spawn(async move {
+                // Whoever waits for an answer is told of the error.
+                drop(connection.await);
+            });
+            // It ends with the connection.
+            const LOCK: &str = "SELECT pg_try_advisory_lock(hashtext('ringback serve'), hashtext(current_schema()))";
+            let locked = !address.alone || client.query_one(LOCK, &[]).await?.try_get(0)?;
+            Ok::<_, tokio_postgres::Error>((client, locked))
+        });
+        let (client, locked) = opened.map_err(|error| StoreError::from(&error))?;
+        if !locked {
+            return Err(StoreError::Unavailable("another ringback serves this database; stop it first".to_owned()));
+        }
+        Ok(Self { runtime: Driven(Some(runtime)), client, statements: RefCell::default() })
+    }
+
+    fn transaction<T>(&mut self, kind: Kind, work: &mut impl FnMut(Conn) -> Result<T>) -> Result<T, Trouble> {
+        let running = Running::new(&self.runtime, &self.client, &self.statements, kind);
+        match work(Conn::Postgres(&running)) {
+            Ok(done) => running.commit().map(|()| done),
+            Err(error) => Err(running.roll_back(error)),
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! A transaction under way, with as few round trips as it can do with: it begins together with its first statement, what
+//! nobody waits for is sent together with the commit, and rows for one table go as one statement.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+
+use futures_util::TryStreamExt;
+use futures_util::future::{MaybeDone, maybe_done};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Error, Row, Statement};
+
+use super::dialect;
+use super::session::{Driven, Kind};
+use super::values::{Argument, Owned};
+use crate::limits;
+use crate::store::StoreError;
+use crate::store::sql::conn::{Bind, Keys, Result, Statements, Value};
+
+/// Why a transaction did not come to pass.
+pub(super) enum Trouble {
+    /// Another one was in the way: it may be run again.
+    Crossed(StoreError),
+    /// The connection was lost before it began.
+    NotBegun(StoreError),
+    /// For another reason.
+    Failed(StoreError),
+}
+
+impl Trouble {
+    pub fn reason(self) -> StoreError {
+        match self {
+            Self::Crossed(error) | Self::NotBegun(error) | Self::Failed(error) => error,
+        }
+    }
+}
+
+/// A transaction under way.
+pub(super) struct Running<'a> {
+    runtime: &'a Driven,
+    client: &'a Client,
+    statements: &'a RefCell<HashMap<String, Statement>>,
+    kind: Kind,
+    begun: Cell<bool>,
+    /// Another transaction was in the way.
+    crossed: Cell<bool>,
+    /// The first thing that was sent found no connection.
+    lost: Cell<bool>,
+    later: RefCell<Later>,
+}
+
+/// What nobody waits for.
+#[derive(Default)]
+struct Later {
+    /// Rows to insert, with the statement that inserts one, column by column.
+    rows: Vec<(String, Vec<Vec<Owned>>)>,
+    /// Other statements, in order.
+    others: Vec<(Statement, Vec<Owned>)>,
+}
+
+/// A statement with its values, ready to be sent.
+type Ready = (Statement, Vec<Argument>);
+
+/// A request that is sent when it is first polled.
+type Request<'r> = Pin<Box<dyn Future<Output = Result<(), Error>> + 'r>>;
+
+impl<'a> Running<'a> {
+    pub fn new(runtime: &'a Driven, client: &'a Client, statements: &'a RefCell<HashMap<String, Statement>>, kind: Kind) -> Self {
+        let later = RefCell::default();
+        Self { runtime, client, statements, kind, begun: Cell::new(false), crossed: Cell::new(false), lost: Cell::new(false), later }
+    }
+
+    /// Sends what is left with the commit behind it, and waits for all of it.
+    pub fn commit(self) -> Result<(), Trouble> {
+        let sent = self.take_later().and_then(|later| {
+            let mut requests = self.beginning();
+            requests.extend(self.requests(&later));
+            requests.push(Box::pin(self.client.batch_execute("COMMIT")));
+            let sent = self.runtime.block_on(in_order(requests));
+            // Where a statement failed, the commit behind it has undone all.
+            self.begun.set(false);
+            sent.map_err(|error| {
+                if self.kind == Kind::Writes && error.code().is_none() {
+                    return StoreError::Unknown(error.to_string());
+                }
+                self.told(&error)
+            })
+        });
+        match sent {
+            Ok(_) => Ok(()),
+            Err(error @ StoreError::Unknown(_)) => Err(Trouble::Failed(error)),
+            // It may be that a statement could not even be prepared, and then the transaction is still open.
+            Err(error) => Err(self.roll_back(error)),
+        }
+    }
+
+    /// Undoes it; answers why, with what follows.
+    pub fn roll_back(self, why: StoreError) -> Trouble {
+        if self.begun.get() {
+            // Where the connection is gone, so is the transaction.
+            drop(self.runtime.block_on(self.client.batch_execute("ROLLBACK")));
+        }
+        match (self.crossed.get(), self.lost.get()) {
+            (true, _) => Trouble::Crossed(why),
+            (_, true) => Trouble::NotBegun(why),
+            _ => Trouble::Failed(why),
+        }
+    }
+
+    /// Whether the connection is gone, or is about to be.
+    fn is_lost(&self, error: &Error) -> bool {
+        const GOING: [&SqlState; 4] =
+            [&SqlState::ADMIN_SHUTDOWN, &SqlState::CRASH_SHUTDOWN, &SqlState::IDLE_SESSION_TIMEOUT, &SqlState::CANNOT_CONNECT_NOW];
+        self.client.is_closed() || error.code().is_some_and(|code| GOING.contains(&code))
+    }
+
+    /// What an error means, and for the transaction.
+    fn told(&self, error: &Error) -> StoreError {
+        const CROSSED: [&SqlState; 2] = [&SqlState::T_R_SERIALIZATION_FAILURE, &SqlState::T_R_DEADLOCK_DETECTED];
+        if error.code().is_some_and(|code| CROSSED.contains(&code)) {
+            self.crossed.set(true);
+        }
+        StoreError::from(error)
+    }
+
+    /// The request that begins it, if that has not been sent.
+    fn beginning(&self) -> Vec<Request<'_>> {
+        if self.begun.replace(true) {
+            return Vec::new();
+        }
+        let begin = match self.kind {
+            Kind::Reads => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            Kind::Writes => "BEGIN",
+        };
+        vec![Box::pin(self.client.batch_execute(begin))]
+    }
+
+    /// Runs `request`, behind what was put off, which it may build on.
+    fn wait<T>(&self, request: impl Future<Output = Result<T, Error>>) -> Result<T> {
+        let (first, later) = (!self.begun.get(), self.take_later()?);
+        let answer = RefCell::new(None);
+        let mut requests = self.beginning();
+        requests.extend(self.requests(&later));
+        requests.push(Box::pin(async {
+            *answer.borrow_mut() = Some(request.await?);
+            Ok(())
+        }));
+        self.runtime.block_on(in_order(requests)).map_err(|error| {
+            self.lost.set(first && self.is_lost(&error));
+            self.told(&error)
+        })?;
+        Ok(answer.into_inner().expect("the request came to its end"))
+    }
+
+    fn requests<'r>(&'r self, ready: &'r [Ready]) -> impl Iterator<Item = Request<'r>> {
+        ready.iter().map(move |(statement, values)| -> Request<'r> {
+            Box::pin(async move { self.client.execute_raw(statement, values).await.map(drop) })
+        })
+    }
+
+    /// What was put off, ready to be sent: rows first, which the other statements may be about.
+    fn take_later(&self) -> Result<Vec<Ready>> {
+        let Later { rows, others } = self.later.take();
+        let mut ready = Vec::with_capacity(rows.len() + others.len());
+        for (sql, columns) in rows {
+            let of_one = self.prepared(&sql)?;
+            let statement = self.prepared_as(&format!("rows: {sql}"), || dialect::of_many(&dialect::translate(&sql), of_one.params()))?;
+            ready.push((statement, columns.into_iter().map(Argument::Column).collect()));
+        }
+        ready.extend(others.into_iter().map(|(statement, values)| (statement, values.into_iter().map(Argument::One).collect())));
+        Ok(ready)
+    }
+
+    fn prepared(&self, sql: &str) -> Result<Statement> {
+        self.prepared_as(sql, || dialect::translate(sql))
+    }
+
+    /// The statement kept under this name, made of this text when it is first needed. It takes no part in the transaction.
+    fn prepared_as(&self, name: &str, text: impl FnOnce() -> String) -> Result<Statement> {
+        if let Some(statement) = self.statements.borrow().get(name) {
+            return Ok(statement.clone());
+        }
+        let prepared = self.runtime.block_on(self.client.prepare(&text()));
+        let statement = prepared.map_err(|error| {
+            self.lost.set(!self.begun.get() && self.is_lost(&error));
+            self.told(&error)
+        })?;
+        self.statements.borrow_mut().insert(name.to_owned(), statement.clone());
+        Ok(statement)
+    }
+}
+
+/// Sends all of them in this order, and then waits for their answers. What cannot be sent keeps back those behind it. The
+/// first that failed is the reason for the others.
+async fn in_order(requests: Vec<Request<'_>>) -> Result<(), Error> {
+    let mut parts: Vec<MaybeDone<Request>> = Vec::with_capacity(requests.len());
+    let mut left = requests.into_iter();
+    poll_fn(|cx| {
+        for request in left.by_ref() {
+            let mut part = maybe_done(request);
+            let is_stuck = Pin::new(&mut part).poll(cx).is_ready() && matches!(part, MaybeDone::Done(Err(_)));
+            parts.push(part);
+            if is_stuck {
+                break;
+            }
+        }
+        left = Vec::new().into_iter();
+        let waits = parts.iter_mut().filter_map(|part| Pin::new(part).poll(cx).is_pending().then_some(())).count();
+        if waits == 0 { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    parts.iter_mut().try_for_each(|part| Pin::new(part).take_output().expect("all have come to their end"))
+}
+
+fn given<'v>(values: &'v [&'v dyn Bind]) -> impl ExactSizeIterator<Item = Value<'v>> {
+    values.iter().map(|value| value.value())
+}
+
+impl Statements for Running<'_> {
+    fn execute(&self, sql: &str, values: &[&dyn Bind]) -> Result<usize> {
+        let statement = self.prepared(sql)?;
+        let rows = self.wait(self.client.execute_raw(&statement, given(values)))?;
+        Ok(usize::try_from(rows).unwrap_or(usize::MAX))
+    }
+
+    fn later(&self, sql: &str, values: &[&dyn Bind]) -> Result<()> {
+        let statement = self.prepared(sql)?;
+        self.later.borrow_mut().others.push((statement, given(values).map(Owned::from).collect()));
+        Ok(())
+    }
+
+    fn insert(&self, sql: &str, values: &[&dyn Bind]) -> Result<()> {
+        let Later { rows, .. } = &mut *self.later.borrow_mut();
+        let at = rows.iter().position(|(known, _)| known == sql).unwrap_or_else(|| {
+            rows.push((sql.to_owned(), vec![Vec::new(); values.len()]));
+            rows.len() - 1
+        });
+        rows[at].1.iter_mut().zip(given(values)).for_each(|(column, value)| column.push(value.into()));
+        Ok(())
+    }
+
+    fn all(&self, sql: &str, values: &[&dyn Bind]) -> Result<Vec<Row>> {
+        let statement = self.prepared(sql)?;
+        self.wait(async { self.client.query_raw(&statement, given(values)).await?.try_collect().await })
+    }
+
+    fn each(&self, sql: &str, values: &[&dyn Bind], take: &mut dyn FnMut(&Row) -> Result<bool>) -> Result<()> {
+        let declare =
+            self.prepared_as(&format!("part: {sql}"), || format!("DECLARE part NO SCROLL CURSOR FOR {}", dialect::translate(sql)))?;
+        self.wait(self.client.execute_raw(&declare, given(values)))?;
+        let fetch = format!("FETCH {} FROM part", limits::PORTAL_ROWS);
+        loop {
+            let part = self.wait(self.client.query_typed(&fetch, &[]))?;
+            let mut enough = part.len() < limits::PORTAL_ROWS;
+            for row in &part {
+                if !take(row)? {
+                    enough = true;
+                    break;
+                }
+            }
+            if enough {
+                return self.wait(self.client.batch_execute("CLOSE part"));
+            }
+        }
+    }
+
+    fn many(&self, questions: &[(&str, Vec<Keys>)]) -> Result<Vec<Vec<Row>>> {
+        let asked = questions.iter().enumerate().filter(|(_, (_, keys))| !keys.iter().any(Keys::is_empty));
+        let asked = asked.map(|(at, (sql, keys))| Ok((at, self.prepared(sql)?, keys))).collect::<Result<Vec<_>>>()?;
+        let answers = RefCell::new(questions.iter().map(|_| Vec::new()).collect::<Vec<_>>());
+        let requests = asked.iter().map(|(at, statement, keys)| -> Request {
+            let answers = &answers;
+            Box::pin(async move {
+                let rows = self.client.query_raw(statement, *keys).await?.try_collect().await?;
+                answers.borrow_mut()[*at] = rows;
+                Ok(())
+            })
+        });
+        self.wait(in_order(requests.collect()))?;
+        Ok(answers.into_inner())
+    }
+}

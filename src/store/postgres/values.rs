@@ -1,0 +1,158 @@
+//! Values on their way to PostgreSQL and back, and what its errors mean.
+
+use std::error::Error;
+
+use bytes::BytesMut;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+
+use crate::store::StoreError;
+use crate::store::sql::conn::{Keys, Value};
+
+impl ToSql for Value<'_> {
+    fn to_sql(&self, of: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        match *self {
+            Self::Null => Ok(IsNull::Yes),
+            Self::Integer(number) if *of == Type::BOOL => (number != 0).to_sql(of, out),
+            Self::Integer(number) if *of == Type::INT4 => i32::try_from(number)?.to_sql(of, out),
+            Self::Integer(number) => number.to_sql(of, out),
+            Self::Text(text) => text.to_sql(of, out),
+            Self::Bytes(bytes) => bytes.to_sql(of, out),
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+/// A value that outlives whoever gave it.
+#[derive(Debug, Clone)]
+pub(super) enum Owned {
+    Null,
+    Integer(i64),
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+impl From<Value<'_>> for Owned {
+    fn from(value: Value<'_>) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Integer(number) => Self::Integer(number),
+            Value::Text(text) => Self::Text(text.to_owned()),
+            Value::Bytes(bytes) => Self::Bytes(bytes.to_vec()),
+        }
+    }
+}
+
+impl ToSql for Owned {
+    fn to_sql(&self, of: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        let value = match self {
+            Self::Null => Value::Null,
+            Self::Integer(number) => Value::Integer(*number),
+            Self::Text(text) => Value::Text(text),
+            Self::Bytes(bytes) => Value::Bytes(bytes),
+        };
+        value.to_sql(of, out)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+/// A value of a statement, or one for each of its rows.
+#[derive(Debug)]
+pub(super) enum Argument {
+    One(Owned),
+    Column(Vec<Owned>),
+}
+
+impl ToSql for Argument {
+    fn to_sql(&self, of: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        match self {
+            Self::One(value) => value.to_sql(of, out),
+            Self::Column(values) => values.as_slice().to_sql(of, out),
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+impl ToSql for Keys<'_> {
+    fn to_sql(&self, of: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        match self {
+            Self::Integers(numbers) => numbers.as_slice().to_sql(of, out),
+            Self::Texts(texts) => texts.as_slice().to_sql(of, out),
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+impl<'a> FromSql<'a> for Value<'a> {
+    fn from_sql(of: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        Ok(match *of {
+            Type::INT8 => Self::Integer(i64::from_sql(of, raw)?),
+            Type::INT4 => Self::Integer(i32::from_sql(of, raw)?.into()),
+            Type::BOOL => Self::Integer(bool::from_sql(of, raw)?.into()),
+            Type::BYTEA => Self::Bytes(raw),
+            _ => Self::Text(<&str>::from_sql(of, raw)?),
+        })
+    }
+
+    fn from_sql_null(_: &Type) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        Ok(Self::Null)
+    }
+
+    fn accepts(of: &Type) -> bool {
+        matches!(*of, Type::INT8 | Type::INT4 | Type::BOOL | Type::BYTEA | Type::TEXT)
+    }
+}
+
+/// What a failing statement says about itself, sorted by what follows from it.
+impl From<&tokio_postgres::Error> for StoreError {
+    fn from(error: &tokio_postgres::Error) -> Self {
+        let Some(database) = error.as_db_error() else {
+            let text = full(error);
+            // A value that cannot be sent is the write's own fault; everything else without a code is the connection's.
+            return if error.source().is_some_and(|source| source.is::<std::num::TryFromIntError>()) {
+                Self::Rejected(text)
+            } else {
+                Self::Unavailable(text)
+            };
+        };
+        let text = database.message().to_owned();
+        match database.code() {
+            &SqlState::DISK_FULL => Self::Full(text),
+            &SqlState::DATA_CORRUPTED | &SqlState::INDEX_CORRUPTED => Self::Damaged(text),
+            &SqlState::READ_ONLY_SQL_TRANSACTION | &SqlState::LOCK_NOT_AVAILABLE => Self::Unavailable(text),
+            code => match code.code().get(..2) {
+                // Connection, rolled back for another one's sake, resources, operator's doing, system.
+                Some("08" | "25" | "40" | "53" | "57" | "58" | "28" | "3D") => Self::Unavailable(text),
+                _ => Self::Rejected(text),
+            },
+        }
+    }
+}
+
+/// An error with what caused it.
+fn full(error: &tokio_postgres::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

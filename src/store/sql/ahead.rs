@@ -1,0 +1,147 @@
+//! What a batch is going to need, asked for all at once, where each question would be a way to the database and back.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use super::accept::Batch;
+use super::conn::{Conn, Keys, Result, Row};
+use super::ledger::{read_recharge, recharge_columns};
+use super::settle::Closed;
+use crate::domain::delivery::RunKey;
+use crate::domain::id::{EndpointId, StreamId};
+use crate::domain::recharge::Recharge;
+use crate::domain::traffic::Traffic;
+use crate::store::{After, Write};
+
+/// What has been asked for.
+#[derive(Default)]
+pub(super) struct Ahead {
+    /// Recharges by their references, with who reported them first; none where there is none.
+    recharges: HashMap<StreamId, HashMap<String, Option<(Recharge, String)>>>,
+    /// Runs that were open, and that the batch ends.
+    pub closed: HashMap<RunKey, Closed>,
+    /// Minutes.
+    pub traffic: HashMap<i64, Traffic>,
+}
+
+impl Ahead {
+    /// The recharge with this reference, if it was asked for.
+    pub fn recharge(&self, stream: StreamId, reference_no: &str) -> Option<&Option<(Recharge, String)>> {
+        self.recharges.get(&stream)?.get(reference_no)
+    }
+
+    /// A recharge is as the batch leaves it now.
+    pub fn note(&mut self, recharge: &Recharge, source: &str) {
+        if let Some(known) = self.recharges.get_mut(&recharge.stream).and_then(|of_stream| of_stream.get_mut(&recharge.reference_no)) {
+            *known = Some((recharge.clone(), source.to_owned()));
+        }
+    }
+}
+
+impl Batch<'_> {
+    /// Asks for what these writes need. They hold no change, which could make the answers untrue.
+    pub fn look_ahead(&mut self, writes: &[Write]) -> Result<()> {
+        let Conn::Postgres(tx) = self.conn else { return Ok(()) };
+        let wanted = Wanted::of(writes);
+        let [recharges, closed, minutes, numbers, streams]: [Vec<_>; 5] =
+            tx.many(&wanted.questions(self.transaction_ids.len()))?.try_into().expect("each question has an answer");
+        self.ahead = Ahead::default();
+        for (stream, reference_no) in wanted.recharges {
+            self.ahead.recharges.entry(stream).or_default().insert(reference_no.to_owned(), None);
+        }
+        for row in &recharges {
+            let row = Row::Postgres(row);
+            self.ahead.note(&read_recharge(&row)?, row.text("source")?);
+        }
+        for row in &closed {
+            let row = Row::Postgres(row);
+            let key = RunKey { endpoint: EndpointId::new(row.get(0)?), sequence: row.get(1)?, run: row.get(2)? };
+            self.ahead.closed.insert(key, Closed { failed_since: row.get(3)? });
+        }
+        for row in &minutes {
+            let row = Row::Postgres(row);
+            self.ahead.traffic.insert(row.get("minute")?, super::overview::read(&row)?);
+        }
+        for row in &numbers {
+            self.transaction_ids.push_back(Row::Postgres(row).get(0)?);
+        }
+        for row in &streams {
+            let row = Row::Postgres(row);
+            self.hold(StreamId::new(row.get(0)?), (row.get(1)?, row.get(2)?, row.get(3)?))?;
+        }
+        Ok(())
+    }
+}
+
+/// What some writes need.
+#[derive(Default)]
+struct Wanted<'a> {
+    recharges: BTreeSet<(StreamId, &'a str)>,
+    closed: Vec<RunKey>,
+    minutes: BTreeSet<i64>,
+    streams: BTreeSet<StreamId>,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(writes: &'a [Write]) -> Self {
+        let mut wanted = Self::default();
+        // A run that is tried again and ends in the same batch is looked at in its turn.
+        let mut again = HashSet::new();
+        for write in writes {
+            let now = match write {
+                Write::Accept(accept) => {
+                    wanted.recharges.extend(accept.reports.iter().map(|of| (of.stream, of.report.reference_no.as_str())));
+                    wanted.streams.extend(accept.reports.iter().map(|of| of.stream));
+                    accept.now
+                }
+                Write::Publish(publish) => {
+                    wanted.streams.insert(publish.stream);
+                    publish.now
+                }
+                Write::Settle(settle) => {
+                    match settle.after {
+                        After::Ended(..) => wanted.closed.push(settle.key),
+                        After::Retry { .. } => drop(again.insert(settle.key)),
+                    }
+                    settle.now
+                }
+                Write::Change(_) => continue,
+            };
+            wanted.minutes.insert(super::overview::minute(now));
+        }
+        wanted.closed.retain(|key| !again.contains(key));
+        wanted
+    }
+
+    /// Rows are locked in the order of their keys, so that two nodes do not wait for each other, and the counter rows, for
+    /// which others wait, last.
+    fn questions(&self, numbers_in_stock: usize) -> [(&'static str, Vec<Keys<'a>>); 5] {
+        const RECHARGES: &str = concat!(
+            "SELECT r.* FROM unnest($1::int8[], $2::text[]) AS k (of, reference), LATERAL (SELECT ",
+            recharge_columns!(),
+            ", source FROM recharge WHERE stream = k.of AND reference_no = k.reference FOR UPDATE) r"
+        );
+        const CLOSED: &str = "DELETE FROM open_delivery o USING unnest($1::int8[], $2::int8[], $3::int8[]) AS k (endpoint, sequence, run) \
+            WHERE o.endpoint = k.endpoint AND o.sequence = k.sequence AND o.run = k.run \
+            RETURNING o.endpoint, o.sequence, o.run, o.failed_since";
+        const MINUTES: &str =
+            "SELECT minute, accepted, attempts, succeeded, latency FROM traffic WHERE minute = ANY($1) ORDER BY minute FOR UPDATE";
+        const NUMBERS: &str = "SELECT nextval('transaction_id') FROM generate_series(1, ($1::int8[])[1])";
+        let numbers = Some(self.recharges.len().saturating_sub(numbers_in_stock) as i64).filter(|numbers| *numbers > 0);
+        const STREAMS: &str =
+            "SELECT id, next_sequence, endpoints_version, last_event_at FROM stream WHERE id = ANY($1) ORDER BY id FOR UPDATE";
+        let of_runs = |part: fn(&RunKey) -> i64| Keys::Integers(self.closed.iter().map(part).collect());
+        [
+            (
+                RECHARGES,
+                vec![
+                    Keys::Integers(self.recharges.iter().map(|(stream, _)| stream.get()).collect()),
+                    Keys::Texts(self.recharges.iter().map(|(_, reference_no)| *reference_no).collect()),
+                ],
+            ),
+            (CLOSED, vec![of_runs(|key| key.endpoint.get()), of_runs(|key| key.sequence), of_runs(|key| i64::from(key.run))]),
+            (MINUTES, vec![Keys::Integers(self.minutes.iter().copied().collect())]),
+            (NUMBERS, vec![Keys::Integers(numbers.into_iter().collect())]),
+            (STREAMS, vec![Keys::Integers(self.streams.iter().map(|stream| stream.get()).collect())]),
+        ]
+    }
+}

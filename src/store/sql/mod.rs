@@ -1,0 +1,333 @@
+//! The ledger in SQL: what both databases do in the same words. What they do differently, beginning and ending a
+//! transaction above all, is behind the [`Driver`].
+
+mod accept;
+mod ahead;
+mod audit;
+mod changes;
+mod conflicts;
+pub mod conn;
+mod deliveries;
+mod endpoints;
+mod erase;
+mod health;
+mod ledger;
+mod overview;
+mod replays;
+mod rows;
+mod settle;
+mod sweep;
+pub mod threads;
+mod vendors;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use accept::Subscriber;
+use async_trait::async_trait;
+use conn::{Conn, params};
+use erase::Lately;
+
+use super::seal::Sealer;
+use super::{
+    AnswerKey, AuditQuery, Backlog, ConflictQuery, Delivery, DeliveryQuery, Expired, Failing, Feed, Horizon, KeptAnswer, KeptReport,
+    Listed, Mailing, OpenQuery, OpenRun, OpenSize, Overview, Page, RechargeQuery, ReplayScope, Store, StoreError, SweepPlace, Swept,
+    TimeRange, Write, Written,
+};
+use crate::clock::Ids;
+use crate::domain::audit::Entry;
+use crate::domain::conflict::Conflict;
+use crate::domain::endpoint::Endpoint;
+use crate::domain::event::Event;
+use crate::domain::id::{AuditId, ConflictId, DeliveryId, EndpointId, EventId, RechargeId, ReplayId, StreamId, TokenId, UserId, VendorId};
+use crate::domain::recharge::Recharge;
+use crate::domain::replay::Replay;
+use crate::domain::time::Timestamp;
+use crate::domain::token::{Token, TokenHash};
+use crate::domain::user::User;
+use crate::domain::vendor::{Mode, Vendor};
+use crate::limits;
+
+/// What a database does in its own way.
+pub trait Driver: Send + Sync + 'static {
+    /// Runs `query` in a snapshot of its own. It may be run more than once.
+    fn read<T: Send + 'static>(
+        &self,
+        query: impl Fn(Conn) -> Result<T, StoreError> + Send + 'static,
+    ) -> impl Future<Output = Result<T, StoreError>> + Send;
+
+    /// Runs `work` on what it is given as one transaction, and gives that back unless the store has stopped. Nothing is
+    /// written where it fails. It may be run more than once.
+    fn write<G: Send + Sync + 'static, T: Send + 'static>(
+        &self,
+        given: G,
+        work: impl Fn(&G, Conn, &mut Memory) -> Result<T, StoreError> + Send + 'static,
+    ) -> impl Future<Output = (Option<G>, Result<T, StoreError>)> + Send;
+
+    /// Lets nothing be left of what was removed, as far as that is in the program's hands.
+    fn scrub(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// What is kept between the transactions that write.
+#[derive(Default)]
+pub struct Memory {
+    /// Who listens to a stream, as of a version of its counter row.
+    subscribers: HashMap<StreamId, (i64, Arc<[Subscriber]>)>,
+    /// Endpoints that have a row in `health`; unknown after a transaction that failed.
+    failing: Option<HashSet<EndpointId>>,
+    /// What attempts under way must not bring back.
+    erased: Lately,
+    /// Numbers of recharges to come that were taken from the database's counter, on PostgreSQL.
+    transaction_ids: VecDeque<i64>,
+}
+
+impl Memory {
+    /// What was remembered in the course of a transaction that did not come to pass may be wrong.
+    pub fn forget(&mut self) {
+        self.subscribers.clear();
+        self.failing = None;
+    }
+}
+
+/// The name under which a sealed text in `meta` tells whether a master key is the right one.
+const KEY_CHECK: &str = "master key check";
+
+/// Refuses a master key that is not the one this database was made with.
+pub(super) fn check_key(conn: Conn, sealer: &Sealer) -> Result<(), StoreError> {
+    let check = conn.first("SELECT value FROM meta WHERE name = ?1", params![KEY_CHECK], |row| row.get::<Vec<u8>>(0))?;
+    let Some(check) = check else { return Ok(()) };
+    sealer.open(KEY_CHECK, &check).map(drop).map_err(|_| {
+        StoreError::Unusable(
+            "the master key is not the one this database was made with; give the right one as RINGBACK_MASTER_KEY or in the key file. Nothing was changed"
+                .to_owned(),
+        )
+    })
+}
+
+/// Marks a new database with the master key, and has new ids be greater than those that are there: the clock may have been
+/// set back since.
+pub(super) fn begin(conn: Conn, sealer: &Sealer, ids: &Ids) -> Result<(), StoreError> {
+    let check = sealer.seal(KEY_CHECK, b"ringback");
+    conn.execute("INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING", params![KEY_CHECK, check])?;
+    for table in ["recharge", "conflict", "vendor", "stream", "token", "endpoint", "alert", "replay", "\"user\"", "audit"] {
+        let highest = conn.one(&format!("SELECT max(id) FROM {table}"), params![], |row| row.get::<Option<i64>>(0))?;
+        ids.go_beyond(highest.unwrap_or(0));
+    }
+    Ok(())
+}
+
+/// A store on an SQL database.
+pub struct SqlStore<D> {
+    driver: D,
+    sealer: Sealer,
+    ids: Arc<Ids>,
+}
+
+impl<D: Driver> SqlStore<D> {
+    /// The store on a database that is open, migrated, and made with this key.
+    pub(super) fn new(driver: D, sealer: Sealer, ids: Arc<Ids>) -> Self {
+        Self { driver, sealer, ids }
+    }
+
+    async fn write<T: Send + 'static>(&self, work: impl Fn(Conn) -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
+        self.driver.write((), move |(), conn, _| work(conn)).await.1
+    }
+}
+
+#[async_trait]
+impl<D: Driver> Store for SqlStore<D> {
+    async fn commit(&self, batch: Vec<Write>) -> (Vec<Write>, Result<Vec<Written>, StoreError>) {
+        let (ids, sealer) = (self.ids.clone(), self.sealer.clone());
+        let commit = move |batch: &Vec<Write>, conn: Conn, memory: &mut Memory| accept::commit(conn, memory, (&ids, &sealer), batch);
+        let (batch, written) = self.driver.write(batch, commit).await;
+        (batch.unwrap_or_default(), written)
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.driver.read(|conn| conn.one("SELECT 1", params![], |_| Ok(()))).await
+    }
+
+    async fn vendor(&self, id: VendorId) -> Result<Option<Vendor>, StoreError> {
+        self.driver.read(move |conn| vendors::one(conn, id)).await
+    }
+
+    async fn vendors(&self, page: Page<VendorId>) -> Result<Vec<Vendor>, StoreError> {
+        self.driver.read(move |conn| vendors::list(conn, page)).await
+    }
+
+    async fn owner(&self, stream: StreamId) -> Result<Option<(VendorId, Mode)>, StoreError> {
+        self.driver.read(move |conn| vendors::owner(conn, stream)).await
+    }
+
+    async fn token(&self, hash: TokenHash) -> Result<Option<Token>, StoreError> {
+        self.driver.read(move |conn| vendors::token(conn, hash)).await
+    }
+
+    async fn tokens(&self, vendor: Option<VendorId>, page: Page<TokenId>) -> Result<Vec<Token>, StoreError> {
+        self.driver.read(move |conn| vendors::tokens(conn, vendor, page)).await
+    }
+
+    async fn users(&self, vendor: Option<VendorId>, page: Page<UserId>) -> Result<Vec<User>, StoreError> {
+        self.driver.read(move |conn| vendors::users(conn, vendor, page)).await
+    }
+
+    async fn kept_answer(&self, key: AnswerKey, since: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
+        let sealer = self.sealer.clone();
+        self.driver.read(move |conn| audit::kept(conn, &sealer, &key, since)).await
+    }
+
+    async fn audit(&self, query: AuditQuery) -> Result<Listed<Entry, AuditId>, StoreError> {
+        self.driver.read(move |conn| audit::list(conn, &query)).await
+    }
+
+    async fn overview(&self, now: Timestamp) -> Result<Overview, StoreError> {
+        self.driver.read(move |conn| overview::overview(conn, now)).await
+    }
+
+    async fn recharge(&self, id: RechargeId) -> Result<Option<(Recharge, Vec<KeptReport>)>, StoreError> {
+        self.driver.read(move |conn| ledger::recharge(conn, id)).await
+    }
+
+    async fn recharges(&self, query: RechargeQuery) -> Result<Listed<Recharge, RechargeId>, StoreError> {
+        self.driver.read(move |conn| ledger::recharges(conn, &query)).await
+    }
+
+    async fn event(&self, id: EventId) -> Result<Option<Event>, StoreError> {
+        self.driver.read(move |conn| ledger::event(conn, id)).await
+    }
+
+    async fn conflicts(&self, query: ConflictQuery) -> Result<Listed<Conflict, ConflictId>, StoreError> {
+        self.driver.read(move |conn| conflicts::list(conn, &query)).await
+    }
+
+    async fn conflict(&self, id: ConflictId) -> Result<Option<Conflict>, StoreError> {
+        self.driver.read(move |conn| conflicts::one(conn, id)).await
+    }
+
+    async fn sequences(&self, stream: StreamId, range: TimeRange) -> Result<Range<i64>, StoreError> {
+        self.driver.read(move |conn| ledger::sequences(conn, stream, range)).await
+    }
+
+    async fn events_after(&self, stream: StreamId, after: Option<i64>, limit: usize) -> Result<Feed, StoreError> {
+        self.driver.read(move |conn| ledger::events_after(conn, stream, after, limit)).await
+    }
+
+    async fn endpoint(&self, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
+        let sealer = self.sealer.clone();
+        self.driver.read(move |conn| endpoints::one(conn, &sealer, id)).await
+    }
+
+    async fn endpoints(&self, stream: StreamId, page: Page<EndpointId>) -> Result<Vec<Endpoint>, StoreError> {
+        let sealer = self.sealer.clone();
+        self.driver.read(move |conn| endpoints::list(conn, &sealer, stream, page)).await
+    }
+
+    async fn open_size(&self, id: EndpointId) -> Result<OpenSize, StoreError> {
+        let oldest = self.driver.read(move |conn| deliveries::oldest_open(conn, id)).await?;
+        let (mut open, mut after) = (0, Some(0));
+        while let Some(from) = after {
+            let (count, next) = self.driver.read(move |conn| deliveries::count_open(conn, id, from)).await?;
+            (open, after) = (open + count, next);
+        }
+        Ok(OpenSize { open, oldest })
+    }
+
+    async fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>, StoreError> {
+        self.driver.read(move |conn| deliveries::one(conn, id, limits::ATTEMPTS_SHOWN)).await
+    }
+
+    async fn deliveries(&self, query: DeliveryQuery) -> Result<Listed<Delivery, DeliveryId>, StoreError> {
+        self.driver.read(move |conn| deliveries::list(conn, &query)).await
+    }
+
+    async fn replay(&self, id: ReplayId) -> Result<Option<Replay>, StoreError> {
+        self.driver.read(move |conn| replays::one(conn, id)).await
+    }
+
+    async fn replays(&self, stream: StreamId, page: Page<ReplayId>) -> Result<Vec<Replay>, StoreError> {
+        self.driver.read(move |conn| replays::list(conn, stream, page)).await
+    }
+
+    async fn count_scope(&self, mut scope: ReplayScope) -> Result<u64, StoreError> {
+        let mut matched = 0;
+        loop {
+            let (sealer, part) = (self.sealer.clone(), scope.clone());
+            let (count, next) = self.driver.read(move |conn| replays::count(conn, &sealer, &part)).await?;
+            matched += count;
+            match next {
+                Some(next) => scope.numbers.start = next,
+                None => return Ok(matched),
+            }
+        }
+    }
+
+    async fn open_runs(&self, endpoint: EndpointId, query: OpenQuery, limit: usize) -> Result<Vec<OpenRun>, StoreError> {
+        self.driver.read(move |conn| deliveries::open_runs(conn, endpoint, query, limit)).await
+    }
+
+    async fn next_due(&self, endpoint: EndpointId, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.driver.read(move |conn| deliveries::next_due(conn, endpoint, now)).await
+    }
+
+    async fn open_count(&self) -> Result<u64, StoreError> {
+        self.driver.read(|conn| conn.one("SELECT count(*) FROM open_delivery", params![], |row| row.get(0))).await
+    }
+
+    async fn backlogs(&self, after: Option<EndpointId>, limit: usize) -> Result<Vec<Backlog>, StoreError> {
+        self.driver.read(move |conn| deliveries::backlogs(conn, after, limit)).await
+    }
+
+    async fn expired(&self, endpoint: EndpointId, now: Timestamp, limit: usize) -> Result<Vec<Expired>, StoreError> {
+        self.driver.read(move |conn| deliveries::expired(conn, endpoint, now, limit)).await
+    }
+
+    async fn running_replays(&self, after: Option<ReplayId>, limit: usize) -> Result<Vec<ReplayId>, StoreError> {
+        self.driver.read(move |conn| replays::running(conn, after, limit)).await
+    }
+
+    async fn failing(&self, since: Timestamp, after: Option<EndpointId>, limit: usize) -> Result<Vec<Failing>, StoreError> {
+        self.driver.read(move |conn| health::failing(conn, since, after, limit)).await
+    }
+
+    async fn to_probe(&self, before: Timestamp, after: Option<EndpointId>, limit: usize) -> Result<Vec<EndpointId>, StoreError> {
+        self.driver.read(move |conn| health::to_probe(conn, before, after, limit)).await
+    }
+
+    async fn pauses_over(&self, now: Timestamp, limit: usize) -> Result<Vec<EndpointId>, StoreError> {
+        self.driver.read(move |conn| health::pauses_over(conn, now, limit)).await
+    }
+
+    async fn mailings(&self, now: Timestamp, mailed_before: Timestamp, limit: usize) -> Result<Vec<Mailing>, StoreError> {
+        self.driver.read(move |conn| health::mailings(conn, now, mailed_before, limit)).await
+    }
+
+    async fn mailed(&self, mailing: Mailing, now: Timestamp) -> Result<(), StoreError> {
+        self.write(move |conn| health::mailed(conn, &mailing, now)).await
+    }
+
+    async fn mail_failed(&self, mailing: Mailing, error: String, again: Timestamp) -> Result<(), StoreError> {
+        self.write(move |conn| health::mail_failed(conn, &mailing, &error, again)).await
+    }
+
+    async fn sweep(&self, horizon: Horizon, place: SweepPlace) -> Result<Swept, StoreError> {
+        self.write(move |conn| sweep::sweep(conn, &horizon, place)).await
+    }
+
+    async fn erase(&self, stream: StreamId, connection_no: String, place: SweepPlace) -> Result<Swept, StoreError> {
+        let erase = move |number: &String, conn: Conn, memory: &mut Memory| {
+            memory.erased.add(number);
+            erase::erase(conn, stream, number, place)
+        };
+        let swept = self.driver.write(connection_no, erase).await.1?;
+        if swept.next.is_none() {
+            self.driver.scrub().await?;
+        }
+        Ok(swept)
+    }
+
+    async fn reseal(&self, place: SweepPlace) -> Result<Swept, StoreError> {
+        let sealer = self.sealer.clone();
+        self.write(move |conn| erase::reseal(conn, &sealer, place)).await
+    }
+}

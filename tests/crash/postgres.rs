@@ -1,0 +1,94 @@
+//! A PostgreSQL server of the test's own, to be stopped in the midst of everything.
+
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+/// A server with its data in a temporary folder. It is stopped when this is dropped.
+#[derive(Debug)]
+pub struct Postgres {
+    folder: TempDir,
+    programs: PathBuf,
+    port: u16,
+}
+
+impl Postgres {
+    /// Starts a fresh one, as durable as it comes.
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
+        let postgres = Self { folder, programs: programs(), port };
+        if let Some(owner) = owner() {
+            std::os::unix::fs::chown(postgres.folder.path(), Some(owner), None).expect("the folder is given to postgres");
+        }
+        postgres.run("initdb", &["-U", "ringback", "-A", "trust", "-E", "UTF8", "--no-locale"]);
+        postgres.resume();
+        postgres
+    }
+
+    /// How Ringback reaches it.
+    pub fn url(&self) -> String {
+        format!("postgres://ringback@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Starts it again.
+    pub fn resume(&self) {
+        let options = format!("-k '{}' -c listen_addresses=127.0.0.1 -c port={}", self.folder.path().display(), self.port);
+        let log = self.folder.path().join("log").display().to_string();
+        self.run("pg_ctl", &["-w", "-l", &log, "-o", &options, "start"]);
+    }
+
+    /// Stops it as a power cut would: no connection is told, and it recovers from its log when it starts again.
+    pub fn crash(&self) {
+        self.run("pg_ctl", &["-w", "-m", "immediate", "stop"]);
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) {
+        let mut command = Command::new(self.programs.join(program));
+        command.arg("-D").arg(self.data()).args(arguments).current_dir(self.folder.path());
+        // Without pipes: the server that pg_ctl starts would hold them open.
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        if let Some(owner) = owner() {
+            command.uid(owner).gid(owner_group());
+        }
+        let status = command.status().unwrap_or_else(|error| panic!("{program} cannot be run: {error}"));
+        let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        assert!(status.success(), "{program} {arguments:?}: {status}\n{log}");
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if self.data().join("postmaster.pid").exists() {
+            self.crash();
+        }
+    }
+}
+
+/// Where its programs are: those of Debian's newest version, or those on the path.
+fn programs() -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let number = |path: &Path| path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
+    versions.max_by_key(|path| number(path)).map(|path| path.join("bin")).unwrap_or_default()
+}
+
+/// Whom it runs as where we are root, as whom it refuses to run.
+fn owner() -> Option<u32> {
+    rustix::process::geteuid().is_root().then(|| id("-u"))
+}
+
+fn owner_group() -> u32 {
+    id("-g")
+}
+
+fn id(which: &str) -> u32 {
+    let output = Command::new("id").args([which, "postgres"]).output().expect("id runs");
+    String::from_utf8_lossy(&output.stdout).trim().parse().expect("there is a user postgres")
+}
