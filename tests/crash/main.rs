@@ -6,7 +6,7 @@
 //! [`descriptors`] leaves it no file descriptor, [`full_disk`] no room; [`retention`] has it remove what is old while
 //! traffic goes on; [`receivers`] sends ten thousand events to each stock receiver, [`documented`] runs those that docs/receiving.md shows,
 //! and [`schema`] holds the answers of all calls against the OpenAPI document. [`mails`] kills it before and after a mail
-//! that it owes, to the server of [`mail_server`]. [`postgres`] is a database that can be made to crash. [`bench`] runs all its benchmarks, briefly. `RINGBACK_CRASH_SEED` repeats a run's choices (not its timing).
+//! that it owes, to the server of [`mail_server`]. [`postgres`] is a database that can be made to crash, and [`tls`] reaches it by TLS. [`bench`] runs all its benchmarks, briefly. `RINGBACK_CRASH_SEED` repeats a run's choices (not its timing).
 
 mod api;
 mod audit;
@@ -27,4 +27,5 @@ mod retention;
 mod schema;
 mod server;
 mod stranger;
+mod tls;
 mod wait;

@@ -1,10 +1,13 @@
 //! A PostgreSQL server of the test's own, to be stopped in the midst of everything.
 
+use std::fs::Permissions;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rcgen::CertifiedKey;
 use tempfile::TempDir;
 
 /// A server with its data in a temporary folder. It is stopped when this is dropped.
@@ -27,6 +30,25 @@ impl Postgres {
         postgres.run("initdb", &["-U", "ringback", "-A", "trust", "-E", "UTF8", "--no-locale"]);
         postgres.resume();
         postgres
+    }
+
+    /// Makes it speak TLS from its next start on, as `localhost`; answers the file of the authority that says so.
+    pub fn certify(&self) -> PathBuf {
+        let CertifiedKey { cert, key_pair } = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        for (name, text) in [("server.crt", cert.pem()), ("server.key", key_pair.serialize_pem())] {
+            let path = self.data().join(name);
+            std::fs::write(&path, text).expect("it is written");
+            std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("nobody else may read it");
+            std::os::unix::fs::chown(&path, owner(), None).expect("it is given to postgres");
+        }
+        let settings = self.data().join("postgresql.auto.conf");
+        std::fs::write(settings, "ssl = on\n").expect("the settings are written");
+        self.data().join("server.crt")
+    }
+
+    /// How Ringback reaches it with TLS alone.
+    pub fn url_with_tls(&self) -> String {
+        format!("postgres://ringback@localhost:{}/postgres?sslmode=require", self.port)
     }
 
     /// How Ringback reaches it.

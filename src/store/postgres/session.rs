@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
-use tokio_postgres::{Client, Config, Statement};
+use tokio_postgres::config::SslMode;
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Config, Socket, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::transaction::{Running, Trouble};
@@ -18,6 +20,9 @@ use crate::store::sql::conn::{Conn, Result};
 /// The advisory lock under which the tables are made or changed.
 const MIGRATION_LOCK: i64 = 0x52_49_4e_47_42_41_43_4b;
 
+/// A client, and what has to run for it to get answers.
+type Connected = (Client, tokio_postgres::Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>);
+
 /// How to reach the database.
 #[derive(Clone)]
 pub(super) struct Address {
@@ -25,6 +30,18 @@ pub(super) struct Address {
     pub tls: MakeRustlsConnect,
     /// Only one program at a time may have such a connection to a database.
     pub alone: bool,
+}
+
+impl Address {
+    /// Connects; without TLS where the address does not insist on it and the server's certificate is from nobody we know, as
+    /// that of a freshly installed server is.
+    async fn connect(&self) -> Result<Connected, tokio_postgres::Error> {
+        let connected = self.config.connect(self.tls.clone()).await;
+        if connected.is_ok() || self.config.get_ssl_mode() != SslMode::Prefer {
+            return connected;
+        }
+        self.config.clone().ssl_mode(SslMode::Disable).connect(self.tls.clone()).await
+    }
 }
 
 /// A place for a connection. It is made when it is first needed, and again when it was lost; while it cannot be made it is
@@ -140,7 +157,7 @@ impl Session {
             .build()
             .map_err(|error| StoreError::Unavailable(format!("no connection can be made: {error}")))?;
         let opened = runtime.block_on(async {
-            let (client, connection) = address.config.connect(address.tls.clone()).await?;
+            let (client, connection) = address.connect().await?;
             tokio::spawn(async move {
                 // Whoever waits for an answer is told of the error.
                 drop(connection.await);
