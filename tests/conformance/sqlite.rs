@@ -12,13 +12,13 @@ use ringback::domain::vendor::Vendor;
 use ringback::limits;
 use ringback::store::seal::MasterKey;
 use ringback::store::sqlite::{OpenOptions, SqliteStore};
-use ringback::store::{OpenQuery, StoreError};
+use ringback::store::{Judged, OpenQuery, StoreError};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::deeds::Deeds;
 use crate::endpoints::rich_settings;
-use crate::subject::{START, Side, Subject, at, failed, first, report, succeeded};
+use crate::subject::{START, Side, Subject, accept, at, failed, first, report, succeeded};
 
 /// A fresh store in a folder of its own.
 pub async fn fresh() -> Subject {
@@ -186,6 +186,23 @@ fn a_folder_that_is_not_there_is_named() {
     let options = OpenOptions { path, master_key: file.key.clone(), previous_key: None, surroundings: file.surroundings.clone() };
     let text = refusal(SqliteStore::open(options));
     assert!(text.contains("nowhere") && text.contains("folder"), "{text}");
+}
+
+/// A sequence of PostgreSQL's may skip what a refused transaction took; here nothing may.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_batch_spends_no_transaction_id() {
+    let on = fresh().await;
+    let side = on.side().await;
+    let nowhere = Side { stream: StreamId::new(1), ..side };
+    let refused = vec![accept(START, vec![report(side, "a", Status::Queued)]), accept(START, vec![report(nowhere, "b", Status::Queued)])];
+    assert!(on.store.commit(refused).await.1.is_err());
+    let (judged, _) = on.judged(START, ["a", "b"].map(|reference| report(side, reference, Status::Queued)).to_vec()).await;
+    let mut ids = Vec::new();
+    for Judged { recharge, verdict, .. } in judged {
+        assert_eq!(verdict, Verdict::Created);
+        ids.push(on.store.recharge(recharge).await.unwrap().unwrap().0.transaction_id);
+    }
+    assert_eq!(ids, [100_001, 100_002]);
 }
 
 pub fn contains(bytes: &[u8], part: &[u8]) -> bool {
