@@ -189,7 +189,7 @@ pub const DELIVERY_OVERHEAD: usize = 256;
 pub const REPLAYS_RUNNING: u32 = 50;
 /// Runs of one replay that are open at once; the others wait in their range. A step opens what is missing of them, once
 /// half are, which bounds how long a commit waits behind a step.
-pub const REPLAY_OPEN_MAX: usize = 400;
+pub const REPLAY_OPEN_MAX: usize = 160;
 /// Runs of replays that a lane holds in memory, at most.
 pub const REPLAY_WINDOW: usize = 128;
 /// A replay's attempts under way are at most this part of the endpoint's cap, and one at least.
