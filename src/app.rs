@@ -23,8 +23,11 @@ use crate::http::{Api, Part, router};
 use crate::meters::Meters;
 use crate::ops::{self, Ops};
 use crate::store::Store;
+use crate::store::cluster::Node;
 use crate::store::group_commit::GroupCommit;
-use crate::store::postgres::{self, PostgresStore};
+use crate::store::moving::{self, Step};
+use crate::store::postgres::{self, Membership, PostgresStore};
+use crate::store::seal::MasterKey;
 use crate::store::sqlite::{self, SqliteStore};
 use crate::traces::Traces;
 use crate::transport::guard::Guard;
@@ -95,7 +98,8 @@ impl App {
     pub async fn start(config: &Config, outside: Outside) -> anyhow::Result<Self> {
         let Outside { surroundings, resolver, authorities } = outside;
         let lock = config.database.file().map(lock).transpose()?;
-        let store = open(config, surroundings.clone(), true).await?;
+        let membership = Membership { address: config.listen.to_string(), lease: config.shard_lease };
+        let store = open(config, surroundings.clone(), Some(membership)).await?;
         let meters = Arc::new(Meters::new());
         let guard = Guard::new(config.allow_networks.clone());
         let tls = tls_config(&authorities);
@@ -111,12 +115,15 @@ impl App {
             traces: traces.clone(),
             policy: config.policy.clone(),
             bounds: config.bounds.clone(),
+            lease: config.shard_lease,
+            attempt_timeout: config.transport.attempt_timeout,
             strict_hold: config.strict_hold,
             watch: config.watch.clone(),
             retention: config.retention.clone(),
             mailer: mailer(config)?,
             public_url: config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen)),
         });
+        engine.join().await?;
         let (committer, committing) = GroupCommit::start(Arc::clone(&store), engine.clone());
         let loops = engine.start(committer.clone());
         let ops = Ops::new(ops::Parts {
@@ -157,6 +164,7 @@ impl App {
         self.loops.abort_all();
         while self.loops.join_next().await.is_some() {}
         self.committer.abort();
+        self.engine.leave().await;
         if let Some(traces) = &self.traces {
             traces.finish(self.drain_timeout.saturating_sub(draining.elapsed())).await;
         }
@@ -191,22 +199,59 @@ fn mailer(config: &Config) -> anyhow::Result<Option<Mailer>> {
 /// # Errors
 /// It cannot be used; what to do is told.
 pub async fn open_store(config: &Config, surroundings: Surroundings) -> anyhow::Result<Arc<dyn Store>> {
-    open(config, surroundings, false).await
+    open(config, surroundings, None).await
 }
 
-async fn open(config: &Config, surroundings: Surroundings, serves: bool) -> anyhow::Result<Arc<dyn Store>> {
-    Ok(match &config.database {
-        Database::Sqlite(path) => {
-            let (master_key, previous_key) = match &config.master_key {
-                Some(key) => (key.clone(), config.master_key_previous.clone()),
-                None => (keys::read_or_make(path, &*surroundings.entropy)?, keys::read_previous(path)?),
-            };
-            Arc::new(SqliteStore::open(sqlite::OpenOptions { path: path.clone(), master_key, previous_key, surroundings })?)
-        }
+/// The nodes of the configured PostgreSQL database.
+///
+/// # Errors
+/// It cannot be used; what to do is told.
+pub async fn nodes(config: &Config) -> anyhow::Result<Vec<Node>> {
+    let membership = Membership { address: config.listen.to_string(), lease: config.shard_lease };
+    let store = open(config, Surroundings::system(0), Some(membership)).await?;
+    let cluster = store.cluster().context("the database has no nodes")?;
+    Ok(cluster.nodes().await?)
+}
+
+/// Moves everything from a file to a PostgreSQL database, sealed with the same master key.
+///
+/// # Errors
+/// One of them cannot be used, or the target is not empty; what to do is told.
+pub async fn move_store(from: &Config, to: &Config, surroundings: &Surroundings, tell: impl FnMut(Step)) -> anyhow::Result<()> {
+    let (Database::Sqlite(path), Database::Postgres(url)) = (&from.database, &to.database) else {
+        bail!("only a SQLite file can be moved, and only to PostgreSQL");
+    };
+    let (master_key, previous_key) = master_keys(from, surroundings)?;
+    let options = sqlite::OpenOptions {
+        path: path.clone(),
+        master_key: master_key.clone(),
+        previous_key: previous_key.clone(),
+        surroundings: surroundings.clone(),
+    };
+    let from = SqliteStore::open(options)?;
+    let (url, surroundings) = (url.clone(), surroundings.clone());
+    let to = PostgresStore::open(postgres::OpenOptions { url, master_key, previous_key, surroundings, membership: None }).await?;
+    Ok(moving::move_all(&from, &to, tell).await?)
+}
+
+/// The master key of a database, and the one before it: from the settings, or from the key file beside a file.
+///
+/// # Errors
+/// There is none, or it cannot be read; what to do is told.
+pub(crate) fn master_keys(config: &Config, surroundings: &Surroundings) -> anyhow::Result<(MasterKey, Option<MasterKey>)> {
+    match (&config.master_key, &config.database) {
+        (Some(key), _) => Ok((key.clone(), config.master_key_previous.clone())),
+        (None, Database::Sqlite(path)) => Ok((keys::read_or_make(path, &*surroundings.entropy)?, keys::read_previous(path)?)),
+        (None, Database::Postgres(_)) => bail!("master_key is required with a PostgreSQL database"),
+    }
+}
+
+async fn open(config: &Config, surroundings: Surroundings, membership: Option<Membership>) -> anyhow::Result<Arc<dyn Store>> {
+    let (master_key, previous_key) = master_keys(config, &surroundings)?;
+    Ok(match config.database.clone() {
+        Database::Sqlite(path) => Arc::new(SqliteStore::open(sqlite::OpenOptions { path, master_key, previous_key, surroundings })?),
         Database::Postgres(url) => {
-            let master_key = config.master_key.clone().context("master_key is required with a PostgreSQL database")?;
-            let (url, previous_key) = (url.clone(), config.master_key_previous.clone());
-            Arc::new(PostgresStore::open(postgres::OpenOptions { url, master_key, previous_key, surroundings, serves }).await?)
+            Arc::new(PostgresStore::open(postgres::OpenOptions { url, master_key, previous_key, surroundings, membership }).await?)
         }
     })
 }

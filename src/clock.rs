@@ -3,7 +3,7 @@
 //! (clippy.toml refuses it).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -114,6 +114,28 @@ impl Stopwatch {
     }
 }
 
+/// A moment on the clock that goes on while the machine sleeps and that nobody can set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BootTime(Duration);
+
+impl BootTime {
+    /// The present moment.
+    pub fn now() -> Self {
+        let rustix::time::Timespec { tv_sec, tv_nsec } = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Self(Duration::new(tv_sec.cast_unsigned(), tv_nsec as u32))
+    }
+
+    /// The moment that lies this far ahead.
+    pub fn plus(self, by: Duration) -> Self {
+        Self(self.0 + by)
+    }
+
+    /// The time from `earlier` to this moment; none if it lies before.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
 /// Where random bytes come from.
 pub trait Entropy: Send + Sync + 'static {
     /// Fills `bytes`. What the real one yields is fit for keys.
@@ -159,7 +181,7 @@ impl Entropy for SeededEntropy {
 /// never go back, whatever the clock does; ids of two nodes differ by the node's number.
 #[derive(Debug)]
 pub struct Ids {
-    node: u8,
+    node: AtomicU8,
     last: AtomicI64,
 }
 
@@ -170,7 +192,17 @@ impl Ids {
 
     /// The generator of one node.
     pub fn new(node: u8) -> Self {
-        Self { node, last: AtomicI64::new(0) }
+        Self { node: AtomicU8::new(node), last: AtomicI64::new(0) }
+    }
+
+    /// The node's number.
+    pub fn node(&self) -> u8 {
+        self.node.load(Ordering::SeqCst)
+    }
+
+    /// From now on ids are those of this node.
+    pub fn set_node(&self, node: u8) {
+        self.node.store(node, Ordering::SeqCst);
     }
 
     /// A new id for something made at `now`.
@@ -182,7 +214,7 @@ impl Ids {
             .expect("the closure always answers");
         let tick = (before + 1).max(floor);
         let (millis, counter) = (tick >> Self::COUNTER_BITS, tick & ((1 << Self::COUNTER_BITS) - 1));
-        RawId::new((((millis << Self::NODE_BITS) | i64::from(self.node)) << Self::COUNTER_BITS) | counter)
+        RawId::new((((millis << Self::NODE_BITS) | i64::from(self.node())) << Self::COUNTER_BITS) | counter)
     }
 
     /// From now on ids are greater than this one, which is there already.

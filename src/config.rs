@@ -61,6 +61,8 @@ pub struct Config {
     pub public_url: Option<String>,
     /// The master key before the present one, while secrets are sealed again.
     pub master_key_previous: Option<MasterKey>,
+    /// Length of a node's lease, where many share a database.
+    pub shard_lease: Duration,
     /// How long a stop waits for attempts under way.
     pub drain_timeout: Duration,
     /// The collector that gets traces, if any.
@@ -81,7 +83,7 @@ pub enum LogFormat {
 }
 
 /// Every setting by name, with what it is for; the order is that of docs/config.md.
-pub const SETTINGS: [&str; 38] = [
+pub const SETTINGS: [&str; 39] = [
     "listen",
     "metrics_listen",
     "database",
@@ -110,6 +112,7 @@ pub const SETTINGS: [&str; 38] = [
     "answer_kept",
     "event_payload_max",
     "drain_timeout",
+    "shard_lease",
     "retention",
     "recharge_retention",
     "audit_retention",
@@ -258,6 +261,7 @@ fn read_settings(fields: &mut Fields) -> Config {
         public_url: public_url(fields),
         master_key_previous: fields.parse::<Key>("master_key_previous").map(|key| key.0),
         strict_hold: duration(fields, "strict_hold", hours(6)),
+        shard_lease: duration(fields, "shard_lease", Duration::from_secs(10)),
         drain_timeout: duration(fields, "drain_timeout", Duration::from_secs(20)),
         otlp_endpoint: fields.parse::<Collector>("otlp_endpoint").map(|collector| collector.0),
         log: log_filter(fields),
@@ -350,6 +354,9 @@ fn check_relations(config: &Config, fields: &mut Fields) {
     at_most("lane_window_bytes", bounds.lane_window_bytes, "window_bytes", bounds.window_bytes);
     at_most("event_payload_max", rules.event_payload_max + limits::DELIVERY_OVERHEAD, "lane_window_bytes", bounds.lane_window_bytes);
     at_most("event_payload_max", rules.event_payload_max, "the largest request", limits::BODY_MAX);
+    if !limits::SHARD_LEASE.contains(&config.shard_lease) {
+        fields.invalid("shard_lease", "must be 1s to 5m");
+    }
     if config.watch.warn_after > config.watch.disable_after {
         fields.invalid("warn_after", "must not be longer than disable_after");
     }

@@ -101,6 +101,22 @@ pub const READERS: usize = 4;
 pub const PORTAL_ROWS: usize = 100;
 /// How often a transaction is run again that others were in the way of.
 pub const TRANSACTION_TRIES: u32 = 10;
+/// On a database that other nodes write to, which endpoints fail is read again after this.
+pub const HEALTH_KNOWN_FOR: Duration = Duration::from_secs(15);
+/// Rows that a move from one database to another takes at a time.
+pub const MOVED_AT_ONCE: usize = 1000;
+/// How often a node makes sure that what others tell it still comes through. A change made on another node is in effect within
+/// a second.
+pub const HEARING_CHECKED: Duration = Duration::from_millis(400);
+/// Endpoints that one notification names; PostgreSQL takes 8000 bytes.
+pub const HINTS_TOLD: usize = 180;
+/// How long a node's lease may be: shorter ones run out whenever the database takes a breath.
+pub const SHARD_LEASE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
+/// How often a node looks whether what it is to give back is at rest.
+pub const GIVE_BACK_EVERY: Duration = Duration::from_millis(100);
+/// A number of a node that is gone is not given to another one for so long, in which the one that had it may turn out to have
+/// been stopped.
+pub const NODE_NUMBER_RESTS: Duration = Duration::from_secs(3600);
 /// A connection to PostgreSQL that could not be made is tried again after this, after twice as long, and so on, up to
 /// [`RECONNECT_MAX`].
 pub const RECONNECT_MIN: Duration = Duration::from_millis(50);

@@ -10,7 +10,7 @@ use crate::domain::attempt::{FaultCause, OutcomeKind};
 use crate::domain::recharge::{Status, Verdict};
 
 /// Every metric of Ringback's own, with what it tells. (The process's own come beside them, as `process_…`.)
-pub const METRICS: [(&str, Kind, &str); 28] = [
+pub const METRICS: [(&str, Kind, &str); 30] = [
     (REPORTS, Kind::Counter, "Reports received, by verdict"),
     (ATTEMPTS, Kind::Counter, "Delivery attempts that came back, by outcome"),
     (FAULTS, Kind::Counter, "Requests that could not be made, which is not the endpoint's doing, by cause"),
@@ -37,6 +37,8 @@ pub const METRICS: [(&str, Kind, &str); 28] = [
     (REQUESTS, Kind::Counter, "API requests, by method, route and status"),
     (REQUEST_SECONDS, Kind::Seconds, "Time to answer an API request (streams and waiting feeds included), by route"),
     (RATE_LIMITED, Kind::Counter, "API requests beyond their token's rate limit"),
+    (SHARDS, Kind::Gauge, "Shards of 256 that this node owns"),
+    (SHARDS_SEIZED, Kind::Counter, "Shards taken over from nodes that had not given them back"),
     (SPANS_DROPPED, Kind::Counter, "Spans of traces that did not reach the collector"),
     (BUILD, Kind::Gauge, "1, with the version as a label"),
 ];
@@ -67,6 +69,8 @@ const SWEPT: &str = "ringback_swept_rows_total";
 const REQUESTS: &str = "ringback_http_requests_total";
 const REQUEST_SECONDS: &str = "ringback_http_request_seconds";
 const RATE_LIMITED: &str = "ringback_rate_limited_total";
+const SHARDS: &str = "ringback_shards";
+const SHARDS_SEIZED: &str = "ringback_shards_seized_total";
 const SPANS_DROPPED: &str = "ringback_spans_dropped_total";
 const BUILD: &str = "ringback_build_info";
 
@@ -134,6 +138,10 @@ pub struct Meters {
     pub swept: Counter,
     /// Requests beyond their token's rate limit.
     pub rate_limited: Counter,
+    /// Shards that this node owns.
+    pub shards: Gauge,
+    /// Shards that were taken from nodes that had not given them back.
+    pub shards_seized: Counter,
     /// Spans that did not reach the collector.
     pub spans_dropped: Counter,
 }
@@ -190,6 +198,8 @@ impl Meters {
             mails_failed: counter(MAILS, &[("outcome", "failed")]),
             swept: counter(SWEPT, &[]),
             rate_limited: counter(RATE_LIMITED, &[]),
+            shards: gauge(SHARDS, &[]),
+            shards_seized: counter(SHARDS_SEIZED, &[]),
             spans_dropped: counter(SPANS_DROPPED, &[]),
             recorder,
         }

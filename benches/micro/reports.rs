@@ -91,7 +91,11 @@ impl Handoff for Nobody {
     fn due(&self, _: EndpointId) {}
     fn dropped(&self, _: EndpointId) {}
     fn cancelled(&self, _: EndpointId, _: Vec<RunKey>) {}
-    fn replaying(&self) {}
+    fn replaying(&self, _: EndpointId) {}
+
+    fn holds_lease(&self) -> bool {
+        true
+    }
     fn pace(&self, _: EndpointId) -> Option<f64> {
         None
     }

@@ -99,5 +99,6 @@ fn succeeded(run: &OpenRun) -> Write {
         after: After::Ended(DeliveryState::Succeeded, None),
         replay: None,
         latency: Some(Duration::from_millis(3)),
+        epoch: 0,
     })
 }

@@ -5,6 +5,8 @@ mod client;
 mod completions;
 mod demo;
 mod master_key;
+mod migrate_store;
+mod nodes;
 mod serve;
 mod token;
 mod user;
@@ -49,6 +51,10 @@ enum Command {
     /// Change the key that encrypts secrets in the database
     #[command(subcommand)]
     MasterKey(master_key::MasterKey),
+    /// Show which nodes share a PostgreSQL database, and what each of them owns
+    Nodes(nodes::Nodes),
+    /// Move everything from a SQLite file to a PostgreSQL database
+    MigrateStore(migrate_store::MigrateStore),
     /// Measure how fast it is here, beside the limit that no sender can beat
     Bench(Box<bench::Bench>),
     /// Look at the configuration
@@ -141,6 +147,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Token(token) => token.run(),
         Command::User(user) => user.run(),
         Command::MasterKey(command) => command.run(),
+        Command::Nodes(nodes) => nodes.run(),
+        Command::MigrateStore(command) => command.run(),
         Command::Bench(bench) => bench.run(),
         Command::Config(ConfigCommand::Check(settings)) => {
             settings.read(None)?;

@@ -15,6 +15,7 @@ pub mod recharge;
 pub mod replay;
 pub mod retry;
 pub mod secret;
+pub mod shard;
 pub mod time;
 pub mod token;
 pub mod traffic;

@@ -9,20 +9,25 @@
 //! What goes out behind everything else, at a pace that leaves the processors free enough for what comes meanwhile: runs
 //! of replays, and those of lanes that are behind, as long as other lanes' events go out as they come.
 
+mod returns;
+mod tenure;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(super) use tenure::{Tenancy, Tenure};
+
 use super::behind::Behind;
 use super::lane::{Lane, Read, Refill, Turn, Window, key_of};
-use super::pace::{Came, Shift, Standing};
+use super::pace::Standing;
 use super::pause::Pause;
 use super::plan::Plan;
-use crate::domain::attempt::{Attempt, Fault, FaultCause, Outcome, OutcomeKind, Reach};
+use crate::domain::attempt::{FaultCause, Reach};
 use crate::domain::delivery::{DeliveryState, EndReason, OpenRun, RunKey};
 use crate::domain::id::EndpointId;
-use crate::domain::retry::{self, Decision, Policy};
+use crate::domain::retry::{Decision, Policy};
 use crate::domain::time::Timestamp;
 use crate::limits;
 use crate::store::{After, Backlog, Expired, Settle};
@@ -51,6 +56,8 @@ pub(super) struct Job {
     pub run: OpenRun,
     pub plan: Arc<Plan>,
     standing: Standing,
+    /// The epoch of the endpoint's shard.
+    epoch: i64,
 }
 
 /// Something to do that needs the store.
@@ -89,6 +96,7 @@ pub(super) struct Finished {
 pub(super) struct Board {
     bounds: Bounds,
     policy: Arc<Policy>,
+    tenure: Tenure,
     lanes: HashMap<EndpointId, Lane>,
     /// Lanes that wait for their turn, by their [`Standing`].
     turns: [VecDeque<EndpointId>; 3],
@@ -112,10 +120,11 @@ pub(super) struct Board {
 }
 
 impl Board {
-    pub fn new(bounds: Bounds, policy: Policy) -> Self {
+    pub fn new(bounds: Bounds, policy: Policy, tenure: Tenure) -> Self {
         Self {
             bounds,
             policy: Arc::new(policy),
+            tenure,
             lanes: HashMap::new(),
             turns: Default::default(),
             behind: Behind::new(),
@@ -191,8 +200,9 @@ impl Board {
 
     /// Works on a lane, keeps the node's count of bytes, and sees to what the lane now needs.
     fn with<T>(&mut self, endpoint: EndpointId, now: Timestamp, work: impl FnOnce(&mut Lane, Window) -> T) -> T {
-        let (whole, others) = (self.window(), self.behind.others(endpoint, now));
-        let lane = self.lanes.entry(endpoint).or_insert_with(|| Lane::new(now));
+        let (whole, others, tenancy) = (self.window(), self.behind.others(endpoint, now), self.tenure.of(endpoint));
+        debug_assert!(tenancy.is_mine, "it has no lane here");
+        let lane = self.lanes.entry(endpoint).or_insert_with(|| Lane::new(tenancy, now));
         let before = lane.bytes();
         // The lane's own bytes are part of what the node has given out.
         let window = Window { runs: whole.runs, bytes: self.bounds.lane_window_bytes.min(whole.bytes + before) };
@@ -224,14 +234,20 @@ impl Board {
 
     // --- What comes in -------------------------------------------------------------------------------------------
 
-    /// Runs that a commit opened, in order.
-    pub fn opened(&mut self, runs: Vec<OpenRun>, now: Timestamp) {
+    /// Runs that a commit opened, in order. Answers those that other nodes send, with the nodes.
+    pub fn opened(&mut self, runs: Vec<OpenRun>, now: Timestamp) -> Vec<(u8, RunKey)> {
+        let mut elsewhere = Vec::new();
         for run in runs {
             let endpoint = run.key.endpoint;
+            if !self.is_mine(endpoint) {
+                elsewhere.extend(self.owner(endpoint).map(|owner| (owner, run.key)));
+                continue;
+            }
             if self.with(endpoint, now, |lane, window| lane.offer(run, window, now)) {
                 self.behind.note(endpoint, now);
             }
         }
+        elsewhere
     }
 
     /// An endpoint changed: read it again.
@@ -248,6 +264,9 @@ impl Board {
             }
             return;
         };
+        if !self.is_mine(endpoint) {
+            return;
+        }
         let (deleted, policy) = (plan.endpoint.deleted, Arc::clone(&self.policy));
         self.with(endpoint, now, |lane, _| {
             lane.loading = false;
@@ -324,6 +343,9 @@ impl Board {
     pub fn swept(&mut self, backlogs: &[Backlog], now: Timestamp) {
         let releasing = self.releasing;
         for backlog in backlogs {
+            if !self.is_mine(backlog.endpoint) {
+                continue;
+            }
             let deleted = self.with(backlog.endpoint, now, |lane, _| {
                 if releasing {
                     lane.release();
@@ -340,6 +362,9 @@ impl Board {
 
     /// Runs read for a lane; `None` if the store could not be asked.
     pub fn refilled(&mut self, endpoint: EndpointId, refill: Refill, read: Option<Read>, now: Timestamp) {
+        if !self.is_current(endpoint, refill.epoch) {
+            return;
+        }
         self.with(endpoint, now, |lane, window| match read {
             Some(read) => lane.refilled(refill, read, window, now),
             None => lane.refill_failed(),
@@ -348,6 +373,9 @@ impl Board {
 
     /// Runs past their deadline (or all, of a deleted endpoint) that end now, without an attempt.
     pub fn expire(&mut self, endpoint: EndpointId, candidates: &[Expired], now: Timestamp) -> Vec<Settle> {
+        if !self.is_mine(endpoint) {
+            return Vec::new();
+        }
         let settles: Vec<Settle> = self.with(endpoint, now, |lane, _| {
             let deleted = lane.is_deleted();
             let end = |run: &Expired| {
@@ -368,6 +396,7 @@ impl Board {
                 after: After::Ended(state, Some(reason)),
                 replay: run.replay,
                 latency: None,
+                epoch: lane.tenancy.epoch,
             };
             ended.into_iter().map(settle).collect()
         });
@@ -376,9 +405,10 @@ impl Board {
     }
 
     /// Runs that had ended before their attempt came back: whatever that came to, they are not tried again.
-    pub fn over(&mut self, runs: &[RunKey]) {
-        for run in runs {
-            self.lanes.get_mut(&run.endpoint).into_iter().for_each(|lane| lane.over(key_of(*run)));
+    pub fn over(&mut self, runs: &[(RunKey, i64)]) {
+        for (run, epoch) in runs {
+            let lane = self.lanes.get_mut(&run.endpoint).filter(|lane| lane.tenancy.epoch == *epoch);
+            lane.into_iter().for_each(|lane| lane.over(key_of(*run)));
         }
     }
 
@@ -388,6 +418,9 @@ impl Board {
         let mut to_expire = HashSet::new();
         for outcome in outcomes {
             let endpoint = outcome.key.endpoint;
+            if !self.is_current(endpoint, outcome.epoch) {
+                continue;
+            }
             let deleted = self.with(endpoint, now, |lane, _| {
                 lane.settled(key_of(outcome.key), now);
                 lane.is_deleted()
@@ -406,7 +439,9 @@ impl Board {
         if self.starved.is_empty() || self.bytes > self.bounds.window_bytes / 2 {
             return;
         }
-        for endpoint in std::mem::take(&mut self.starved) {
+        for endpoint in
+            std::mem::take(&mut self.starved).into_iter().filter(|endpoint| self.lanes.contains_key(endpoint)).collect::<Vec<_>>()
+        {
             self.with(endpoint, now, |lane, _| lane.starved = false);
         }
     }
@@ -435,6 +470,7 @@ impl Board {
         self.latest = self.latest.max(now);
         let in_flight = self.in_flight();
         if self.stopped
+            || !self.tenure.stands()
             || self.pause.until(now).is_some()
             || in_flight >= self.bounds.max_in_flight
             || in_flight + self.unsettled >= self.bounds.unsettled_max
@@ -473,97 +509,15 @@ impl Board {
     }
 
     fn take(&mut self, endpoint: EndpointId, standing: Standing, now: Timestamp, queued: fn(&mut Lane) -> &mut bool) -> Option<Job> {
+        if !self.lanes.contains_key(&endpoint) {
+            return None;
+        }
         let job = self.with(endpoint, now, |lane, _| {
             *queued(lane) = false;
             let plan = lane.plan.clone()?;
-            lane.take(now).map(|run| Job { run, plan, standing })
+            lane.take(now).map(|run| Job { run, plan, standing, epoch: lane.tenancy.epoch })
         })?;
         self.under_way[standing as usize] += 1;
         Some(job)
     }
-
-    /// An attempt came back: what follows for the run, for its lane, and which attempt is next.
-    pub fn finished(&mut self, job: Job, started_at: Timestamp, outcome: Outcome, now: Timestamp, jitter: f64) -> Finished {
-        let Job { run, plan, standing } = job;
-        self.under_way[standing as usize] -= 1;
-        self.unsettled += 1;
-        let (endpoint, key, attempts) = (run.key.endpoint, run.key, run.attempts + 1);
-        let state = retry::Run { attempts, deadline: run.deadline };
-        let decision = retry::decide(state, &outcome, &self.policy, now, jitter);
-        let (kind, gone) = (outcome.kind, outcome.status == Some(retry::GONE));
-        let mended = self.got_through(endpoint, &outcome);
-        let policy = Arc::clone(&self.policy);
-        let (deadline, replay) = (run.deadline, run.replay);
-        let is_first = key.run == 1 && replay.is_none() && kind == OutcomeKind::Succeeded;
-        let latency = is_first.then(|| now.since(run.event.created_at));
-        let after = self.with(endpoint, now, |lane, _| {
-            let shift = lane.pace.learn(Came { kind, replayed: replay.is_some() }, plan.cap, &policy, now);
-            let deleted = lane.is_deleted();
-            let after = follow(decision, &run, deleted, lane.pace.next_probe_at(now), now);
-            lane.returned(key_of(key), retried(run, attempts, after));
-            match shift {
-                Shift::Holds => lane.hold(),
-                Shift::Released => lane.release(),
-                Shift::None => {}
-            }
-            after
-        });
-        if gone && kind == OutcomeKind::Rejected {
-            self.chores.push_back(Chore::Disable(plan));
-        }
-        let attempt = Attempt { number: attempts, run: key.run, started_at, outcome };
-        let settle = Settle { key, attempt: Some(attempt), attempts, deadline, now, after, replay, latency };
-        Finished { settle, decision, next: self.next(now), mended }
-    }
-
-    /// What an answer says about faults of our own: a kept-alive connection still works, a new one that all is well.
-    fn got_through(&mut self, endpoint: EndpointId, outcome: &Outcome) -> Option<(FaultCause, Reach)> {
-        outcome.status?;
-        self.pause.lift();
-        let of_lane = self.lanes.get_mut(&endpoint).and_then(|lane| lane.pause.end()).filter(|(_, reach)| *reach == Reach::Endpoint);
-        if outcome.phases.connect.is_some() { self.pause.end().or(of_lane) } else { of_lane }
-    }
-
-    /// An attempt could not be made, which is not the endpoint's doing: its run goes back as it was, and none begins for
-    /// a while. Answers whether this is the first such fault.
-    pub fn faulted(&mut self, job: Job, fault: &Fault, now: Timestamp) -> bool {
-        let Job { run, standing, .. } = job;
-        self.under_way[standing as usize] -= 1;
-        let endpoint = run.key.endpoint;
-        let (of_lane, deleted) = self.with(endpoint, now, |lane, _| {
-            lane.give_back(run, now);
-            let deleted = lane.is_deleted();
-            (lane.pause.fault(fault.cause, fault.reach, now), deleted)
-        });
-        if deleted {
-            self.chores.push_back(Chore::Expire(endpoint));
-        }
-        if fault.reach == Reach::Endpoint {
-            return of_lane;
-        }
-        let first = self.pause.fault(fault.cause, fault.reach, now);
-        // Whichever timer rings then, all lanes get their turns.
-        self.timers.extend(self.pause.until(now).map(|at| Reverse((at, endpoint))));
-        first
-    }
-}
-
-fn follow(decision: Decision, run: &OpenRun, deleted: bool, next_probe_at: Option<Timestamp>, now: Timestamp) -> After {
-    match decision {
-        Decision::Succeeded => After::Ended(DeliveryState::Succeeded, None),
-        Decision::Exhausted => After::Ended(DeliveryState::Exhausted, None),
-        Decision::RetryAt(_) if deleted => After::Ended(DeliveryState::Cancelled, Some(EndReason::Deleted)),
-        // While a lane holds, its probes set the pace; what the row says then matters only after a restart.
-        Decision::RetryAt(at) => {
-            After::Retry { at: next_probe_at.map_or(at, |probe| at.min(probe)), failed_since: run.failed_since.unwrap_or(now) }
-        }
-    }
-}
-
-fn retried(mut run: OpenRun, attempts: u32, after: After) -> Option<OpenRun> {
-    let After::Retry { at, failed_since } = after else { return None };
-    run.attempts = attempts;
-    run.next_attempt_at = Some(at);
-    run.failed_since = Some(failed_since);
-    Some(run)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::board::{Board, Bounds, Chore, Job, Leap};
+use super::board::{Board, Bounds, Chore, Job, Leap, Tenure};
 use super::lane::{Ask, Read};
 use super::plan::Plan;
 use crate::domain::attempt::{Outcome, OutcomeKind, Phases};
@@ -59,7 +59,7 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn new(bounds: Bounds) -> Self {
         let policy = Policy { schedule: vec![Duration::from_secs(5), Duration::from_secs(30)], deadline: Duration::from_secs(86_400) };
-        Self { board: Board::new(bounds, policy), now: START, stored: HashMap::new(), ordering: Ordering::None }
+        Self { board: Board::new(bounds, policy, Tenure::alone()), now: START, stored: HashMap::new(), ordering: Ordering::None }
     }
 
     pub(super) fn run(&self, endpoint: i64, sequence: i64, size: usize) -> OpenRun {

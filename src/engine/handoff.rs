@@ -6,6 +6,7 @@ use super::Engine;
 use super::board::Board;
 use crate::domain::delivery::RunKey;
 use crate::domain::id::EndpointId;
+use crate::store::cluster::Hint;
 use crate::store::group_commit::Handoff;
 use crate::store::{After, OpenRun, Settle, Settled, StoreError, Written};
 
@@ -13,31 +14,38 @@ impl Handoff for Engine {
     fn opened(&self, runs: Vec<OpenRun>) {
         self.meters.backlog.increment(runs.len() as f64);
         self.trace_opened(&runs);
-        self.act(|board, now| board.opened(runs, now));
+        for (owner, run) in self.act(|board, now| board.opened(runs, now)) {
+            self.tell(owner, Hint::Opened { endpoint: run.endpoint, from: run.sequence });
+        }
     }
 
     fn changed(&self, endpoint: EndpointId) {
+        // Another owner hears of it from the database, with the commit.
         self.changed_here(endpoint);
     }
 
     fn due(&self, endpoint: EndpointId) {
-        self.act(|board, now| board.due(endpoint, now));
+        self.at_owner(Hint::Due(endpoint), endpoint, |board, now| board.due(endpoint, now));
     }
 
     fn dropped(&self, endpoint: EndpointId) {
-        self.act(|board, now| board.dropped(endpoint, now));
+        self.at_owner(Hint::Dropped(endpoint), endpoint, |board, now| board.dropped(endpoint, now));
     }
 
     fn cancelled(&self, endpoint: EndpointId, runs: Vec<RunKey>) {
-        self.act(|board, now| board.cancelled(endpoint, &runs, now));
+        self.at_owner(Hint::Dropped(endpoint), endpoint, |board, now| board.cancelled(endpoint, &runs, now));
     }
 
-    fn replaying(&self) {
-        self.replays.notify_one();
+    fn replaying(&self, endpoint: EndpointId) {
+        self.at_owner(Hint::Replaying, endpoint, |_, _| self.replays.notify_one());
     }
 
     fn pace(&self, endpoint: EndpointId) -> Option<f64> {
         self.board.lock().pace(endpoint, self.now())
+    }
+
+    fn holds_lease(&self) -> bool {
+        self.board.lock().tenure().0
     }
 
     fn settled(&self, outcomes: Vec<(Settle, Result<Written, StoreError>)>) {
@@ -45,7 +53,7 @@ impl Handoff for Engine {
         for (settle, answer) in outcomes {
             match answer {
                 Ok(answer) => {
-                    late.extend(matches!(answer, Written::Settled(Settled::Late)).then_some(settle.key));
+                    late.extend(matches!(answer, Written::Settled(Settled::Late)).then_some((settle.key, settle.epoch)));
                     written.push(settle);
                 }
                 Err(error) => {

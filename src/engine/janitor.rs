@@ -23,7 +23,9 @@ pub struct Retention {
 impl Engine {
     pub(super) async fn run_janitor(self: Arc<Self>) {
         loop {
-            if let Err(error) = self.clean().await {
+            if self.keeps_house()
+                && let Err(error) = self.clean().await
+            {
                 tracing::warn!(%error, "what is old could not be removed; it will be tried again");
             }
             self.surroundings.clock.sleep_until(self.now().plus(limits::SWEEP_PAUSE)).await;

@@ -24,6 +24,7 @@ pub(super) use refill::{Ask, Read, Refill};
 pub(super) use window::Window;
 use window::{Known, Place, weight};
 
+use super::board::Tenancy;
 use super::pace::{Pace, Standing};
 use super::pause::Pause;
 use super::plan::Plan;
@@ -41,6 +42,8 @@ pub(super) fn key_of(key: RunKey) -> Key {
 }
 
 pub(super) struct Lane {
+    /// How its shard is this node's.
+    pub tenancy: Tenancy,
     pub plan: Option<Arc<Plan>>,
     pub pace: Pace,
     /// Faults of our own on the way to this endpoint.
@@ -100,8 +103,9 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub fn new(now: Timestamp) -> Self {
+    pub fn new(tenancy: Tenancy, now: Timestamp) -> Self {
         Self {
+            tenancy,
             plan: None,
             pace: Pace::new(),
             pause: Pause::default(),
@@ -156,6 +160,11 @@ impl Lane {
     #[cfg(test)]
     pub fn runs(&self) -> usize {
         self.known.len()
+    }
+
+    /// Whether something of it is under way, or waits to be written down.
+    pub fn has_in_hand(&self) -> bool {
+        self.known.values().any(|known| known.place != Place::Queued)
     }
 
     /// Nothing in memory, and nothing asked for.
@@ -222,6 +231,14 @@ impl Lane {
         }
     }
 
+    /// Another node opened runs, the first of them with this number.
+    pub fn opened_elsewhere(&mut self, from: i64) {
+        (self.cursor, self.stored, self.cramped) = (self.cursor.min(from - 1), true, false);
+        if let Some(refilling) = &mut self.refilling {
+            refilling.turned_away = true;
+        }
+    }
+
     // --- What may go out -----------------------------------------------------------------------------------------
 
     /// Whether a run may go out now, and in which of the board's queues it waits for that. `others` says whether other
@@ -239,14 +256,16 @@ impl Lane {
     /// Which run goes next, by where it stands.
     fn pick(&self, now: Timestamp) -> Option<Pick> {
         let plan = self.plan.as_ref().filter(|plan| plan.endpoint.sends())?;
-        if self.pause.until(now).is_some() || self.rate_free_at(now).is_some() {
+        if self.tenancy.is_leaving || self.pause.until(now).is_some() || self.rate_free_at(now).is_some() {
             return None;
         }
         if let Some(probe_at) = self.pace.next_probe_at(now) {
             return self.probe(probe_at, now);
         }
         if self.is_strict() {
-            return if self.head.is_none() && self.front_is_due(now) {
+            return if self.begins_at(now).is_some() {
+                None
+            } else if self.head.is_none() && self.front_is_due(now) {
                 Some(Pick::Fresh)
             } else if self.beside.is_none() {
                 self.first_waiting_in_order(now).or_else(|| self.first_replay(now).map(Pick::Replay))
@@ -264,6 +283,11 @@ impl Lane {
         };
         // What slow start gives is for events; a replay takes of it what they leave.
         event.filter(|_| self.events_under_way() < cap).or_else(|| self.next_replay(cap, now))
+    }
+
+    /// When a strict lane begins, if that is still to come.
+    fn begins_at(&self, now: Timestamp) -> Option<Timestamp> {
+        self.tenancy.strict_from.filter(|from| *from > now && self.is_strict())
     }
 
     fn front_is_due(&self, now: Timestamp) -> bool {
@@ -396,57 +420,6 @@ impl Lane {
         }
     }
 
-    // --- Turns -----------------------------------------------------------------------------------------------------
-
-    /// It begins to hold: what is not needed for probes goes back to the store.
-    pub fn hold(&mut self) {
-        self.shrink(limits::HOLDING_WINDOW);
-    }
-
-    /// An endpoint is enabled, or its pause is over: all that waits is due, and a strict order begins anew.
-    pub fn begin_anew(&mut self, now: Timestamp) {
-        self.release();
-        (self.anew, self.since) = (true, now);
-    }
-
-    /// Everything that waits is due, in order. What is in memory may have gaps, so that all of it comes from the store
-    /// again.
-    pub fn release(&mut self) {
-        self.park();
-        self.replay_walk = Some((0, 0));
-        if self.is_strict() { self.all_due = true } else { self.walk = Some((0, 0)) }
-    }
-
-    /// Gives the window back to the store: nothing goes out for now, or in another order. A walk begins again.
-    pub fn park(&mut self) {
-        self.shrink(0);
-        (self.cursor, self.stored) = (0, true);
-        self.walk = self.walk.filter(|_| !self.is_strict()).map(|_| (0, 0));
-        if let Some(refilling) = &mut self.refilling {
-            refilling.stale = true;
-        }
-    }
-
-    fn shrink(&mut self, keep: usize) {
-        for (_, key) in std::mem::take(&mut self.replays).into_keys() {
-            self.leave(key);
-        }
-        (self.replay_stored, self.replay_walk) = (true, self.replay_walk.map(|_| (0, 0)));
-        let mut all: Vec<OpenRun> = self.fresh.drain(..).chain(std::mem::take(&mut self.waiting).into_values()).collect();
-        all.sort_by_key(|run| key_of(run.key));
-        for run in all.split_off(keep.min(all.len())) {
-            self.leave(key_of(run.key));
-            self.stored = true;
-        }
-        for run in all {
-            let at = run.next_attempt_at.unwrap_or(Timestamp::from_millis(0));
-            self.waiting.insert((at, key_of(run.key)), run);
-        }
-        if self.stored {
-            self.cursor = 0;
-        }
-    }
-
     /// When to look again, if nothing happens before.
     pub fn next_wake(&self, now: Timestamp) -> Option<Timestamp> {
         if !self.sends() {
@@ -462,7 +435,11 @@ impl Lane {
         let aside =
             self.fresh.front().and_then(|run| run.failed_since).filter(|_| self.is_strict()).map(|since| since.plus(plan.strict_hold));
         let pause = self.pause.until(now).filter(|_| has_work);
-        [rate, probe, waiting, replay, head, aside, pause, self.next_stored_due].into_iter().flatten().filter(|at| *at > now).min()
+        [self.begins_at(now), rate, probe, waiting, replay, head, aside, pause, self.next_stored_due]
+            .into_iter()
+            .flatten()
+            .filter(|at| *at > now)
+            .min()
     }
 }
 

@@ -17,7 +17,9 @@ use crate::transport::mail::{Mail, Unsent};
 impl Engine {
     pub(super) async fn run_mails(self: Arc<Self>) {
         loop {
-            if let Err(error) = self.mail().await {
+            if self.keeps_house()
+                && let Err(error) = self.mail().await
+            {
                 tracing::warn!(%error, "alerts could not be looked at; they will be again");
             }
             self.surroundings.clock.sleep_until(self.now().plus(limits::MAIL_EVERY)).await;

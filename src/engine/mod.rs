@@ -27,8 +27,11 @@
 //! The clock may jump. A time that lies further ahead than it can counts as come; a sweep that finds the clock set back
 //! makes everything pending due, and one that follows a leap forward lets nothing end for what could not be done in it.
 //!
-//! One node keeps all lanes; nothing here is shared between processes.
+//! Where many nodes share a database, each keeps the lanes of its own [shards](crate::domain::shard) and sends as long as its
+//! lease stands ([`membership`]). What only one has to do (the janitor, mails, the rules about failing endpoints) is done by
+//! the owner of the first shard.
 
+mod attempts;
 mod behind;
 mod board;
 #[cfg(test)]
@@ -39,6 +42,7 @@ mod handoff;
 mod janitor;
 mod lane;
 mod mailer;
+mod membership;
 mod pace;
 mod pause;
 mod plan;
@@ -46,6 +50,8 @@ mod rate;
 #[cfg(test)]
 mod replay_tests;
 mod replays;
+#[cfg(test)]
+mod tenure_tests;
 mod traced;
 mod watch;
 
@@ -54,21 +60,21 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub use board::Bounds;
-use board::{Board, Chore, Finished, Job, Leap};
+use board::{Board, Chore, Job, Leap, Tenure};
 pub use janitor::Retention;
 use lane::{Ask, Read};
+use membership::Membership;
 use parking_lot::Mutex;
 use plan::Plan;
 use tokio::sync::Notify;
+use tokio::sync::watch::Sender as Counter;
 use tokio::task::JoinSet;
 pub use watch::Watch;
 
 use crate::clock::Surroundings;
-use crate::domain::attempt::{Fault, FaultCause, OutcomeKind, Reach};
-use crate::domain::endpoint::Ordering as Strictness;
 use crate::domain::id::EndpointId;
 use crate::domain::recharge::Status;
-use crate::domain::retry::{Decision, Policy};
+use crate::domain::retry::Policy;
 use crate::domain::time::Timestamp;
 use crate::limits;
 use crate::meters::Meters;
@@ -77,7 +83,6 @@ use crate::store::{Settle, Store, StoreError};
 use crate::traces::Traces;
 use crate::transport::Transport;
 use crate::transport::mail::Mailer;
-use crate::wire::Turn;
 
 /// What the engine is made of.
 pub struct Parts {
@@ -95,6 +100,10 @@ pub struct Parts {
     pub policy: Policy,
     /// Bounds of the node.
     pub bounds: Bounds,
+    /// Length of the node's lease, where it is one of many.
+    pub lease: Duration,
+    /// How long an attempt may take.
+    pub attempt_timeout: Duration,
     /// Default of an endpoint's own `strict_hold`.
     pub strict_hold: Duration,
     /// When failing endpoints are warned of and disabled.
@@ -122,6 +131,14 @@ pub struct Engine {
     retention: Retention,
     mailer: Option<Mailer>,
     public_url: String,
+    membership: Option<Membership>,
+    /// Shards may have changed hands.
+    renewal: Notify,
+    renewed: Notify,
+    /// How often the lease has run out: what is under way then is dropped.
+    revoked: Counter<u64>,
+    /// The store is looked through again.
+    look: Notify,
     replays: Notify,
     committer: OnceLock<GroupCommit>,
     board: Mutex<Board>,
@@ -136,10 +153,15 @@ pub struct Engine {
 impl Engine {
     /// An engine that is not running yet.
     pub fn new(parts: Parts) -> Arc<Self> {
+        let membership = parts.store.cluster().map(|cluster| {
+            let (lease, attempt_timeout) = (parts.lease, parts.attempt_timeout);
+            Membership { cluster, lease, attempt_timeout }
+        });
+        let tenure = if membership.is_some() { Tenure::among_others() } else { Tenure::alone() };
         let engine = Arc::new(Self {
             ceiling: parts.bounds.max_in_flight_per_endpoint,
             deadline: parts.policy.deadline,
-            board: Mutex::new(Board::new(parts.bounds, parts.policy)),
+            board: Mutex::new(Board::new(parts.bounds, parts.policy, tenure)),
             store: parts.store,
             transport: parts.transport,
             surroundings: parts.surroundings,
@@ -150,6 +172,11 @@ impl Engine {
             retention: parts.retention,
             mailer: parts.mailer,
             public_url: parts.public_url,
+            membership,
+            renewal: Notify::new(),
+            renewed: Notify::new(),
+            revoked: Counter::new(0),
+            look: Notify::new(),
             replays: Notify::new(),
             committer: OnceLock::new(),
             armed: AtomicI64::new(i64::MAX),
@@ -174,6 +201,9 @@ impl Engine {
         loops.spawn(Arc::clone(self).run_replays());
         loops.spawn(Arc::clone(self).run_mails());
         loops.spawn(Arc::clone(self).run_janitor());
+        loops.spawn(Arc::clone(self).run_lease());
+        loops.spawn(Arc::clone(self).run_expiry());
+        loops.spawn(Arc::clone(self).run_hearing());
         for _ in 0..limits::CHORES_MAX {
             loops.spawn(Arc::clone(self).run_chores());
         }
@@ -241,83 +271,6 @@ impl Engine {
         }
     }
 
-    // --- Attempts ------------------------------------------------------------------------------------------------
-
-    /// Makes an attempt, and then whichever is next, until there is none.
-    async fn attempts(self: Arc<Self>, first: Job) {
-        let mut next = Some(first);
-        while let Some(job) = next {
-            next = self.attempt(job).await;
-        }
-    }
-
-    async fn attempt(&self, job: Job) -> Option<Job> {
-        let started_at = self.now();
-        let mut iv = [0; 16];
-        self.surroundings.entropy.fill(&mut iv);
-        let turn = Turn { number: job.run.attempts + 1, at: started_at };
-        let write = || job.plan.writer.event(&job.run.event, turn, iv);
-        self.meters.in_flight.increment(1);
-        let sent = self.transport.send(&job.plan.target, write).await;
-        self.meters.in_flight.decrement(1);
-        let outcome = match sent {
-            Ok(outcome) => outcome,
-            Err(fault) => return self.faulted(job, &fault),
-        };
-        self.meters.attempts(outcome.kind).increment(1);
-        if let Some(traces) = &self.traces {
-            traces.attempt(&job.run, job.plan.endpoint.vendor, started_at, &outcome);
-        }
-        if outcome.kind != OutcomeKind::Succeeded {
-            tracing::debug!(
-                endpoint.id = %job.run.key.endpoint, event.id = %job.run.event.id, delivery.id = %job.run.key.delivery(), attempt = job.run.attempts + 1,
-                outcome = outcome.kind.as_str(), status = outcome.status, duration_ms = outcome.phases.total / 1000, "an attempt failed"
-            );
-        }
-        let jitter = self.surroundings.entropy.jitter();
-        let key = job.run.key;
-        let is_strict = job.plan.endpoint.settings.ordering == Strictness::Strict;
-        let Finished { settle, decision, next, mended } = self.act(|board, now| board.finished(job, started_at, outcome, now, jitter));
-        settle.latency.into_iter().for_each(|took| self.meters.delivery_seconds.record(took.as_secs_f64()));
-        if decision == Decision::Exhausted {
-            tracing::info!(delivery.id = %key.delivery(), attempts = settle.attempts, "a delivery is exhausted: its deadline has passed");
-        }
-        if let Some((cause, reach)) = mended {
-            self.mended(key.endpoint, cause, reach);
-        }
-        self.settle(settle, if is_strict { Haste::Now } else { Haste::None });
-        next
-    }
-
-    /// No attempt could be made. What can be sent now is set off by the board.
-    fn faulted(&self, job: Job, fault: &Fault) -> Option<Job> {
-        self.meters.faults(fault.cause).increment(1);
-        let endpoint = job.run.key.endpoint;
-        if self.act(|board, now| board.faulted(job, fault, now)) {
-            let (cause, error) = (fault.cause.as_str(), &fault.text);
-            match fault.reach {
-                Reach::Node => tracing::warn!(cause, %error, "nothing can be sent; deliveries wait and spend no attempts"),
-                Reach::Endpoint => {
-                    tracing::warn!(endpoint.id = %endpoint, cause, %error, "nothing can be sent to the endpoint; its deliveries wait and spend no attempts");
-                }
-            }
-        }
-        None
-    }
-
-    fn mended(&self, endpoint: EndpointId, cause: FaultCause, reach: Reach) {
-        let cause = cause.as_str();
-        match reach {
-            Reach::Node => tracing::info!(cause, "requests get through again"),
-            Reach::Endpoint => tracing::info!(endpoint.id = %endpoint, cause, "requests to the endpoint get through again"),
-        }
-    }
-
-    /// Writes an outcome. A strict lane waits for it before it goes on.
-    fn settle(&self, settle: Settle, haste: Haste) {
-        self.committer.get().expect("it is set at the start").settle(settle, haste);
-    }
-
     // --- Loops ---------------------------------------------------------------------------------------------------
 
     async fn run_timer(self: Arc<Self>) {
@@ -347,7 +300,10 @@ impl Engine {
                 tracing::warn!(%error, "the store could not say which endpoints have open deliveries; it will be asked again");
             }
             let next = self.now().plus(limits::SWEEP_EVERY);
-            self.surroundings.clock.sleep_until(next).await;
+            tokio::select! {
+                () = self.surroundings.clock.sleep_until(next) => {}
+                () = self.look.notified() => {}
+            }
         }
     }
 
@@ -483,7 +439,11 @@ impl Engine {
 
     /// An endpoint changed: its lane reads it again.
     fn changed_here(&self, endpoint: EndpointId) {
-        self.act(|board, _| board.changed(endpoint));
+        self.act(|board, _| {
+            if board.is_mine(endpoint) {
+                board.changed(endpoint);
+            }
+        });
     }
 
     /// Offers outcomes again that the store could not take, after a while.

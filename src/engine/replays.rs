@@ -9,6 +9,7 @@ use super::Engine;
 use crate::domain::endpoint::EndpointStatus;
 use crate::domain::id::{EndpointId, ReplayId};
 use crate::limits;
+use crate::store::cluster::Hint;
 use crate::store::{Deed, Done, Stepped, StoreError};
 
 impl Engine {
@@ -48,6 +49,9 @@ impl Engine {
 
     async fn step_replay(&self, id: ReplayId) -> Result<bool, StoreError> {
         let Some(replay) = self.store.replay(id).await? else { return Ok(false) };
+        if !self.board.lock().is_mine(replay.endpoint) {
+            return Ok(false);
+        }
         let under_way = replay.opened.saturating_sub(replay.done) as usize;
         let is_read = replay.next_sequence >= replay.end_sequence;
         // What can be seen without writing is not written.
@@ -56,7 +60,7 @@ impl Engine {
         }
         match self.change(Deed::StepReplay { id, deadline: self.deadline }, None).await? {
             Done::Stepped(Stepped::On) => {
-                self.act(|board, now| board.due(replay.endpoint, now));
+                self.at_owner(Hint::Due(replay.endpoint), replay.endpoint, |board, now| board.due(replay.endpoint, now));
                 Ok(true)
             }
             _ => Ok(false),

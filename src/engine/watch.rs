@@ -38,7 +38,9 @@ pub struct Watch {
 impl Engine {
     pub(super) async fn run_watch(self: Arc<Self>) {
         loop {
-            if let Err(error) = self.watch().await {
+            if self.keeps_house()
+                && let Err(error) = self.watch().await
+            {
                 tracing::warn!(%error, "failing endpoints could not be looked at; they will be again");
             }
             self.surroundings.clock.sleep_until(self.now().plus(limits::WATCH_EVERY)).await;
@@ -131,7 +133,9 @@ impl Engine {
     pub(super) async fn run_probes(self: Arc<Self>) {
         let Some(every) = self.watch.probe_disabled else { return };
         loop {
-            if let Err(error) = self.probe(every).await {
+            if self.keeps_house()
+                && let Err(error) = self.probe(every).await
+            {
                 tracing::warn!(%error, "disabled endpoints could not be looked at; they will be again");
             }
             self.surroundings.clock.sleep_until(self.now().plus(limits::WATCH_EVERY)).await;

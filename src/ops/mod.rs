@@ -181,12 +181,13 @@ impl Ops {
         }
     }
 
-    /// Whether the store answers.
+    /// Whether the store answers, and the node's lease stands, where it is one of many.
     ///
     /// # Errors
-    /// It does not.
-    pub async fn ready(&self) -> Result<(), OpsError> {
-        Ok(self.store.ready().await?)
+    /// It does not answer.
+    pub async fn ready(&self) -> Result<bool, OpsError> {
+        self.store.ready().await?;
+        Ok(self.handoff.holds_lease())
     }
 
     /// A vendor's streams, remembered.

@@ -78,7 +78,7 @@ impl Ops {
             let most = limits::REPLAYS_RUNNING;
             return Err(OpsError::IllegalState(format!("{most} replays to the endpoint are running; wait for one of them, or cancel it")));
         }
-        self.handoff.replaying();
+        self.handoff.replaying(endpoint.id);
         Ok(())
     }
 

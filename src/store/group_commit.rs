@@ -41,10 +41,12 @@ pub trait Handoff: Send + Sync + 'static {
     fn dropped(&self, endpoint: EndpointId);
     /// Runs of an endpoint were cancelled.
     fn cancelled(&self, endpoint: EndpointId, runs: Vec<RunKey>);
-    /// A replay was started: there are runs to open.
-    fn replaying(&self);
+    /// A replay to this endpoint was started: there are runs to open.
+    fn replaying(&self, endpoint: EndpointId);
     /// Deliveries a second that an endpoint takes at present, where this node knows it.
     fn pace(&self, endpoint: EndpointId) -> Option<f64>;
+    /// Whether this node may send, where it is one of many.
+    fn holds_lease(&self) -> bool;
     /// Outcomes that were written, or could not be.
     fn settled(&self, outcomes: Vec<(Settle, Result<Written, StoreError>)>);
     /// The outcome of a commit is not known: runs may have been opened that nobody was told of.

@@ -13,6 +13,7 @@
 //!   sealed form.
 
 mod change;
+pub mod cluster;
 pub mod group_commit;
 pub mod postgres;
 mod query;
@@ -22,10 +23,14 @@ pub mod sqlite;
 mod types;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use sql::moving;
 pub use types::*;
+
+use self::cluster::Cluster;
 
 use crate::domain::audit::Entry;
 use crate::domain::conflict::Conflict;
@@ -85,6 +90,9 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// Nothing of the batch was written. [`StoreError::Rejected`] may be the fault of a single write of it.
     async fn commit(&self, batch: Vec<Write>) -> (Vec<Write>, Result<Vec<Written>, StoreError>);
+
+    /// This node's part among others that share the database, if it is one of many.
+    fn cluster(&self) -> Option<Arc<dyn Cluster>>;
 
     /// Whether it answers.
     ///

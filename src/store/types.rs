@@ -104,6 +104,15 @@ pub struct Settle {
     pub replay: Option<ReplayId>,
     /// From the event to its success, where a first run came to that.
     pub latency: Option<Duration>,
+    /// The epoch of the endpoint's shard in which this was decided. Only a success is a fact in any other one too.
+    pub epoch: i64,
+}
+
+impl Settle {
+    /// Whether this is a fact, and not a decision that only the shard's owner can take.
+    pub fn is_fact(&self) -> bool {
+        matches!(self.after, After::Ended(DeliveryState::Succeeded, _))
+    }
 }
 
 /// What follows an attempt.
@@ -160,8 +169,8 @@ pub struct Published {
 pub enum Settled {
     /// It was.
     Recorded,
-    /// It had ended before. The attempt is appended all the same, and a success turns a cancelled run into a
-    /// succeeded one: a success is a fact whoever reports it.
+    /// It had ended before, or its endpoint's shard has another owner by now. The attempt is appended all the same, and a
+    /// success turns a cancelled run into a succeeded one: a success is a fact whoever reports it.
     Late,
 }
 

@@ -129,6 +129,7 @@ pub async fn an_attempt_is_kept_as_made(on: Subject) {
             after,
             replay: None,
             latency: None,
+            epoch: 0,
         })
         .await;
         made.extend(attempt);

@@ -1,5 +1,5 @@
 //! The exam that every store has to pass, written against the [`Store`](ringback::store::Store) trait alone, and what
-//! only the SQLite file promises ([`sqlite`], [`upkeep`], [`migration`]).
+//! only the SQLite file promises ([`sqlite`], [`upkeep`], [`migration`]), or only nodes that share a database need ([`nodes`]).
 //!
 //! A new method without its exam does not exist. An exam is an async function that takes a fresh [`subject::Subject`];
 //! it counts only once it stands in the list below, and the compiler warns about one that does not.
@@ -21,6 +21,7 @@ mod ledger;
 mod mails;
 mod migration;
 mod mixed;
+mod nodes;
 mod overview;
 mod pauses;
 mod postgres;

@@ -22,7 +22,7 @@ pub async fn fresh() -> Subject {
 /// A place for a store's tables, and what it is opened with.
 pub struct Schema {
     server: String,
-    name: String,
+    pub name: String,
     pub key: MasterKey,
     pub surroundings: Surroundings,
 }
@@ -59,7 +59,7 @@ impl Schema {
 
     pub fn options(&self) -> OpenOptions {
         let (url, master_key, surroundings) = (self.url(), self.key.clone(), self.surroundings.clone());
-        OpenOptions { url, master_key, previous_key: None, surroundings, serves: false }
+        OpenOptions { url, master_key, previous_key: None, surroundings, membership: None }
     }
 
     pub async fn open(&self) -> Result<PostgresStore, StoreError> {
@@ -154,18 +154,6 @@ async fn eight_that_start_at_once_make_the_tables_once() {
     let options = place.options();
     let opened = crate::subject::eight(|_| PostgresStore::open(options.clone())).await;
     assert!(opened.iter().all(Result::is_ok), "{:?}", opened.iter().filter_map(|opened| opened.as_ref().err()).collect::<Vec<_>>());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_server_at_a_time_serves_a_database() {
-    let place = Schema::new().await;
-    let serves = OpenOptions { serves: true, ..place.options() };
-    let first = PostgresStore::open(serves.clone()).await.unwrap();
-    let text = refusal(serves.clone()).await;
-    assert!(text.contains("another ringback serves this database"), "{text}");
-    assert!(place.open().await.is_ok(), "a command beside it may use it");
-    drop(first);
-    assert!(PostgresStore::open(serves).await.is_ok(), "it is free as soon as the first one has gone");
 }
 
 /// A connection that was cut comes back with the next call, and nothing is lost with it.

@@ -125,6 +125,18 @@ fn an_empty_file_is_a_new_database() {
     assert_eq!(pragma::<i64>(&file.look(), "auto_vacuum"), 2);
 }
 
+/// The table of migrations is there, and none of them: the first start was killed just then.
+#[test]
+fn a_file_whose_first_start_was_killed_is_a_new_database() {
+    let file = File::new();
+    const HISTORY: &str = "CREATE TABLE refinery_schema_history \
+        (version INT4 PRIMARY KEY, name VARCHAR(255), applied_on VARCHAR(255), checksum VARCHAR(255))";
+    file.look().execute(HISTORY, []).unwrap();
+    drop(file.open().unwrap());
+    file.look().execute("DROP TABLE meta", []).unwrap();
+    assert!(refusal(file.open()).contains("another program's"), "with any more of it that is no excuse");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_master_key_is_refused_and_changes_nothing() {
     let file = File::new();

@@ -103,7 +103,17 @@ pub fn outcome(kind: OutcomeKind) -> Outcome {
 /// What the engine makes of an attempt of `run` that came back at `now`.
 pub fn attempted(run: &OpenRun, number: u32, kind: OutcomeKind, now: Timestamp, after: After) -> Settle {
     let attempt = Attempt { number, run: run.key.run, started_at: just_before(now), outcome: outcome(kind) };
-    Settle { key: run.key, attempt: Some(attempt), attempts: number, deadline: run.deadline, now, after, replay: run.replay, latency: None }
+    Settle {
+        key: run.key,
+        attempt: Some(attempt),
+        attempts: number,
+        deadline: run.deadline,
+        now,
+        after,
+        replay: run.replay,
+        latency: None,
+        epoch: 0,
+    }
 }
 
 pub fn succeeded(run: &OpenRun, number: u32, now: Timestamp) -> Settle {
@@ -125,6 +135,7 @@ pub fn ended(run: &OpenRun, state: DeliveryState, reason: Option<EndReason>, now
         after: After::Ended(state, reason),
         replay: run.replay,
         latency: None,
+        epoch: 0,
     }
 }
 

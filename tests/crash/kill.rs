@@ -35,10 +35,20 @@ const MOVES_WITHIN: Duration = Duration::from_secs(20);
 const DRAINED_WITHIN: Duration = Duration::from_secs(60);
 
 /// What all parts of the test look at.
-struct Scene {
-    load: Arc<Load>,
-    receiver: Arc<Receiver>,
-    endpoints: Vec<Watched>,
+pub struct Scene {
+    pub load: Arc<Load>,
+    pub receiver: Arc<Receiver>,
+    pub endpoints: Vec<Watched>,
+}
+
+impl Scene {
+    /// Waits until nothing is pending.
+    pub async fn drained(&self, client: &mut Client) {
+        for Watched { vendor, id, name, .. } in &self.endpoints {
+            let what = format!("nothing of {name} is pending");
+            wait::until(&what, DRAINED_WITHIN, async || !client.has_pending(vendor, id).await).await;
+        }
+    }
 }
 
 /// What the kills fell into.
@@ -49,7 +59,7 @@ struct Hit {
     idle: u32,
 }
 
-const RETRIES: (&str, &str) = ("RETRY_SCHEDULE", "200ms,500ms,1s");
+pub const RETRIES: (&str, &str) = ("RETRY_SCHEDULE", "200ms,500ms,1s");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_accepted_survives_kills() {
@@ -60,7 +70,8 @@ async fn what_was_accepted_survives_kills() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_accepted_on_postgresql_survives_kills_and_its_crashes() {
     let postgres = Postgres::start();
-    survives(Server::start_on_postgres(&[RETRIES], postgres.url()), Some(&postgres)).await;
+    let settings = [RETRIES, ("SHARD_LEASE", "1s")];
+    survives(Server::start_on_postgres(&settings, postgres.url()), Some(&postgres)).await;
 }
 
 async fn survives(mut server: Server, postgres: Option<&Postgres>) {
@@ -68,7 +79,8 @@ async fn survives(mut server: Server, postgres: Option<&Postgres>) {
     let seed = seed();
     println!("kill: RINGBACK_CRASH_SEED={seed}");
     let mut client = server.operator();
-    let (scene, reporters) = set_the_scene(&mut client, seed).await;
+    let reporting = vec![client.clone(); REPORTERS];
+    let (scene, reporters) = set_the_scene(&mut client, reporting, seed).await;
 
     let hit = kill_again_and_again(&mut server, postgres, &scene, seed).await;
     scene.load.stop.store(true, Ordering::SeqCst);
@@ -76,10 +88,7 @@ async fn survives(mut server: Server, postgres: Option<&Postgres>) {
     server.kill();
     server.restart();
     let drain = Stopwatch::start();
-    for Watched { vendor, id, name, .. } in &scene.endpoints {
-        let what = format!("nothing of {name} is pending");
-        wait::until(&what, DRAINED_WITHIN, async || !client.has_pending(vendor, id).await).await;
-    }
+    scene.drained(&mut client).await;
     let (killed, drained) = (total.elapsed() - drain.elapsed(), drain.elapsed());
     let report = Audit::new(&scene.load, &scene.receiver, &scene.endpoints).run(&mut client).await;
     let log = server.log();
@@ -98,7 +107,7 @@ async fn survives(mut server: Server, postgres: Option<&Postgres>) {
 
 /// Seeds all choices, but for those that time makes.
 #[allow(clippy::disallowed_methods, reason = "a test has no configuration to read it from")]
-fn seed() -> u64 {
+pub fn seed() -> u64 {
     let given = std::env::var("RINGBACK_CRASH_SEED").ok();
     given.map_or_else(
         || {
@@ -111,7 +120,7 @@ fn seed() -> u64 {
 }
 
 /// Two vendors with an endpoint each that fails and dawdles, a strict one that seldom does, and reporters at work.
-async fn set_the_scene(client: &mut Client, seed: u64) -> (Scene, JoinSet<()>) {
+pub async fn set_the_scene(client: &mut Client, reporting: Vec<Client>, seed: u64) -> (Scene, JoinSet<()>) {
     let receiver = Arc::new(Receiver::start().await);
     let vendors = [server::new_vendor(client, "one").await, server::new_vendor(client, "two").await];
     let often = Moods { failing: 60, slow: 40 };
@@ -136,8 +145,8 @@ async fn set_the_scene(client: &mut Client, seed: u64) -> (Scene, JoinSet<()>) {
     }
     let load = Arc::new(Load::default());
     let mut reporters = JoinSet::new();
-    for name in 0..REPORTERS {
-        let reporter = Reporter::new(client.clone(), Arc::clone(&load), vendors.to_vec(), name, seed);
+    for (name, client) in reporting.into_iter().enumerate() {
+        let reporter = Reporter::new(client, Arc::clone(&load), vendors.to_vec(), name, seed);
         let (load, receiver) = (Arc::clone(&load), Arc::clone(&receiver));
         reporters.spawn(reporter.run(move || has_room(&load, &receiver)));
     }
@@ -188,13 +197,13 @@ async fn kill_again_and_again(server: &mut Server, postgres: Option<&Postgres>, 
 }
 
 /// What `/readyz` answers.
-async fn ready(server: &Server) -> StatusCode {
+pub async fn ready(server: &Server) -> StatusCode {
     let mut client = Client::new(server.subscribe(), String::new());
     client.status("/readyz").await
 }
 
 /// Lets something happen: the start, so many answers, so many deliveries, or some time.
-async fn a_moment(scene: &Scene, chance: &mut StdRng) {
+pub async fn a_moment(scene: &Scene, chance: &mut StdRng) {
     let Scene { load, receiver, .. } = scene;
     let more = chance.random_range(1..300);
     match chance.random_range(0..4) {

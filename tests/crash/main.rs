@@ -6,11 +6,13 @@
 //! [`descriptors`] leaves it no file descriptor, [`full_disk`] no room; [`retention`] has it remove what is old while
 //! traffic goes on; [`receivers`] sends ten thousand events to each stock receiver, [`documented`] runs those that docs/receiving.md shows,
 //! and [`schema`] holds the answers of all calls against the OpenAPI document. [`mails`] kills it before and after a mail
-//! that it owes, to the server of [`mail_server`]. [`postgres`] is a database that can be made to crash, and [`tls`] reaches it by TLS. [`bench`] runs all its benchmarks, briefly. `RINGBACK_CRASH_SEED` repeats a run's choices (not its timing).
+//! that it owes, to the server of [`mail_server`]. [`nodes`] has three of them share a database and kills, stops and cuts them off, by the way of [`cutter`];
+//! [`moving`] moves a file to PostgreSQL. [`postgres`] is a database that can be made to crash, and [`tls`] reaches it by TLS. [`bench`] runs all its benchmarks, briefly. `RINGBACK_CRASH_SEED` repeats a run's choices (not its timing).
 
 mod api;
 mod audit;
 mod bench;
+mod cutter;
 mod descriptors;
 mod documented;
 mod full_disk;
@@ -18,6 +20,8 @@ mod kill;
 mod load;
 mod mail_server;
 mod mails;
+mod moving;
+mod nodes;
 mod postgres;
 mod programs;
 mod receiver;

@@ -15,7 +15,8 @@ use tempfile::TempDir;
 pub struct Postgres {
     folder: TempDir,
     programs: PathBuf,
-    port: u16,
+    /// Where it listens, on this machine.
+    pub port: u16,
 }
 
 impl Postgres {
@@ -24,12 +25,50 @@ impl Postgres {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
         let postgres = Self { folder, programs: programs(), port };
-        if let Some(owner) = owner() {
-            std::os::unix::fs::chown(postgres.folder.path(), Some(owner), None).expect("the folder is given to postgres");
-        }
+        postgres.give_folder();
         postgres.run("initdb", &["-U", "ringback", "-A", "trust", "-E", "UTF8", "--no-locale"]);
         postgres.resume();
         postgres
+    }
+
+    /// Another one that follows this one, and that this one waits for before it confirms anything.
+    pub fn follower(&self) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
+        let follower = Self { folder, programs: programs(), port };
+        follower.give_folder();
+        let from = format!("host=127.0.0.1 port={} user=ringback", self.port);
+        // Without -w: the name under which it follows is the one that is waited for.
+        follower.run("pg_basebackup", &["-R", "-X", "stream", "-c", "fast", "-d", &format!("{from} application_name=follower")]);
+        follower.resume();
+        let settings = self.data().join("postgresql.auto.conf");
+        std::fs::write(settings, "synchronous_standby_names = 'follower'\nsynchronous_commit = on\n").expect("the settings are written");
+        self.run("pg_ctl", &["reload"]);
+        follower
+    }
+
+    /// Names of those that it waits for before it confirms anything.
+    pub async fn waits_for(&self) -> Vec<String> {
+        let (client, connection) = tokio_postgres::connect(&self.url(), tokio_postgres::NoTls).await.expect("the database");
+        tokio::spawn(connection);
+        const SYNCHRONOUS: &str = "SELECT application_name FROM pg_stat_replication WHERE sync_state = 'sync'";
+        client.query(SYNCHRONOUS, &[]).await.expect("an answer").iter().map(|row| row.get(0)).collect()
+    }
+
+    /// Makes a follower one that is followed.
+    pub fn promote(&self) {
+        self.run("pg_ctl", &["-w", "promote"]);
+    }
+
+    /// How Ringback reaches this one or another one, whichever can be written to.
+    pub fn url_with(&self, other: &Self) -> String {
+        format!("postgres://ringback@127.0.0.1:{},127.0.0.1:{}/postgres?target_session_attrs=read-write", self.port, other.port)
+    }
+
+    fn give_folder(&self) {
+        if let Some(owner) = owner() {
+            std::os::unix::fs::chown(self.folder.path(), Some(owner), None).expect("the folder is given to postgres");
+        }
     }
 
     /// Makes it speak TLS from its next start on, as `localhost`; answers the file of the authority that says so.
@@ -53,7 +92,12 @@ impl Postgres {
 
     /// How Ringback reaches it.
     pub fn url(&self) -> String {
-        format!("postgres://ringback@127.0.0.1:{}/postgres", self.port)
+        Self::url_by(self.port)
+    }
+
+    /// How Ringback reaches it by another port.
+    pub fn url_by(port: u16) -> String {
+        format!("postgres://ringback@127.0.0.1:{port}/postgres")
     }
 
     /// Starts it again.

@@ -16,6 +16,7 @@ use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use ringback::clock::Stopwatch;
 use ringback::domain::secret::Secret;
 use ringback::wire::standard;
 use serde_json::Value;
@@ -62,6 +63,8 @@ pub struct Mailbox {
     pub accepted: Vec<String>,
     /// Requests that did not verify.
     pub wrong: Vec<String>,
+    /// When requests came, from the beginning of the test on.
+    pub times: Vec<Duration>,
 }
 
 /// All mailboxes, by the last part of their path.
@@ -71,8 +74,9 @@ pub struct Receiver {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    began: Stopwatch,
     mailboxes: Mutex<HashMap<String, Mailbox>>,
     requests: AtomicU64,
     under_way: AtomicU64,
@@ -81,7 +85,8 @@ struct Shared {
 impl Receiver {
     /// Listens on a free port.
     pub async fn start() -> Self {
-        let shared = Arc::new(Shared::default());
+        let (requests, under_way) = (AtomicU64::new(0), AtomicU64::new(0));
+        let shared = Arc::new(Shared { began: Stopwatch::start(), mailboxes: Mutex::default(), requests, under_way });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let router = Router::new().route("/{name}", axum::routing::post(receive)).with_state(Arc::clone(&shared));
@@ -92,7 +97,16 @@ impl Receiver {
     /// Opens a mailbox; answers its URL.
     pub fn open(&self, name: &str, secret: Secret, moods: Moods, seed: u64) -> String {
         let chance = StdRng::seed_from_u64(seed);
-        let mailbox = Mailbox { secret, public_key: None, moods, chance, got: HashMap::new(), accepted: Vec::new(), wrong: Vec::new() };
+        let mailbox = Mailbox {
+            secret,
+            public_key: None,
+            moods,
+            chance,
+            got: HashMap::new(),
+            accepted: Vec::new(),
+            wrong: Vec::new(),
+            times: Vec::new(),
+        };
         self.shared.mailboxes.lock().insert(name.to_owned(), mailbox);
         format!("http://{}/{name}", self.address)
     }
@@ -145,6 +159,7 @@ async fn receive(State(shared): State<Arc<Shared>>, Path(name): Path<String>, he
             mailbox.wrong.push(format!("{problem}: {headers:?} {}", String::from_utf8_lossy(&body)));
             return StatusCode::BAD_REQUEST;
         }
+        mailbox.times.push(shared.began.elapsed());
         mailbox.note(&headers, body);
         mailbox.mood()
     };

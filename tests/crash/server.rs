@@ -46,6 +46,8 @@ pub struct Server {
     disk: PathBuf,
     /// Its address, where that is no file on the disk.
     postgres: Option<String>,
+    /// Its master key, where that is in no file.
+    key: Option<String>,
     running: Option<Running>,
     address: watch::Sender<SocketAddr>,
 }
@@ -67,11 +69,15 @@ impl Server {
 
     /// Starts on a PostgreSQL database.
     pub fn start_on_postgres(settings: &[(&'static str, &'static str)], address: String) -> Self {
+        Self::start_on_postgres_with_key(settings, address, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
+    }
+
+    /// The same, with this master key.
+    pub fn start_on_postgres_with_key(settings: &[(&'static str, &'static str)], address: String, key: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let disk = folder.path().to_owned();
-        let mut settings = settings.to_vec();
-        settings.push(("MASTER_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="));
-        let mut server = Self::new(&settings, folder, disk, None);
+        let mut server = Self::new(settings, folder, disk, None);
+        server.key = Some(key.to_owned());
         server.postgres = Some(address);
         server.run();
         server
@@ -88,7 +94,7 @@ impl Server {
         let mut all = vec![("ALLOW_NETWORKS", "127.0.0.0/8"), ("REQUIRE_HTTPS", "false"), ("LOG", "warn")];
         all.extend_from_slice(settings);
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
-        Self { folder, settings: all, first, disk, postgres: None, running: None, address: watch::Sender::new(nowhere) }
+        Self { folder, settings: all, first, disk, postgres: None, key: None, running: None, address: watch::Sender::new(nowhere) }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -96,6 +102,7 @@ impl Server {
         let file = || format!("sqlite:{}", self.database().display());
         command.args(arguments).args(["--database", &self.postgres.clone().unwrap_or_else(file)]);
         command.env_clear().envs(self.settings.iter().map(|(name, value)| (format!("RINGBACK_{name}"), value)));
+        command.envs(self.key.iter().map(|key| ("RINGBACK_MASTER_KEY", key)));
         command
     }
 
@@ -149,9 +156,8 @@ impl Server {
 
     /// Asks it to stop, and waits until it has.
     pub async fn terminate(&mut self) -> ExitStatus {
+        self.signal("-TERM");
         let mut running = self.running.take().expect("it is running");
-        let sent = Command::new("kill").args(["-TERM", &running.child.id().to_string()]).status();
-        assert!(sent.expect("kill runs").success(), "the signal is sent");
         let mut ended = None;
         wait::until("the server stops after SIGTERM", STOPPED_WITHIN, async || {
             ended = running.child.try_wait().expect("its state is known");
@@ -159,6 +165,28 @@ impl Server {
         })
         .await;
         ended.expect("it was waited for")
+    }
+
+    /// Stops it as a virtual machine is stopped: it notices nothing, and nobody else does.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.process().to_string()]).status();
+        assert!(sent.expect("kill runs").success(), "the signal is sent");
+    }
+
+    /// Nodes that share its database, as `ringback nodes` tells them.
+    pub fn nodes(&self) -> Vec<Value> {
+        let output = self.beside(&["nodes", "--json"]);
+        assert!(output.status.success(), "nodes: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("it prints JSON")
     }
 
     /// Another setting from the next start on.
@@ -169,6 +197,11 @@ impl Server {
     /// The database file.
     pub fn database(&self) -> PathBuf {
         self.disk.join("ringback.db")
+    }
+
+    /// The master key in the file beside the database.
+    pub fn key(&self) -> String {
+        std::fs::read_to_string(self.disk.join("ringback.key")).expect("the key file is there").trim().to_owned()
     }
 
     /// Starts it again on the same file, on another port.

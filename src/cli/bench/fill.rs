@@ -86,7 +86,7 @@ fn succeeded(run: &OpenRun, at: Timestamp) -> Settle {
 
 fn settle(run: &OpenRun, attempt: Attempt, after: After) -> Settle {
     let (attempts, now) = (attempt.number, attempt.started_at);
-    Settle { key: run.key, attempt: Some(attempt), attempts, deadline: run.deadline, now, after, replay: None, latency: None }
+    Settle { key: run.key, attempt: Some(attempt), attempts, deadline: run.deadline, now, after, replay: None, latency: None, epoch: 0 }
 }
 
 fn attempt(number: u32, kind: OutcomeKind, status: u16, started_at: Timestamp) -> Attempt {

@@ -21,7 +21,8 @@ use crate::clock::{Entropy, SystemEntropy};
 /// Reports to post.
 #[derive(Debug, Clone)]
 pub(super) struct Load {
-    pub server: SocketAddr,
+    /// The nodes, which the clients are spread over.
+    pub servers: Vec<SocketAddr>,
     /// An operator's token.
     pub token: String,
     /// Whose recharges are reported: one of these by chance, each time.
@@ -55,8 +56,8 @@ impl Load {
     /// Posts all of them; answers when all have been accepted.
     pub async fn post(&self) -> anyhow::Result<Posted> {
         let mut clients = Vec::new();
-        for _ in 0..self.connections {
-            clients.push(Client::connect(self.server, &self.token).await?);
+        for server in self.servers.iter().cycle().take(self.connections) {
+            clients.push(Client::connect(*server, &self.token).await?);
         }
         let (tell, due) = unbounded_channel();
         let (schedule, due, mut posting) = (self.due.clone(), Arc::new(Mutex::new(due)), JoinSet::new());

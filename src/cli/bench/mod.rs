@@ -1,6 +1,6 @@
 //! `ringback bench`: how fast it is here, beside the limit that no sender can beat.
 //!
-//! Four processes take part: a server on a database of its own; a [sink] that receives; the [bare] loop, which signs and
+//! Four processes take part: a server (or several nodes) on a database of its own; a [sink] that receives; the [bare] loop, which signs and
 //! posts the same payloads to the same sink and stores nothing; and this one, which reports recharges as a platform would
 //! ([load]) and asks the system what the server uses. The bare limit is measured between the rounds of what it is compared
 //! with, and a clock stops when the last delivery is written down.
@@ -23,7 +23,7 @@ use figures::Case;
 use serde_json::json;
 use stage::Stage;
 
-use crate::config::{ConfigError, LogFormat};
+use crate::config::{ConfigError, Database, LogFormat};
 use crate::limits;
 
 /// Arguments of `bench`.
@@ -73,6 +73,9 @@ struct Options {
     /// A database that is not there yet; it is filled with made-up recharges [default: a temporary one in this folder]
     #[arg(long, value_name = "URL")]
     database: Option<String>,
+    /// Servers that share the database, which has to be PostgreSQL's where there are many
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=16))]
+    nodes: u64,
     /// Rounds; figures are the median of them, with the spread
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
     rounds: u32,
@@ -164,6 +167,10 @@ impl Options {
             if std::path::Path::new(path).exists() {
                 problems.push(format!("--database: there is a database at {path}; name one that is not there yet"));
             }
+        }
+        let is_shared = self.database.as_ref().is_some_and(|url| matches!(url.parse(), Ok(Database::Postgres(_))));
+        if self.nodes > 1 && !is_shared {
+            problems.push("--nodes: a file has one; name a PostgreSQL database with --database".to_owned());
         }
         if self.endpoints.iter().any(|count| !(100..=20_000).contains(count)) {
             problems.push("--endpoints: each must be from 100 to 20000".to_owned());

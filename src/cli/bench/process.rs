@@ -94,26 +94,59 @@ impl Server {
         self.process.child.id().unwrap_or_default()
     }
 
-    /// Processor time it has used so far, with that of PostgreSQL on this machine where it runs on that.
-    pub fn processor_time(&self) -> anyhow::Result<Duration> {
+    /// Ticks of processor time it has used so far.
+    fn ticks(&self) -> anyhow::Result<u64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).context("bench reads /proc, which only Linux has")?;
-        let mut ticks = ticks(&stat, 11..13).context("/proc/…/stat has other fields")?;
-        if self.on_postgres {
-            ticks += postgres_ticks()?;
-        }
-        Ok(Duration::from_secs(1) * u32::try_from(ticks)? / u32::try_from(rustix::param::clock_ticks_per_second())?)
+        ticks(&stat, 11..13).context("/proc/…/stat has other fields")
     }
 
-    /// Megabytes (MiB) in memory now, and the most since [`forget_peak`](Self::forget_peak).
-    pub fn memory(&self) -> anyhow::Result<(f64, f64)> {
+    fn memory(&self) -> anyhow::Result<(f64, f64)> {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
         let line = |name| text.lines().find_map(|line| line.strip_prefix(name)?.strip_suffix("kB")?.trim().parse::<f64>().ok());
         let mib = |name| line(name).map(|kib| kib / 1024.0).context("/proc/…/status has other lines");
         Ok((mib("VmRSS:")?, mib("VmHWM:")?))
     }
 
-    pub fn forget_peak(&self) -> anyhow::Result<()> {
+    fn forget_peak(&self) -> anyhow::Result<()> {
         Ok(std::fs::write(format!("/proc/{}/clear_refs", self.id()), "5")?)
+    }
+}
+
+/// The servers that share a database, of which there is one at least.
+pub(super) struct Nodes(pub Vec<Server>);
+
+impl Nodes {
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.0.iter().map(|node| node.process.address).collect()
+    }
+
+    /// Asks them to stop, one after the other.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        for node in self.0 {
+            node.stop().await?;
+        }
+        Ok(())
+    }
+
+    /// Processor time they have used so far, with that of PostgreSQL on this machine where they run on that.
+    pub fn processor_time(&self) -> anyhow::Result<Duration> {
+        let mut ticks: u64 = self.0.iter().map(Server::ticks).sum::<anyhow::Result<_>>()?;
+        if self.0.iter().any(|node| node.on_postgres) {
+            ticks += postgres_ticks()?;
+        }
+        Ok(Duration::from_secs(1) * u32::try_from(ticks)? / u32::try_from(rustix::param::clock_ticks_per_second())?)
+    }
+
+    /// Megabytes (MiB) in memory now, and the most since [`forget_peak`](Self::forget_peak): of all together.
+    pub fn memory(&self) -> anyhow::Result<(f64, f64)> {
+        self.0.iter().try_fold((0.0, 0.0), |(now, most), node| {
+            let memory = node.memory()?;
+            Ok((now + memory.0, most + memory.1))
+        })
+    }
+
+    pub fn forget_peak(&self) -> anyhow::Result<()> {
+        self.0.iter().try_for_each(Server::forget_peak)
     }
 }
 

@@ -12,12 +12,13 @@ use tokio::task::JoinSet;
 use super::super::client::Client;
 use super::figures::{Case, Latencies};
 use super::load::{Due, Load, Posted};
-use super::process::{Arrived, Server, Sink};
+use super::process::{Arrived, Nodes, Server, Sink};
 use super::{Options, fill, process};
-use crate::app::open_store;
+use crate::app::{nodes, open_store};
 use crate::clock::{Stopwatch, Surroundings};
 use crate::config::{Config, Database, Sources};
 use crate::domain::id::VendorId;
+use crate::domain::shard::SHARDS;
 use crate::domain::time::Timestamp;
 use crate::store::Store;
 use crate::store::seal::MasterKey;
@@ -37,6 +38,12 @@ const WARM_UP: Duration = Duration::from_secs(2);
 /// The rate that traffic has beside something else, a second.
 pub(super) const BESIDE: f64 = 300.0;
 
+/// The nodes that are running, and a client of the first of them.
+struct Running {
+    nodes: Nodes,
+    client: Client,
+}
+
 pub(super) struct Stage {
     pub options: Options,
     pub sink: Sink,
@@ -46,7 +53,7 @@ pub(super) struct Stage {
     flags: Vec<(&'static str, String)>,
     config: Config,
     token: String,
-    running: Option<(Server, Client)>,
+    running: Option<Running>,
     _temporary: Option<TempDir>,
 }
 
@@ -88,16 +95,19 @@ impl Stage {
     pub async fn start(&mut self, settings: &[(&str, String)]) -> anyhow::Result<()> {
         let in_flight = [("max_in_flight_per_endpoint", self.options.in_flight.to_string())];
         let settings: Vec<_> = self.flags.iter().chain(&in_flight).chain(settings).map(|(name, value)| (*name, value.clone())).collect();
-        let server = Server::start(&settings).await?;
-        let client = Client::connect(server.address(), &self.token).await?;
-        self.running = Some((server, client));
-        Ok(())
+        let mut nodes = Vec::new();
+        for _ in 0..self.options.nodes {
+            nodes.push(Server::start(&settings).await?);
+        }
+        let client = Client::connect(nodes[0].address(), &self.token).await?;
+        self.running = Some(Running { nodes: Nodes(nodes), client });
+        self.until_spread().await
     }
 
     /// Stops the server; answers its store, for as long as it is not started again.
     pub async fn stopped(&mut self) -> anyhow::Result<Arc<dyn Store>> {
-        if let Some((server, _)) = self.running.take() {
-            server.stop().await?;
+        if let Some(Running { nodes, .. }) = self.running.take() {
+            nodes.stop().await?;
         }
         open_store(&self.config, Surroundings::system(0)).await
     }
@@ -107,12 +117,31 @@ impl Stage {
         self.stopped().await.map(drop)
     }
 
-    pub fn server(&self) -> anyhow::Result<&Server> {
-        Ok(&self.running.as_ref().context("the server is not running")?.0)
+    pub fn server(&self) -> anyhow::Result<&Nodes> {
+        Ok(&self.running.as_ref().context("the server is not running")?.nodes)
+    }
+
+    /// Waits until each of many nodes has its share.
+    async fn until_spread(&self) -> anyhow::Result<()> {
+        let (watch, count) = (Stopwatch::start(), self.options.nodes);
+        let is_spread =
+            |shares: &[u64]| shares.len() as u64 == count && shares.iter().all(|shards| *shards + count > SHARDS as u64 / count);
+        while count > 1 && !is_spread(&self.shares().await?) {
+            if watch.elapsed() > STALLED {
+                bail!("the nodes do not share the endpoints");
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// How many shards each node has.
+    async fn shares(&self) -> anyhow::Result<Vec<u64>> {
+        Ok(nodes(&self.config).await?.iter().filter(|node| node.lease_ms > 0).map(|node| node.shards).collect())
     }
 
     fn client(&self) -> anyhow::Result<&Client> {
-        Ok(&self.running.as_ref().context("the server is not running")?.1)
+        Ok(&self.running.as_ref().context("the server is not running")?.client)
     }
 
     /// Megabytes of the database's file.
@@ -140,10 +169,10 @@ impl Stage {
 
     /// Makes so many vendors with an endpoint each, at the group that each number has; answers the vendors' ids.
     pub async fn vendors(&self, count: usize, group: impl Fn(usize) -> &'static str) -> anyhow::Result<Vec<String>> {
-        let (address, in_flight, mut making) = (self.server()?.address(), self.options.in_flight, JoinSet::new());
+        let (addresses, in_flight, mut making) = (self.server()?.addresses(), self.options.in_flight, JoinSet::new());
         for first in 0..MAKING {
             let urls: Vec<(usize, String)> = (first..count).step_by(MAKING).map(|number| (number, self.sink.url(group(number)))).collect();
-            let token = self.token.clone();
+            let (token, address) = (self.token.clone(), addresses[first % addresses.len()]);
             making.spawn(async move {
                 let client = Client::connect(address, &token).await?;
                 let mut made = Vec::new();
@@ -166,7 +195,7 @@ impl Stage {
 
     /// A load of this server's.
     pub fn load(&self, vendors: &[String], connections: usize, batch: usize, due: Due) -> anyhow::Result<Load> {
-        Ok(Load { server: self.server()?.address(), token: self.token.clone(), vendors: vendors.into(), connections, batch, due })
+        Ok(Load { servers: self.server()?.addresses(), token: self.token.clone(), vendors: vendors.into(), connections, batch, due })
     }
 
     /// Reports at a rate, each posted as soon as it is due, with what else is due by then.

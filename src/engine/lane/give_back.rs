@@ -1,8 +1,10 @@
-//! What was taken and could not be sent, and what is in memory and may be wrong.
+//! What goes back to the store: what was taken and could not be sent, what is in memory and may be wrong, and what is not
+//! needed for now.
 
 use super::{Lane, Place, key_of};
 use crate::domain::delivery::OpenRun;
 use crate::domain::time::Timestamp;
+use crate::limits;
 
 impl Lane {
     /// What is in memory may be wrong: all of it comes from the store again, what is in hand once it has been written down.
@@ -34,6 +36,55 @@ impl Lane {
             let at = run.next_attempt_at.map_or(Timestamp::from_millis(0), |at| at.min(now));
             let queue = if run.replay.is_some() { &mut self.replays } else { &mut self.waiting };
             queue.insert((at, key), run);
+        }
+    }
+
+    /// It begins to hold: what is not needed for probes goes back to the store.
+    pub fn hold(&mut self) {
+        self.shrink(limits::HOLDING_WINDOW);
+    }
+
+    /// An endpoint is enabled, or its pause is over: all that waits is due, and a strict order begins anew.
+    pub fn begin_anew(&mut self, now: Timestamp) {
+        self.release();
+        (self.anew, self.since) = (true, now);
+    }
+
+    /// Everything that waits is due, in order. What is in memory may have gaps, so that all of it comes from the store
+    /// again.
+    pub fn release(&mut self) {
+        self.park();
+        self.replay_walk = Some((0, 0));
+        if self.is_strict() { self.all_due = true } else { self.walk = Some((0, 0)) }
+    }
+
+    /// Gives the window back to the store: nothing goes out for now, or in another order. A walk begins again.
+    pub fn park(&mut self) {
+        self.shrink(0);
+        (self.cursor, self.stored) = (0, true);
+        self.walk = self.walk.filter(|_| !self.is_strict()).map(|_| (0, 0));
+        if let Some(refilling) = &mut self.refilling {
+            refilling.stale = true;
+        }
+    }
+
+    fn shrink(&mut self, keep: usize) {
+        for (_, key) in std::mem::take(&mut self.replays).into_keys() {
+            self.leave(key);
+        }
+        (self.replay_stored, self.replay_walk) = (true, self.replay_walk.map(|_| (0, 0)));
+        let mut all: Vec<OpenRun> = self.fresh.drain(..).chain(std::mem::take(&mut self.waiting).into_values()).collect();
+        all.sort_by_key(|run| key_of(run.key));
+        for run in all.split_off(keep.min(all.len())) {
+            self.leave(key_of(run.key));
+            self.stored = true;
+        }
+        for run in all {
+            let at = run.next_attempt_at.unwrap_or(Timestamp::from_millis(0));
+            self.waiting.insert((at, key_of(run.key)), run);
+        }
+        if self.stored {
+            self.cursor = 0;
         }
     }
 }

@@ -22,6 +22,8 @@ pub(in super::super) struct Refill {
     pub replayed: Option<Ask>,
     /// When it was asked for: what comes due later is told by [`Read::next_due`].
     pub now: Timestamp,
+    /// The epoch of the shard in which it was asked for.
+    pub epoch: i64,
 }
 
 /// A question, and the most rows of its answer. What is in hand is read once more and skipped, so that a page must be
@@ -55,7 +57,13 @@ impl Lane {
     /// What to ask the store for now, if anything; it is then under way.
     pub fn start_refill(&mut self, window: Window, now: Timestamp) -> Option<Refill> {
         let has_events = self.known.len() > self.replays_known;
-        if self.starved || self.cramped || !self.sends() || self.refilling.is_some() || (self.pace.holds() && has_events) {
+        if self.tenancy.is_leaving
+            || self.starved
+            || self.cramped
+            || !self.sends()
+            || self.refilling.is_some()
+            || (self.pace.holds() && has_events)
+        {
             return None;
         }
         // Whichever of them is not read now is read later.
@@ -92,7 +100,7 @@ impl Lane {
         };
         self.refilling = Some(Refilling::default());
         self.next_stored_due = self.next_stored_due.filter(|at| *at > now);
-        Some(Refill { ordered, due, replayed, now })
+        Some(Refill { ordered, due, replayed, now, epoch: self.tenancy.epoch })
     }
 
     /// First runs that have been failing since before this time no longer hold a strict lane.

@@ -13,14 +13,15 @@ pub(in super::super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Whether the store answers.
+/// Whether the store answers, and the node's lease stands, where many nodes share the database.
 #[utoipa::path(get, path = "/readyz", tag = "server", security(()), responses(
-    (status = 200, description = "It answers", content_type = "text/plain"),
-    (status = 503, description = "It does not", content_type = "text/plain"),
+    (status = 200, description = "It can work", content_type = "text/plain"),
+    (status = 503, description = "It cannot", content_type = "text/plain"),
 ))]
 pub(in super::super) async fn readyz(State(api): State<Api>) -> (StatusCode, &'static str) {
     match api.ops.ready().await {
-        Ok(()) => (StatusCode::OK, "ready\n"),
+        Ok(true) => (StatusCode::OK, "ready\n"),
+        Ok(false) => (StatusCode::SERVICE_UNAVAILABLE, "this node's lease has run out; it sends nothing until it has renewed it\n"),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n"),
     }
 }

@@ -4,16 +4,23 @@
 //! a few others read, a snapshot each. A connection that is lost comes back by itself; what is asked meanwhile is answered
 //! with [`StoreError::Unavailable`], and a commit whose answer was lost with [`StoreError::Unknown`].
 
+mod cluster;
 mod dialect;
+mod hints;
 mod open;
 mod session;
 mod transaction;
 mod values;
 
+use std::sync::Arc;
+
+use cluster::Member;
+pub use cluster::Membership;
 pub use open::OpenOptions;
 use session::{Kind, Link};
 
 use super::StoreError;
+use super::cluster::Cluster;
 use super::sql::conn::Conn;
 use super::sql::threads::{Readers, Writer};
 use super::sql::{Driver, Memory, SqlStore};
@@ -25,6 +32,7 @@ pub type PostgresStore = SqlStore<Postgres>;
 pub struct Postgres {
     writer: Writer<(Link, Memory)>,
     readers: Readers<Link>,
+    member: Option<Arc<Member>>,
 }
 
 impl Driver for Postgres {
@@ -54,6 +62,10 @@ impl Driver for Postgres {
             Ok((given, result)) => (Some(given), result),
             Err(error) => (None, Err(error)),
         }
+    }
+
+    fn cluster(&self) -> Option<Arc<dyn Cluster>> {
+        self.member.clone().map(|member| member as _)
     }
 
     /// PostgreSQL writes over removed rows when it vacuums; that and its log are the operator's (docs/security.md).

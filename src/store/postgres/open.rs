@@ -6,14 +6,15 @@ use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::cluster::{Member, Membership};
 use super::session::{Address, Kind, Link};
 use super::{Postgres, PostgresStore, StoreError};
 use crate::clock::Surroundings;
 use crate::limits;
 use crate::store::seal::{MasterKey, Sealer};
-use crate::store::sql;
 use crate::store::sql::conn::{Conn, Result, params};
 use crate::store::sql::threads::{Readers, Writer};
+use crate::store::sql::{self, moving};
 
 mod migrations {
     refinery::embed_migrations!("migrations/postgres");
@@ -30,8 +31,8 @@ pub struct OpenOptions {
     pub previous_key: Option<MasterKey>,
     /// Time, chance and ids.
     pub surroundings: Surroundings,
-    /// For the server itself, of which there is one to a database.
-    pub serves: bool,
+    /// What the node is among others, if it is one.
+    pub membership: Option<Membership>,
 }
 
 /// Every statement goes by an index that was made for it, so that it is planned once. Left to its figures the planner would
@@ -59,32 +60,45 @@ impl PostgresStore {
     /// [`StoreError::Unusable`] with what to do, for an address that cannot be read, a database that cannot be reached or
     /// is too old, was sealed with another master key, or was written by a newer Ringback. Nothing in it was changed.
     pub async fn open(options: OpenOptions) -> Result<Self, StoreError> {
-        let OpenOptions { url, master_key, previous_key, surroundings, serves } = options;
-        let address = Address { config: configure(&url)?, tls: MakeRustlsConnect::new(crate::tls::client(&[])), alone: false };
-        let writes = Arc::new(Address { alone: serves, ..address.clone() });
+        let OpenOptions { url, master_key, previous_key, surroundings, membership } = options;
+        let address = Address { config: configure(&url)?, tls: MakeRustlsConnect::new(crate::tls::client(&[])) };
+        let address = Arc::new(address);
         let sealer = Sealer::new(&master_key, previous_key.as_ref(), surroundings.entropy.clone());
         let ids = surroundings.ids.clone();
-        let mut link = Link::new(writes);
-        let opening = (sealer.clone(), ids.clone());
+        let mut link = Link::new(Arc::clone(&address));
+        let (opening, serves) = ((sealer.clone(), ids.clone()), membership.is_some());
         // The connection waits for its answers on the thread that asks.
         let prepared = tokio::task::spawn_blocking(move || {
             let (sealer, ids) = opening;
             link.migrate(&migrations::migrations::runner().set_abort_divergent(true).set_abort_missing(true), |conn| check(conn, &sealer))?;
-            link.transaction(Kind::Writes, |conn| sql::begin(conn, &sealer, &ids))?;
+            link.transaction(Kind::Writes, |conn| {
+                sql::begin(conn, &sealer, &ids)?;
+                if serves { refuse_half_moved(conn) } else { Ok(()) }
+            })?;
             Ok(link)
         });
         let stopped = |_| StoreError::Unavailable("the store is closing".to_owned());
         let link = prepared.await.map_err(stopped)?.map_err(unusable)?;
-        let address = Arc::new(address);
         let readers = (0..limits::READERS).map(|_| Link::new(Arc::clone(&address))).collect();
-        let driver = Postgres { writer: Writer::start((link, sql::Memory::default()))?, readers: Readers::new(readers) };
+        let member = membership.map(|of| Arc::new(Member::new(of, &address, ids.clone(), &*surroundings.entropy)));
+        let driver = Postgres { writer: Writer::start((link, sql::Memory::default()))?, readers: Readers::new(readers), member };
         Ok(Self::new(driver, sealer, ids))
     }
 }
 
+/// What is moved here from a file is served once all of it is there.
+fn refuse_half_moved(conn: Conn) -> Result<()> {
+    if conn.exists("SELECT 1 FROM meta WHERE name = ?1", params![moving::MOVING])? {
+        return Err(StoreError::Unusable(
+            "a move into this database was begun and has not come to its end; run ringback migrate-store again, or name another database"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
 fn unusable(error: StoreError) -> StoreError {
     match error {
-        StoreError::Unavailable(text) if text.contains("another ringback") => StoreError::Unusable(text),
         StoreError::Unavailable(text) => StoreError::Unusable(format!(
             "the PostgreSQL database cannot be reached ({text}); check the address given with --database, that the server runs, and what its pg_hba.conf allows"
         )),
@@ -143,6 +157,8 @@ fn check(conn: Conn, sealer: &Sealer) -> Result<()> {
     match (there("refinery_schema_history")?, there("meta")?) {
         (true, true) => sql::check_key(conn, sealer),
         (false, false) => Ok(()),
+        // Whoever began to make the tables was killed before the first one.
+        (true, false) if !conn.exists("SELECT 1 FROM refinery_schema_history", params![])? => Ok(()),
         _ => Err(StoreError::Unusable(
             "the PostgreSQL database is another program's; name another one with --database, made with CREATE DATABASE".to_owned(),
         )),

@@ -21,21 +21,19 @@ use crate::store::sql::conn::{Conn, Result};
 const MIGRATION_LOCK: i64 = 0x52_49_4e_47_42_41_43_4b;
 
 /// A client, and what has to run for it to get answers.
-type Connected = (Client, tokio_postgres::Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>);
+pub(super) type Connected = (Client, tokio_postgres::Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>);
 
 /// How to reach the database.
 #[derive(Clone)]
 pub(super) struct Address {
     pub config: Config,
     pub tls: MakeRustlsConnect,
-    /// Only one program at a time may have such a connection to a database.
-    pub alone: bool,
 }
 
 impl Address {
     /// Connects; without TLS where the address does not insist on it and the server's certificate is from nobody we know, as
     /// that of a freshly installed server is.
-    async fn connect(&self) -> Result<Connected, tokio_postgres::Error> {
+    pub async fn connect(&self) -> Result<Connected, tokio_postgres::Error> {
         let connected = self.config.connect(self.tls.clone()).await;
         if connected.is_ok() || self.config.get_ssl_mode() != SslMode::Prefer {
             return connected;
@@ -162,15 +160,9 @@ impl Session {
                 // Whoever waits for an answer is told of the error.
                 drop(connection.await);
             });
-            // It ends with the connection.
-            const LOCK: &str = "SELECT pg_try_advisory_lock(hashtext('ringback serve'), hashtext(current_schema()))";
-            let locked = !address.alone || client.query_one(LOCK, &[]).await?.try_get(0)?;
-            Ok::<_, tokio_postgres::Error>((client, locked))
+            Ok::<_, tokio_postgres::Error>(client)
         });
-        let (client, locked) = opened.map_err(|error| StoreError::from(&error))?;
-        if !locked {
-            return Err(StoreError::Unavailable("another ringback serves this database; stop it first".to_owned()));
-        }
+        let client = opened.map_err(|error| StoreError::from(&error))?;
         Ok(Self { runtime: Driven(Some(runtime)), client, statements: RefCell::default() })
     }
 

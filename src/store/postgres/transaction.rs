@@ -12,12 +12,13 @@ use futures_util::future::{MaybeDone, maybe_done};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, Row, Statement};
 
-use super::dialect;
 use super::session::{Driven, Kind};
-use super::values::{Argument, Owned};
+use super::values::Argument;
+use super::{dialect, hints};
 use crate::limits;
 use crate::store::StoreError;
-use crate::store::sql::conn::{Bind, Keys, Result, Statements, Value};
+use crate::store::cluster::Hint;
+use crate::store::sql::conn::{Bind, Keys, Owned, Result, Statements, Value};
 
 /// Why a transaction did not come to pass.
 pub(super) enum Trouble {
@@ -118,7 +119,9 @@ impl<'a> Running<'a> {
 
     /// What an error means, and for the transaction.
     fn told(&self, error: &Error) -> StoreError {
-        const CROSSED: [&SqlState; 2] = [&SqlState::T_R_SERIALIZATION_FAILURE, &SqlState::T_R_DEADLOCK_DETECTED];
+        // What is there twice may have come from another node after it was looked for.
+        const CROSSED: [&SqlState; 3] =
+            [&SqlState::T_R_SERIALIZATION_FAILURE, &SqlState::T_R_DEADLOCK_DETECTED, &SqlState::UNIQUE_VIOLATION];
         if error.code().is_some_and(|code| CROSSED.contains(&code)) {
             self.crossed.set(true);
         }
@@ -239,6 +242,10 @@ impl Statements for Running<'_> {
         });
         rows[at].1.iter_mut().zip(given(values)).for_each(|(column, value)| column.push(value.into()));
         Ok(())
+    }
+
+    fn announce(&self, hint: Hint) -> Result<()> {
+        self.later(&format!("SELECT pg_notify({}, ?1)", hints::CHANNEL), &[&hints::written(hint)])
     }
 
     fn all(&self, sql: &str, values: &[&dyn Bind]) -> Result<Vec<Row>> {

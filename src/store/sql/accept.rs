@@ -3,6 +3,7 @@
 //! A stream's counter row is read once for a batch, raised in memory, and written back before the commit. The single
 //! writing thread makes that safe: nobody else can take a number meanwhile.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use super::conn::{Conn, Row, params};
 use super::erase::Lately;
 use super::ledger::{read_recharge, recharge_columns};
 use super::{Memory, health, overview, rows, settle};
-use crate::clock::Ids;
+use crate::clock::{Ids, Stopwatch};
 use crate::domain::alert::Alert;
 use crate::domain::attempt::OutcomeKind;
 use crate::domain::delivery::RunKey;
@@ -22,13 +23,16 @@ use crate::domain::recharge::{self, Fresh, Judgement, Recharge, Status, Verdict}
 use crate::domain::time::Timestamp;
 use crate::domain::traffic::Traffic;
 use crate::domain::vendor::Mode;
+use crate::limits;
 use crate::store::seal::Sealer;
 use crate::store::{Accept, Addressed, Judged, OpenRun, Publish, Published, Settle, StoreError, Write, Written};
 
 /// Reports of one recharge that are kept in its history; of more, only the one that settles it is.
 const REPORTS_KEPT: u32 = 1000;
-const TRANSACTION_IDS: &str = "next transaction_id";
-const FIRST_TRANSACTION_ID: i64 = 100_001;
+pub(super) const TRANSACTION_IDS: &str = "next transaction_id";
+pub(super) const FIRST_TRANSACTION_ID: i64 = 100_001;
+/// Minutes whose counts are remembered from one batch to the next.
+const MINUTES_KNOWN: usize = 3;
 
 /// An endpoint that listens, as far as the fan-out needs to know it.
 pub(super) struct Subscriber {
@@ -61,6 +65,7 @@ pub(super) struct Batch<'a> {
     /// Those in stock, on PostgreSQL.
     pub transaction_ids: &'a mut VecDeque<i64>,
     traffic: BTreeMap<i64, Traffic>,
+    minutes: &'a mut BTreeMap<i64, Traffic>,
     pub ahead: Ahead,
 }
 
@@ -101,10 +106,12 @@ pub(super) fn commit(
     (ids, sealer): (&Ids, &Sealer),
     writes: &[Write],
 ) -> Result<Vec<Written>, StoreError> {
-    let Memory { subscribers, failing, erased, transaction_ids } = memory;
-    let failing = match failing {
-        Some(failing) => failing,
-        unknown => unknown.insert(health::known(conn)?),
+    let Memory { subscribers, failing, erased, transaction_ids, minutes } = memory;
+    // Other nodes may have written to it since.
+    let is_known = |known: &Stopwatch| matches!(conn, Conn::Sqlite(_)) || known.elapsed() < limits::HEALTH_KNOWN_FOR;
+    let (failing, _) = match failing {
+        Some((_, since)) if is_known(since) => failing.as_mut().expect("it is known"),
+        unknown => unknown.insert((health::known(conn)?, Stopwatch::start())),
     };
     erased.forget();
     let mut batch = Batch {
@@ -118,6 +125,7 @@ pub(super) fn commit(
         transaction_id: None,
         transaction_ids,
         traffic: BTreeMap::new(),
+        minutes,
         ahead: Ahead::default(),
     };
     let mut written = Vec::with_capacity(writes.len());
@@ -150,11 +158,19 @@ impl Batch<'_> {
         self.traffic.entry(overview::minute(now)).or_default()
     }
 
-    fn write_traffic(&self) -> Result<(), StoreError> {
-        self.traffic.iter().filter(|(_, counted)| !counted.is_empty()).try_for_each(|(minute, counted)| {
-            let known = self.ahead.traffic.get(minute).cloned();
-            overview::count(self.conn, *minute, known, counted)
-        })
+    fn write_traffic(&mut self) -> Result<(), StoreError> {
+        for (minute, counted) in self.traffic.iter().filter(|(_, counted)| !counted.is_empty()) {
+            let sum = match self.minutes.entry(*minute) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => unknown.insert(overview::counted(self.conn, *minute, self.ids.node())?),
+            };
+            sum.add(counted);
+            overview::keep(self.conn, *minute, self.ids.node(), sum)?;
+        }
+        while self.minutes.len() > MINUTES_KNOWN {
+            self.minutes.pop_first();
+        }
+        Ok(())
     }
 
     pub fn count_attempt(&mut self, outcome: &Settle) {

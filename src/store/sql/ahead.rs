@@ -9,8 +9,8 @@ use super::settle::Closed;
 use crate::domain::delivery::RunKey;
 use crate::domain::id::{EndpointId, StreamId};
 use crate::domain::recharge::Recharge;
-use crate::domain::traffic::Traffic;
-use crate::store::{After, Write};
+use crate::domain::shard::Shard;
+use crate::store::{After, Settle, Write};
 
 /// What has been asked for.
 #[derive(Default)]
@@ -19,14 +19,19 @@ pub(super) struct Ahead {
     recharges: HashMap<StreamId, HashMap<String, Option<(Recharge, String)>>>,
     /// Runs that were open, and that the batch ends.
     pub closed: HashMap<RunKey, Closed>,
-    /// Minutes.
-    pub traffic: HashMap<i64, Traffic>,
+    /// Epochs of shards, locked, so that none gets another owner before the commit.
+    epochs: HashMap<Shard, i64>,
 }
 
 impl Ahead {
     /// The recharge with this reference, if it was asked for.
     pub fn recharge(&self, stream: StreamId, reference_no: &str) -> Option<&Option<(Recharge, String)>> {
         self.recharges.get(&stream)?.get(reference_no)
+    }
+
+    /// Whether whoever decided this owned the endpoint's shard, and still does.
+    pub fn stands(&self, settle: &Settle) -> bool {
+        self.epochs.get(&Shard::of(settle.key.endpoint)).is_none_or(|epoch| *epoch == settle.epoch)
     }
 
     /// A recharge is as the batch leaves it now.
@@ -42,9 +47,13 @@ impl Batch<'_> {
     pub fn look_ahead(&mut self, writes: &[Write]) -> Result<()> {
         let Conn::Postgres(tx) = self.conn else { return Ok(()) };
         let wanted = Wanted::of(writes);
-        let [recharges, closed, minutes, numbers, streams]: [Vec<_>; 5] =
+        let [epochs, recharges, closed, numbers, streams]: [Vec<_>; 5] =
             tx.many(&wanted.questions(self.transaction_ids.len()))?.try_into().expect("each question has an answer");
         self.ahead = Ahead::default();
+        for row in &epochs {
+            let row = Row::Postgres(row);
+            self.ahead.epochs.extend(Shard::numbered(row.get(0)?).zip(Some(row.get(1)?)));
+        }
         for (stream, reference_no) in wanted.recharges {
             self.ahead.recharges.entry(stream).or_default().insert(reference_no.to_owned(), None);
         }
@@ -56,10 +65,6 @@ impl Batch<'_> {
             let row = Row::Postgres(row);
             let key = RunKey { endpoint: EndpointId::new(row.get(0)?), sequence: row.get(1)?, run: row.get(2)? };
             self.ahead.closed.insert(key, Closed { failed_since: row.get(3)? });
-        }
-        for row in &minutes {
-            let row = Row::Postgres(row);
-            self.ahead.traffic.insert(row.get("minute")?, super::overview::read(&row)?);
         }
         for row in &numbers {
             self.transaction_ids.push_back(Row::Postgres(row).get(0)?);
@@ -76,8 +81,9 @@ impl Batch<'_> {
 #[derive(Default)]
 struct Wanted<'a> {
     recharges: BTreeSet<(StreamId, &'a str)>,
-    closed: Vec<RunKey>,
-    minutes: BTreeSet<i64>,
+    epochs: BTreeSet<Shard>,
+    /// With the epoch in which their end was decided, where it counts.
+    closed: Vec<(RunKey, Option<i64>)>,
     streams: BTreeSet<StreamId>,
 }
 
@@ -87,50 +93,47 @@ impl<'a> Wanted<'a> {
         // A run that is tried again and ends in the same batch is looked at in its turn.
         let mut again = HashSet::new();
         for write in writes {
-            let now = match write {
+            match write {
                 Write::Accept(accept) => {
                     wanted.recharges.extend(accept.reports.iter().map(|of| (of.stream, of.report.reference_no.as_str())));
                     wanted.streams.extend(accept.reports.iter().map(|of| of.stream));
-                    accept.now
                 }
-                Write::Publish(publish) => {
-                    wanted.streams.insert(publish.stream);
-                    publish.now
-                }
+                Write::Publish(publish) => drop(wanted.streams.insert(publish.stream)),
                 Write::Settle(settle) => {
+                    let epoch = (!settle.is_fact()).then_some(settle.epoch);
+                    wanted.epochs.extend(epoch.map(|_| Shard::of(settle.key.endpoint)));
                     match settle.after {
-                        After::Ended(..) => wanted.closed.push(settle.key),
+                        After::Ended(..) => wanted.closed.push((settle.key, epoch)),
                         After::Retry { .. } => drop(again.insert(settle.key)),
                     }
-                    settle.now
                 }
-                Write::Change(_) => continue,
-            };
-            wanted.minutes.insert(super::overview::minute(now));
+                Write::Change(_) => {}
+            }
         }
-        wanted.closed.retain(|key| !again.contains(key));
+        wanted.closed.retain(|(key, _)| !again.contains(key));
         wanted
     }
 
-    /// Rows are locked in the order of their keys, so that two nodes do not wait for each other, and the counter rows, for
-    /// which others wait, last.
+    /// Rows are locked in the order of their keys, so that two nodes do not wait for each other: shards first, and the counter
+    /// rows, for which others wait, last.
     fn questions(&self, numbers_in_stock: usize) -> [(&'static str, Vec<Keys<'a>>); 5] {
+        const EPOCHS: &str = "SELECT id, epoch FROM shard WHERE id = ANY($1) ORDER BY id FOR SHARE";
         const RECHARGES: &str = concat!(
             "SELECT r.* FROM unnest($1::int8[], $2::text[]) AS k (of, reference), LATERAL (SELECT ",
             recharge_columns!(),
             ", source FROM recharge WHERE stream = k.of AND reference_no = k.reference FOR UPDATE) r"
         );
-        const CLOSED: &str = "DELETE FROM open_delivery o USING unnest($1::int8[], $2::int8[], $3::int8[]) AS k (endpoint, sequence, run) \
-            WHERE o.endpoint = k.endpoint AND o.sequence = k.sequence AND o.run = k.run \
+        const CLOSED: &str = "DELETE FROM open_delivery o USING unnest($1::int8[], $2::int8[], $3::int8[], $4::int8[], $5::int8[]) \
+            AS k (endpoint, sequence, run, shard, epoch) WHERE o.endpoint = k.endpoint AND o.sequence = k.sequence AND o.run = k.run \
+            AND (k.epoch < 0 OR EXISTS (SELECT 1 FROM shard s WHERE s.id = k.shard AND s.epoch = k.epoch)) \
             RETURNING o.endpoint, o.sequence, o.run, o.failed_since";
-        const MINUTES: &str =
-            "SELECT minute, accepted, attempts, succeeded, latency FROM traffic WHERE minute = ANY($1) ORDER BY minute FOR UPDATE";
         const NUMBERS: &str = "SELECT nextval('transaction_id') FROM generate_series(1, ($1::int8[])[1])";
         let numbers = Some(self.recharges.len().saturating_sub(numbers_in_stock) as i64).filter(|numbers| *numbers > 0);
         const STREAMS: &str =
             "SELECT id, next_sequence, endpoints_version, last_event_at FROM stream WHERE id = ANY($1) ORDER BY id FOR UPDATE";
-        let of_runs = |part: fn(&RunKey) -> i64| Keys::Integers(self.closed.iter().map(part).collect());
+        let of_runs = |part: fn(&(RunKey, Option<i64>)) -> i64| Keys::Integers(self.closed.iter().map(part).collect());
         [
+            (EPOCHS, vec![Keys::Integers(self.epochs.iter().map(|shard| shard.number() as i64).collect())]),
             (
                 RECHARGES,
                 vec![
@@ -138,8 +141,16 @@ impl<'a> Wanted<'a> {
                     Keys::Texts(self.recharges.iter().map(|(_, reference_no)| *reference_no).collect()),
                 ],
             ),
-            (CLOSED, vec![of_runs(|key| key.endpoint.get()), of_runs(|key| key.sequence), of_runs(|key| i64::from(key.run))]),
-            (MINUTES, vec![Keys::Integers(self.minutes.iter().copied().collect())]),
+            (
+                CLOSED,
+                vec![
+                    of_runs(|(key, _)| key.endpoint.get()),
+                    of_runs(|(key, _)| key.sequence),
+                    of_runs(|(key, _)| i64::from(key.run)),
+                    of_runs(|(key, _)| Shard::of(key.endpoint).number() as i64),
+                    of_runs(|(_, epoch)| epoch.unwrap_or(-1)),
+                ],
+            ),
             (NUMBERS, vec![Keys::Integers(numbers.into_iter().collect())]),
             (STREAMS, vec![Keys::Integers(self.streams.iter().map(|stream| stream.get()).collect())]),
         ]

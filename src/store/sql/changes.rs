@@ -13,6 +13,7 @@ use crate::domain::event::Facts;
 use crate::domain::id::EndpointId;
 use crate::domain::time::Timestamp;
 use crate::limits;
+use crate::store::cluster::Hint;
 use crate::store::{Change, Created, Deed, Done, EndpointChange, OpenRun, StoreError, Written};
 
 /// The event that tells a vendor's other endpoints of one that a rule disabled.
@@ -46,6 +47,7 @@ impl Batch<'_> {
                 if vendors::one(conn, *id)?.is_some_and(|before| change.disabled.is_some_and(|disabled| disabled != before.disabled)) {
                     for endpoint in vendors::endpoints(conn, *id)? {
                         health::forget(self, endpoint)?;
+                        conn.announce(Hint::Changed(endpoint))?;
                     }
                 }
                 Done::Vendor(vendors::update(conn, *id, change)?)
@@ -112,6 +114,7 @@ impl Batch<'_> {
         opened: &mut Vec<OpenRun>,
     ) -> Result<Option<Endpoint>, StoreError> {
         let Some(mut after) = endpoints::change(self.conn, self.sealer, id, change, now)? else { return Ok(None) };
+        self.conn.announce(Hint::Changed(id))?;
         if begins_anew(change) {
             health::forget(self, id)?;
             after.failing_since = None;

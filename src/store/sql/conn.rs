@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
+use crate::store::cluster::Hint;
 
 /// What a statement or the reading of a row comes to.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -41,6 +42,14 @@ impl Conn<'_> {
         match self {
             Self::Sqlite(_) => self.execute(sql, values).map(drop),
             Self::Postgres(tx) => tx.insert(sql, values),
+        }
+    }
+
+    /// Tells all nodes something with the commit. It has commits wait for each other, so that it is for what happens rarely.
+    pub fn announce(self, hint: Hint) -> Result<()> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(tx) => tx.announce(hint),
         }
     }
 
@@ -106,6 +115,8 @@ pub trait Statements {
     fn later(&self, sql: &str, values: &[&dyn Bind]) -> Result<()>;
     /// The same for an `INSERT` of one row; before those of [`Statements::later`].
     fn insert(&self, sql: &str, values: &[&dyn Bind]) -> Result<()>;
+    /// Tells all nodes something with the commit.
+    fn announce(&self, hint: Hint) -> Result<()>;
     /// What each of these questions is answered, all asked at once. One about no keys is not asked.
     fn many(&self, questions: &[(&str, Vec<Keys>)]) -> Result<Vec<Vec<tokio_postgres::Row>>>;
     /// All rows of a statement.
@@ -145,6 +156,11 @@ impl Row<'_> {
     pub fn get<T: Column>(&self, column: impl Place) -> Result<T> {
         let cell = self.cell(column)?;
         T::of(cell).ok_or_else(|| StoreError::Damaged(format!("column {column} holds {cell:?}, which is not what belongs there")))
+    }
+
+    /// Whatever a column holds.
+    pub fn owned(&self, column: impl Place) -> Result<Owned> {
+        self.cell(column).map(Owned::from)
     }
 
     /// A text, without copying it.
@@ -239,6 +255,37 @@ impl rusqlite::ToSql for Value<'_> {
             Self::Text(text) => ValueRef::Text(text.as_bytes()),
             Self::Bytes(bytes) => ValueRef::Blob(bytes),
         }))
+    }
+}
+
+/// A value that outlives whoever gave it.
+#[derive(Debug, Clone)]
+pub enum Owned {
+    Null,
+    Integer(i64),
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+impl From<Value<'_>> for Owned {
+    fn from(value: Value<'_>) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Integer(number) => Self::Integer(number),
+            Value::Text(text) => Self::Text(text.to_owned()),
+            Value::Bytes(bytes) => Self::Bytes(bytes.to_vec()),
+        }
+    }
+}
+
+impl Bind for Owned {
+    fn value(&self) -> Value<'_> {
+        match self {
+            Self::Null => Value::Null,
+            Self::Integer(number) => Value::Integer(*number),
+            Self::Text(text) => Value::Text(text),
+            Self::Bytes(bytes) => Value::Bytes(bytes),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod endpoints;
 mod erase;
 mod health;
 mod ledger;
+pub mod moving;
 mod overview;
 mod replays;
 mod rows;
@@ -20,7 +21,7 @@ mod sweep;
 pub mod threads;
 mod vendors;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -29,13 +30,14 @@ use async_trait::async_trait;
 use conn::{Conn, params};
 use erase::Lately;
 
+use super::cluster::Cluster;
 use super::seal::Sealer;
 use super::{
     AnswerKey, AuditQuery, Backlog, ConflictQuery, Delivery, DeliveryQuery, Expired, Failing, Feed, Horizon, KeptAnswer, KeptReport,
     Listed, Mailing, OpenQuery, OpenRun, OpenSize, Overview, Page, RechargeQuery, ReplayScope, Store, StoreError, SweepPlace, Swept,
     TimeRange, Write, Written,
 };
-use crate::clock::Ids;
+use crate::clock::{Ids, Stopwatch};
 use crate::domain::audit::Entry;
 use crate::domain::conflict::Conflict;
 use crate::domain::endpoint::Endpoint;
@@ -45,6 +47,7 @@ use crate::domain::recharge::Recharge;
 use crate::domain::replay::Replay;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Token, TokenHash};
+use crate::domain::traffic::Traffic;
 use crate::domain::user::User;
 use crate::domain::vendor::{Mode, Vendor};
 use crate::limits;
@@ -65,6 +68,11 @@ pub trait Driver: Send + Sync + 'static {
         work: impl Fn(&G, Conn, &mut Memory) -> Result<T, StoreError> + Send + 'static,
     ) -> impl Future<Output = (Option<G>, Result<T, StoreError>)> + Send;
 
+    /// This node's part among others, if it is one of many.
+    fn cluster(&self) -> Option<Arc<dyn Cluster>> {
+        None
+    }
+
     /// Lets nothing be left of what was removed, as far as that is in the program's hands.
     fn scrub(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
@@ -74,12 +82,14 @@ pub trait Driver: Send + Sync + 'static {
 pub struct Memory {
     /// Who listens to a stream, as of a version of its counter row.
     subscribers: HashMap<StreamId, (i64, Arc<[Subscriber]>)>,
-    /// Endpoints that have a row in `health`; unknown after a transaction that failed.
-    failing: Option<HashSet<EndpointId>>,
+    /// Endpoints that have a row in `health`, as they were read and changed since; unknown after a transaction that failed.
+    failing: Option<(HashSet<EndpointId>, Stopwatch)>,
     /// What attempts under way must not bring back.
     erased: Lately,
     /// Numbers of recharges to come that were taken from the database's counter, on PostgreSQL.
     transaction_ids: VecDeque<i64>,
+    /// What the latest minutes hold of this node's.
+    minutes: BTreeMap<i64, Traffic>,
 }
 
 impl Memory {
@@ -87,6 +97,7 @@ impl Memory {
     pub fn forget(&mut self) {
         self.subscribers.clear();
         self.failing = None;
+        self.minutes.clear();
     }
 }
 
@@ -142,6 +153,10 @@ impl<D: Driver> Store for SqlStore<D> {
         let commit = move |batch: &Vec<Write>, conn: Conn, memory: &mut Memory| accept::commit(conn, memory, (&ids, &sealer), batch);
         let (batch, written) = self.driver.write(batch, commit).await;
         (batch.unwrap_or_default(), written)
+    }
+
+    fn cluster(&self) -> Option<Arc<dyn Cluster>> {
+        self.driver.cluster()
     }
 
     async fn ready(&self) -> Result<(), StoreError> {

@@ -11,7 +11,7 @@ use crate::store::{Overview, StoreError};
 
 const COLUMNS: &str = "accepted, attempts, succeeded, latency";
 
-pub(super) fn read(row: &Row) -> Result<Traffic> {
+fn read(row: &Row) -> Result<Traffic> {
     let latency = row.bytes("latency")?;
     Ok(Traffic::restore(row.get("accepted")?, row.get("attempts")?, row.get("succeeded")?, latency))
 }
@@ -21,19 +21,18 @@ pub(super) fn minute(at: Timestamp) -> i64 {
     at.as_millis().div_euclid(60_000)
 }
 
-/// Adds what a batch counted to a minute, of which it may know already what it holds.
-pub(super) fn count(conn: Conn, minute: i64, known: Option<Traffic>, counted: &Traffic) -> Result<(), StoreError> {
-    let mut sum = match known {
-        Some(known) => known,
-        None => {
-            let sql = format!("SELECT {COLUMNS} FROM traffic WHERE minute = ?1");
-            conn.first(&sql, params![minute], read)?.unwrap_or_default()
-        }
-    };
-    sum.add(counted);
-    const KEEP: &str = "INSERT INTO traffic (minute, accepted, attempts, succeeded, latency) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (minute) \
-            DO UPDATE SET accepted = excluded.accepted, attempts = excluded.attempts, succeeded = excluded.succeeded, latency = excluded.latency";
-    conn.later(KEEP, params![minute, sum.accepted, sum.attempts, sum.succeeded, sum.latency_bytes()])
+/// What a minute holds of this node's.
+pub(super) fn counted(conn: Conn, minute: i64, node: u8) -> Result<Traffic> {
+    let sql = format!("SELECT {COLUMNS} FROM traffic WHERE minute = ?1 AND node = ?2");
+    Ok(conn.first(&sql, params![minute, i64::from(node)], read)?.unwrap_or_default())
+}
+
+/// Writes down what it holds now.
+pub(super) fn keep(conn: Conn, minute: i64, node: u8, sum: &Traffic) -> Result<()> {
+    const KEEP: &str = "INSERT INTO traffic (minute, node, accepted, attempts, succeeded, latency) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+        ON CONFLICT (minute, node) DO UPDATE SET accepted = excluded.accepted, attempts = excluded.attempts, \
+        succeeded = excluded.succeeded, latency = excluded.latency";
+    conn.later(KEEP, params![minute, i64::from(node), sum.accepted, sum.attempts, sum.succeeded, sum.latency_bytes()])
 }
 
 fn traffic_since(conn: Conn, minute: i64) -> Result<Traffic, StoreError> {

@@ -16,6 +16,9 @@ use crate::store::{After, Expired, Resent, Settle, Settled, StoreError};
 pub(super) fn settle(batch: &mut Batch, settle: &Settle) -> Result<Settled, StoreError> {
     let without = batch.erased.without(settle);
     let settle = without.as_ref().unwrap_or(settle);
+    if !settle.is_fact() && !batch.ahead.stands(settle) {
+        return late(batch, settle);
+    }
     match settle.after {
         After::Ended(state, reason) => end(batch, settle, state, reason),
         After::Retry { at, failed_since } => retry(batch, settle, at, failed_since),
@@ -51,7 +54,8 @@ fn retry(batch: &mut Batch, settle: &Settle, at: Timestamp, failed_since: Timest
     Ok(Settled::Recorded)
 }
 
-/// The run had ended before (it was cancelled while the request was under way): what happened is kept all the same.
+/// The run had ended before (it was cancelled while the request was under way), or another node decides what follows: what
+/// happened is kept all the same.
 fn late(batch: &mut Batch, settle: &Settle) -> Result<Settled, StoreError> {
     if append_late(batch.conn, settle)? {
         is_news(batch, settle, Settled::Late)?;
@@ -90,7 +94,12 @@ pub(super) fn cancel(conn: Conn, run: &Expired, now: Timestamp) -> Result<(), St
     let (state, reason) = (DeliveryState::Cancelled, EndReason::Requested);
     let after = After::Ended(state, Some(reason));
     close(conn, key)?;
-    append_ended(conn, &Settle { key, attempt: None, attempts, deadline, now, after, replay, latency: None }, state, Some(reason as i64))?;
+    append_ended(
+        conn,
+        &Settle { key, attempt: None, attempts, deadline, now, after, replay, latency: None, epoch: 0 },
+        state,
+        Some(reason as i64),
+    )?;
     count_replayed(conn, replay)
 }
 

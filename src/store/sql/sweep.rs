@@ -178,7 +178,7 @@ fn small_tables(conn: Conn, horizon: &Horizon, _: i64) -> Result<Swept, StoreErr
         ),
         ("DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE id < ?1 ORDER BY id LIMIT ?2)", Ids::floor(*audit).get()),
         (
-            "DELETE FROM traffic WHERE minute IN (SELECT minute FROM traffic WHERE minute < ?1 LIMIT ?2)",
+            "DELETE FROM traffic WHERE (minute, node) IN (SELECT minute, node FROM traffic WHERE minute < ?1 LIMIT ?2)",
             traffic.as_millis().div_euclid(60_000),
         ),
         ("DELETE FROM alert WHERE id IN (SELECT id FROM alert WHERE id < ?1 ORDER BY id LIMIT ?2)", Ids::floor(*retention).get()),

@@ -137,7 +137,12 @@ fn check_file(path: &Path, sealer: &Sealer) -> Result<(), StoreError> {
     if tables == 0 {
         return Ok(());
     }
-    if !conn.table_exists(None, "meta")? || !conn.table_exists(None, "refinery_schema_history")? {
+    let (is_ours, has_history) = (conn.table_exists(None, "meta")?, conn.table_exists(None, "refinery_schema_history")?);
+    // Whoever began to make the tables was killed before the first one.
+    if !is_ours && has_history && !conn.prepare("SELECT 1 FROM refinery_schema_history")?.exists([])? {
+        return Ok(());
+    }
+    if !is_ours || !has_history {
         return Err(StoreError::Unusable("the file is another program's SQLite database; name another file with --database".to_owned()));
     }
     sql::check_key(Conn::Sqlite(&conn), sealer)

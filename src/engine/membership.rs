@@ -1,0 +1,165 @@
+//! This node among others: its lease, what it does when shards come and go, and what it hears.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Engine;
+use super::board::Board;
+use crate::clock::BootTime;
+use crate::domain::id::EndpointId;
+use crate::domain::time::Timestamp;
+use crate::limits;
+use crate::store::StoreError;
+use crate::store::cluster::{Cluster, Hint, To};
+
+/// What the engine knows of the others.
+pub(super) struct Membership {
+    pub cluster: Arc<dyn Cluster>,
+    /// Length of the lease.
+    pub lease: Duration,
+    /// How long a request of a node that is gone may still be under way.
+    pub attempt_timeout: Duration,
+}
+
+impl Engine {
+    /// Makes the lease, before anything else is done.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn join(&self) -> Result<(), StoreError> {
+        match &self.membership {
+            Some(membership) => self.renew(membership).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Gives the shards back, after all is done.
+    pub async fn leave(&self) {
+        let Some(membership) = &self.membership else { return };
+        self.act(|board, _| board.lose_all());
+        if let Err(error) = membership.cluster.leave().await {
+            tracing::warn!(%error, "the shards could not be given back; other nodes take them when the lease has run out");
+        }
+    }
+
+    /// Whether it is for this node to do what only one has to do.
+    pub(super) fn keeps_house(&self) -> bool {
+        self.board.lock().keeps_house()
+    }
+
+    /// Works on an endpoint's lane if it is this node's; its owner is told otherwise.
+    pub(super) fn at_owner(&self, hint: Hint, endpoint: EndpointId, work: impl FnOnce(&mut Board, Timestamp)) {
+        let owner = self.act(|board, now| {
+            if board.is_mine(endpoint) {
+                work(board, now);
+            }
+            board.owner(endpoint)
+        });
+        owner.into_iter().for_each(|owner| self.tell(owner, hint));
+    }
+
+    pub(super) fn tell(&self, node: u8, hint: Hint) {
+        if let Some(membership) = &self.membership {
+            membership.cluster.tell(To::Node(node), hint);
+        }
+    }
+
+    /// Renews the lease at a third of its length, and when others say that shards have changed hands.
+    pub(super) async fn run_lease(self: Arc<Self>) {
+        let Some(membership) = &self.membership else { return };
+        loop {
+            let leaves = self.act(|board, _| board.is_giving_back());
+            // What is under way when a shard is to be given back is over in a moment.
+            let wait = if leaves { limits::GIVE_BACK_EVERY.min(membership.lease / 3) } else { membership.lease / 3 };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.renewal.notified() => {}
+            }
+            if let Err(error) = self.renew(membership).await {
+                tracing::warn!(%error, "the node's lease could not be renewed; it will be tried again");
+                tokio::time::sleep(limits::RECONNECT_MAX.min(membership.lease / 10)).await;
+                self.renewal.notify_one();
+            }
+        }
+    }
+
+    async fn renew(&self, membership: &Membership) -> Result<(), StoreError> {
+        let asked_at = BootTime::now();
+        let given_back = self.act(|board, _| board.vacated());
+        let gave = given_back.len();
+        let standing = membership.cluster.renew(given_back).await?;
+        let strict_from = self.now().plus(membership.attempt_timeout);
+        let gained = self.act(|board, _| board.renewed(&standing, asked_at.plus(membership.lease), strict_from));
+        let (_, shards) = self.board.lock().tenure();
+        self.meters.shards.set(shards as f64);
+        self.renewed.notify_one();
+        if gained > 0 {
+            tracing::info!(node = standing.node, gained, seized = standing.seized.len(), shards, "shards came to this node");
+            self.meters.shards_seized.increment(standing.seized.len() as u64);
+            self.look.notify_one();
+            self.replays.notify_one();
+        }
+        if gave > 0 {
+            tracing::info!(node = standing.node, gave, shards, "shards were given back for other nodes to take");
+            membership.cluster.tell(To::All, Hint::Shards);
+        }
+        Ok(())
+    }
+
+    /// Drops everything when the lease has run out: what is in memory, and the requests that are under way.
+    pub(super) async fn run_expiry(self: Arc<Self>) {
+        if self.membership.is_none() {
+            return;
+        }
+        loop {
+            let end = self.board.lock().lease();
+            let left = end.map(|end| end.since(BootTime::now())).unwrap_or_default();
+            if !left.is_zero() {
+                tokio::time::sleep(left).await;
+                continue;
+            }
+            let (_, shards) = self.board.lock().tenure();
+            if shards > 0 {
+                tracing::warn!(shards, "the node's lease has run out; it sends nothing until it has one again");
+            }
+            self.act(|board, _| board.lose_all());
+            self.revoked.send_modify(|times| *times += 1);
+            self.meters.shards.set(0.0);
+            self.renewed.notified().await;
+        }
+    }
+
+    /// Does what other nodes tell.
+    pub(super) async fn run_hearing(self: Arc<Self>) {
+        let Some(membership) = &self.membership else { return };
+        loop {
+            for hint in membership.cluster.heard().await {
+                self.hear(hint);
+            }
+        }
+    }
+
+    fn hear(&self, hint: Hint) {
+        let here = |endpoint: EndpointId, work: &dyn Fn(&mut Board, Timestamp)| {
+            self.act(|board, now| {
+                if board.is_mine(endpoint) {
+                    work(board, now);
+                }
+            });
+        };
+        match hint {
+            Hint::Opened { endpoint, from } => here(endpoint, &|board, now| board.opened_elsewhere(endpoint, from, now)),
+            Hint::Due(endpoint) => here(endpoint, &|board, now| board.due(endpoint, now)),
+            Hint::Dropped(endpoint) => here(endpoint, &|board, now| board.dropped(endpoint, now)),
+            Hint::Changed(endpoint) => here(endpoint, &|board, _| board.changed(endpoint)),
+            Hint::Replaying => self.replays.notify_one(),
+            Hint::Shards => self.renewal.notify_one(),
+            Hint::Missed => {
+                self.act(Board::missed);
+                self.look.notify_one();
+                self.replays.notify_one();
+                self.renewal.notify_one();
+            }
+        }
+    }
+}
