@@ -162,7 +162,7 @@ pub const UNPROVEN_SHARE: usize = 4;
 pub const BEHIND_PER_SECOND: u32 = 3000;
 /// A replay's delivery takes as much of that pace as this many others: an endpoint that is behind owes its events now, and
 /// what was asked for again is in no haste.
-pub const REPLAY_COSTS: u32 = 3;
+pub const REPLAY_COSTS: u32 = 4;
 /// What they may catch up after the program was late. It is less than a rate limit may: what a busy node misses it does
 /// not need at once.
 pub const BEHIND_SLACK: Duration = Duration::from_millis(2);
@@ -205,7 +205,7 @@ pub const DELIVERY_OVERHEAD: usize = 256;
 pub const REPLAYS_RUNNING: u32 = 50;
 /// Runs of one replay that are open at once; the others wait in their range. A step opens what is missing of them, once
 /// half are, which bounds how long a commit waits behind a step.
-pub const REPLAY_OPEN_MAX: usize = 160;
+pub const REPLAY_OPEN_MAX: usize = 64;
 /// Runs of replays that a lane holds in memory, at most.
 pub const REPLAY_WINDOW: usize = 128;
 /// A replay's attempts under way are at most this part of the endpoint's cap, and one at least.

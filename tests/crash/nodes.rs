@@ -1,6 +1,7 @@
 //! Three nodes on one database, killed, stopped for longer than their lease, and cut off: what any of them accepted is
 //! delivered, in order where order was asked for.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use ringback::clock::Stopwatch;
 use ringback::domain::secret::Secret;
+use ringback::domain::time::Timestamp;
 use ringback::wire::standard;
 use serde_json::{Value, json};
 
@@ -206,6 +208,39 @@ async fn a_node_that_stops_in_the_middle_of_an_accept_holds_up_no_other_for_long
     assert!(longest < STALLED_AT_MOST, "another node was held up for {longest:?}");
     let events = client.feed(&vendor).await;
     assert!(events.iter().any(|event| text(&event["data"], "reference_no").starts_with("other-")), "and the feed has no gap");
+}
+
+/// Nodes are replaced one after the other: what they have is given back, so that nobody waits for a lease to run out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_rolling_restart_makes_no_event_late() {
+    const LEASE: Duration = Duration::from_secs(10);
+    let postgres = Postgres::start();
+    let mut nodes: Vec<Server> = (0..NODES).map(|_| Server::start_on_postgres(&[RETRIES], postgres.url())).collect();
+    let token = nodes[0].operator_token();
+    let clients: Vec<Client> = nodes.iter().map(|node| Client::new(node.subscribe(), token.clone())).collect();
+    let mut client = clients[0].clone();
+    let (scene, reporters) = set_the_scene(&mut client, clients, kill::seed()).await;
+    let answered = || scene.load.answered.load(Ordering::SeqCst);
+    for at in 0..NODES {
+        let goal = answered() + 500;
+        wait::until("more reports are answered", TAKEN_WITHIN, async || answered() >= goal).await;
+        assert!(nodes[at].terminate().await.success());
+        nodes[at].restart();
+        spread_evenly(&nodes[at]).await;
+    }
+    scene.load.stop.store(true, Ordering::SeqCst);
+    reporters.join_all().await;
+    scene.drained(&mut client).await;
+    let report = Audit::new(&scene.load, &scene.receiver, &scene.endpoints).run(&mut client).await;
+    let calm = scene.endpoints.iter().find(|endpoint| endpoint.is_strict).expect("one that seldom fails");
+    let deliveries = client.list(&format!("/v1/deliveries?vendor_id={}&endpoint_id={}", calm.vendor, calm.id)).await;
+    let time = |value: &Value| value.as_str().and_then(|text| text.parse::<Timestamp>().ok()).expect("a time");
+    let first = |delivery: &Value| time(&delivery["attempts"][0]["started_at"]);
+    let created: HashMap<String, Timestamp> =
+        client.feed(&calm.vendor).await.iter().map(|event| (text(event, "id").to_owned(), time(&event["timestamp"]))).collect();
+    let latest = deliveries.iter().map(|delivery| first(delivery).since(created[text(delivery, "event_id")])).max().expect("deliveries");
+    println!("nodes: three restarted in turn; the longest wait for a first attempt was {latest:.1?}; {report}");
+    assert!(latest < LEASE, "an event waited {latest:?}, as if for a lease");
 }
 
 /// The database itself dies, and its follower takes its place: what was confirmed was on both.

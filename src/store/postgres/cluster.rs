@@ -114,6 +114,7 @@ fn now(conn: Conn) -> Result<i64> {
 
 fn renew(conn: Conn, me: &Me, given_back: &[Shard]) -> Result<Standing> {
     let now = enter(conn)?;
+    conn.execute("DELETE FROM node WHERE expires_at < ?1", params![now - millis(limits::NODE_NUMBER_RESTS)])?;
     let (node, stands) = number(conn, me, now)?;
     let expires_at = now + millis(me.membership.lease);
     const RENEW: &str = "INSERT INTO node (number, incarnation, address, version, started_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
@@ -162,8 +163,8 @@ fn number(conn: Conn, me: &Me, now: i64) -> Result<(u8, bool)> {
         }
     }
     const FREE: &str = "SELECT k.number FROM generate_series(1, 255) AS k (number) LEFT JOIN node n ON n.number = k.number \
-        WHERE n.number IS NULL OR n.expires_at <= ?1 ORDER BY coalesce(n.expires_at > ?2, FALSE), k.number LIMIT 1";
-    let free = conn.first(FREE, params![now, now - millis(limits::NODE_NUMBER_RESTS)], |row| row.get::<i64>(0))?;
+        WHERE n.number IS NULL OR n.expires_at <= ?1 ORDER BY coalesce(n.expires_at, 0), k.number LIMIT 1";
+    let free = conn.first(FREE, params![now], |row| row.get::<i64>(0))?;
     let free = free.and_then(|number| u8::try_from(number).ok());
     Ok((free.ok_or_else(|| StoreError::Unavailable("255 nodes share this database; there is no number left".to_owned()))?, false))
 }
