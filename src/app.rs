@@ -23,7 +23,7 @@ use crate::http::{Api, Part, router};
 use crate::meters::Meters;
 use crate::ops::{self, Ops};
 use crate::store::Store;
-use crate::store::cluster::Node;
+use crate::store::cluster::Cluster;
 use crate::store::group_commit::GroupCommit;
 use crate::store::moving::{self, Step};
 use crate::store::postgres::{self, Membership, PostgresStore};
@@ -202,15 +202,14 @@ pub async fn open_store(config: &Config, surroundings: Surroundings) -> anyhow::
     open(config, surroundings, None).await
 }
 
-/// The nodes of the configured PostgreSQL database.
+/// What the nodes of the configured PostgreSQL database agree on, to be looked at from beside.
 ///
 /// # Errors
 /// It cannot be used; what to do is told.
-pub async fn nodes(config: &Config) -> anyhow::Result<Vec<Node>> {
+pub async fn cluster(config: &Config) -> anyhow::Result<Arc<dyn Cluster>> {
     let membership = Membership { address: config.listen.to_string(), lease: config.shard_lease };
     let store = open(config, Surroundings::system(0), Some(membership)).await?;
-    let cluster = store.cluster().context("the database has no nodes")?;
-    Ok(cluster.nodes().await?)
+    store.cluster().context("a SQLite file has one node, and that owns everything; only a PostgreSQL database is shared")
 }
 
 /// Moves everything from a file to a PostgreSQL database, sealed with the same master key.

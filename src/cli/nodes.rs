@@ -1,11 +1,10 @@
 //! `ringback nodes`: who shares a database.
 
-use anyhow::bail;
 use clap::Args;
 use serde_json::json;
 
 use super::Settings;
-use crate::app::nodes;
+use crate::app::cluster;
 use crate::domain::shard::SHARDS;
 use crate::store::cluster::Node;
 
@@ -22,10 +21,8 @@ pub(super) struct Nodes {
 impl Nodes {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let config = self.settings.read(None)?;
-        if config.database.file().is_some() {
-            bail!("a SQLite file has one node, and that owns everything; only a PostgreSQL database is shared");
-        }
-        let nodes = super::runtime()?.block_on(nodes(&config))?;
+        super::is_there(&config)?;
+        let nodes = super::runtime()?.block_on(async { anyhow::Ok(cluster(&config).await?.nodes().await?) })?;
         if self.json {
             anstream::println!("{}", serde_json::to_string_pretty(&nodes.iter().map(in_json).collect::<Vec<_>>())?);
         } else {

@@ -68,8 +68,8 @@ fn a_long_replay_is_sent_once_and_takes_no_room_from_others() {
 }
 
 #[test]
-fn a_replay_goes_at_a_third_of_the_pace_of_what_is_behind() {
-    let mut table = Table::new(Bounds { behind_per_second: 3000, ..bounds() });
+fn a_replay_goes_at_a_quarter_of_the_pace_of_what_is_behind() {
+    let mut table = Table::new(Bounds { behind_per_second: 4000, ..bounds() });
     table.open(1, 1..=1, 10);
     table.drain();
     replay(&mut table, 1, 1..=500);

@@ -120,6 +120,12 @@ pub trait Cluster: Send + Sync + 'static {
     /// What others have told since the last time; waits until there is something.
     async fn heard(&self) -> Vec<Hint>;
 
+    /// Bytes of the database.
+    ///
+    /// # Errors
+    /// It cannot be asked.
+    async fn size(&self) -> Result<u64, StoreError>;
+
     /// All nodes that live, or have lately.
     ///
     /// # Errors

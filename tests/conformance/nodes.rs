@@ -122,6 +122,10 @@ async fn only_the_present_owner_decides_what_follows() {
 
     assert_eq!(on.settle(of_epoch(7, failed(&runs[0], 1, at(20), at(99)))).await, Settled::Recorded);
     assert_eq!(on.open_run(runs[0].key).await.next_attempt_at, Some(at(99)));
+    let attempts = on.delivery(runs[0].key).await.attempts;
+    assert_eq!(attempts.iter().map(|attempt| attempt.number).collect::<Vec<_>>(), [1, 2], "both are kept, whoever was first");
+    assert_eq!(on.settle(of_epoch(7, failed(&runs[0], 1, at(20), at(99)))).await, Settled::Recorded, "the same once more");
+    assert_eq!(on.delivery(runs[0].key).await.attempts.len(), 2, "is no news");
     assert_eq!(on.settle(of_epoch(7, exhausted(failed(&runs[1], 1, at(20), at(99))))).await, Settled::Recorded);
     assert_eq!(on.delivery(runs[1].key).await.state, DeliveryState::Exhausted);
 }

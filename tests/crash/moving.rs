@@ -66,7 +66,8 @@ async fn everything_is_in_postgresql_after_a_move_that_was_killed() {
         tokio::time::sleep(wait).await;
         if child.try_wait().expect("its state is known").is_some() {
             let ended = child.wait_with_output().expect("it has ended");
-            assert!(ended.status.success(), "{}", said(&ended));
+            // The one before may have been killed when all was done.
+            assert!(ended.status.success() || said(&ended).contains("the target is not empty"), "{}", said(&ended));
             break;
         }
         child.kill().expect("it is killed");

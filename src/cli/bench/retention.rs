@@ -32,7 +32,7 @@ async fn one(stage: &mut Stage, attempts: u64, case: &mut Case) -> anyhow::Resul
     let store = stage.stopped().await?;
     let rows = fill::old_attempts(&*store, &Surroundings::system(0), parsed(&old)?, attempts).await?;
     drop(store);
-    let size = stage.file_size()?;
+    let size = stage.size().await?;
 
     stage.start(&[("retention", FOR_EVER.to_owned())]).await?;
     stage.warm_up(&fresh, NAME).await?;
@@ -49,12 +49,12 @@ async fn one(stage: &mut Stage, attempts: u64, case: &mut Case) -> anyhow::Resul
         tokio::time::sleep(LOOK).await;
     }
     case.add("removed after", "s", watch.elapsed().as_secs_f64());
-    case.add("file smallest after", "s", until_smallest(stage, watch).await?.as_secs_f64());
+    case.add("smallest after", "s", until_smallest(stage, watch).await?.as_secs_f64());
     stop.store(true, Ordering::Relaxed);
     let posted = traffic.await??;
     let meanwhile = stage.until_arrived(NAME, posted.count).await?.latencies;
-    case.add("file before", "MB", size);
-    case.add("file after", "MB", stage.file_size()?);
+    case.add("database before", "MB", size);
+    case.add("database after", "MB", stage.size().await?);
     case.add("p50, before", "ms", before.0[0]);
     case.add("p50, meanwhile", "ms", meanwhile.0[0]);
     case.add("p99, before", "ms", before.p99());
@@ -65,10 +65,10 @@ async fn one(stage: &mut Stage, attempts: u64, case: &mut Case) -> anyhow::Resul
 
 /// Waits until the file shrinks no more; answers when it last did.
 async fn until_smallest(stage: &Stage, watch: Stopwatch) -> anyhow::Result<Duration> {
-    let (mut smallest, mut at) = (stage.file_size()?, watch.elapsed());
+    let (mut smallest, mut at) = (stage.size().await?, watch.elapsed());
     while watch.elapsed() - at < SHRINKS_WITHIN {
         tokio::time::sleep(LOOK).await;
-        let size = stage.file_size()?;
+        let size = stage.size().await?;
         if size < smallest {
             (smallest, at) = (size, watch.elapsed());
         }

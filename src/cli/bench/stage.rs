@@ -14,13 +14,14 @@ use super::figures::{Case, Latencies};
 use super::load::{Due, Load, Posted};
 use super::process::{Arrived, Nodes, Server, Sink};
 use super::{Options, fill, process};
-use crate::app::{nodes, open_store};
+use crate::app::{cluster, open_store};
 use crate::clock::{Stopwatch, Surroundings};
 use crate::config::{Config, Database, Sources};
 use crate::domain::id::VendorId;
 use crate::domain::shard::SHARDS;
 use crate::domain::time::Timestamp;
 use crate::store::Store;
+use crate::store::cluster::Cluster;
 use crate::store::seal::MasterKey;
 
 /// Clients that make what is many.
@@ -52,6 +53,8 @@ pub(super) struct Stage {
     /// What every server is started with: the database, and its key.
     flags: Vec<(&'static str, String)>,
     config: Config,
+    /// What nodes of a PostgreSQL database agree on.
+    cluster: Option<Arc<dyn Cluster>>,
     token: String,
     running: Option<Running>,
     _temporary: Option<TempDir>,
@@ -80,8 +83,12 @@ impl Stage {
             let store = open_store(&config, surroundings.clone()).await?;
             super::super::token::make(&*store, &surroundings, "bench").await?.expose().to_owned()
         };
+        let cluster = match config.database {
+            Database::Sqlite(_) => None,
+            Database::Postgres(_) => Some(cluster(&config).await?),
+        };
         let sink = Sink::start().await?;
-        let mut stage = Self { options, sink, folder, flags, config, token, running: None, _temporary: temporary };
+        let mut stage = Self { options, sink, folder, flags, config, cluster, token, running: None, _temporary: temporary };
         stage.start(&[]).await?;
         let vendor = stage.vendor("history").await?;
         let store = stage.stopped().await?;
@@ -135,19 +142,26 @@ impl Stage {
         Ok(())
     }
 
+    fn cluster(&self) -> anyhow::Result<&dyn Cluster> {
+        self.cluster.as_deref().context("a file has no nodes")
+    }
+
     /// How many shards each node has.
     async fn shares(&self) -> anyhow::Result<Vec<u64>> {
-        Ok(nodes(&self.config).await?.iter().filter(|node| node.lease_ms > 0).map(|node| node.shards).collect())
+        Ok(self.cluster()?.nodes().await?.iter().filter(|node| node.lease_ms > 0).map(|node| node.shards).collect())
     }
 
     fn client(&self) -> anyhow::Result<&Client> {
         Ok(&self.running.as_ref().context("the server is not running")?.client)
     }
 
-    /// Megabytes of the database's file.
-    pub fn file_size(&self) -> anyhow::Result<f64> {
-        let file = self.config.database.file().context("only a file has a size; leave --database out, or name a file")?;
-        Ok(std::fs::metadata(file)?.len() as f64 / 1e6)
+    /// Megabytes of the database.
+    pub async fn size(&self) -> anyhow::Result<f64> {
+        let bytes = match &self.config.database {
+            Database::Sqlite(file) => std::fs::metadata(file)?.len(),
+            Database::Postgres(_) => self.cluster()?.size().await?,
+        };
+        Ok(bytes as f64 / 1e6)
     }
 
     /// Microseconds of a page made durable where the database is.

@@ -91,6 +91,10 @@ impl Cluster for Member {
         self.hints.heard().await
     }
 
+    async fn size(&self) -> Result<u64> {
+        self.transaction(|conn| conn.one("SELECT pg_database_size(current_database())", params![], |row| row.get(0))).await
+    }
+
     async fn nodes(&self) -> Result<Vec<Node>> {
         self.transaction(nodes).await
     }

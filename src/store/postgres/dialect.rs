@@ -26,6 +26,25 @@ pub(super) fn of_many(insert: &str, types: &[Type]) -> String {
     format!("{head} SELECT * FROM unnest({}){tail}", columns.join(", "))
 }
 
+/// A statement whose parameters come behind so many others.
+pub(super) fn numbered_from(sql: &str, others: usize) -> String {
+    let mut parts = sql.split('$');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(part.len());
+        let number: usize = part[..end].parse().expect("a parameter has a number");
+        text.push_str(&format!("${}{}", number + others, &part[end..]));
+    }
+    text
+}
+
+/// Statements that write to different tables and look at no other ones, as one.
+pub(super) fn joined(statements: &[String]) -> String {
+    let Some((last, others)) = statements.split_last() else { return String::new() };
+    let others: Vec<String> = others.iter().enumerate().map(|(at, sql)| format!("part{at} AS ({sql})")).collect();
+    if others.is_empty() { last.clone() } else { format!("WITH {} {last}", others.join(", ")) }
+}
+
 fn without_hints(sql: &str) -> String {
     let mut parts = sql.split(" INDEXED BY ");
     let mut plain = parts.next().unwrap_or_default().to_owned();
@@ -48,7 +67,17 @@ fn in_written_order(sql: &str) -> String {
 mod tests {
     use tokio_postgres::types::Type;
 
-    use super::{of_many, translate};
+    use super::{joined, numbered_from, of_many, translate};
+
+    #[test]
+    fn statements_for_different_tables_become_one() {
+        let (one, two) = ("INSERT INTO t (a, b) VALUES ($1, $2)", "UPDATE u SET a = $2 WHERE b = $1");
+        assert_eq!(joined(&[one.to_owned()]), one);
+        assert_eq!(
+            joined(&[one.to_owned(), numbered_from(two, 2)]),
+            "WITH part0 AS (INSERT INTO t (a, b) VALUES ($1, $2)) UPDATE u SET a = $4 WHERE b = $3"
+        );
+    }
 
     #[test]
     fn one_row_becomes_many() {

@@ -49,7 +49,7 @@ impl Driver for Postgres {
             let mut again = false;
             let result = link.transaction(Kind::Writes, |conn| {
                 if std::mem::replace(&mut again, true) {
-                    memory.forget();
+                    memory.cross();
                 }
                 work(&given, conn, memory)
             });

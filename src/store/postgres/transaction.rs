@@ -1,5 +1,6 @@
 //! A transaction under way, with as few round trips as it can do with: it begins together with its first statement, what
-//! nobody waits for is sent together with the commit, and rows for one table go as one statement.
+//! nobody waits for is sent together with the commit, rows for one table go as one statement, and statements for different
+//! tables too.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -55,10 +56,28 @@ pub(super) struct Running<'a> {
 /// What nobody waits for.
 #[derive(Default)]
 struct Later {
+    /// Statements that go before all others.
+    claims: Vec<(String, Vec<Owned>)>,
     /// Rows to insert, with the statement that inserts one, column by column.
     rows: Vec<(String, Vec<Vec<Owned>>)>,
     /// Other statements, in order.
-    others: Vec<(Statement, Vec<Owned>)>,
+    others: Vec<(String, Vec<Owned>)>,
+}
+
+/// A statement that was put off.
+struct Part {
+    sql: String,
+    /// It is an `INSERT` of one row, and there are many.
+    of_many: bool,
+    values: Vec<Argument>,
+}
+
+impl Part {
+    /// The table that it writes to, where it looks at no other one: it can become a part of another statement.
+    fn table(&self) -> Option<&str> {
+        let table = self.sql.strip_prefix("INSERT INTO ").or_else(|| self.sql.strip_prefix("UPDATE "))?;
+        (!self.sql.contains("SELECT") && !self.sql.contains(" FROM ")).then(|| table.split(' ').next().unwrap_or(table))
+    }
 }
 
 /// A statement with its values, ready to be sent.
@@ -119,9 +138,14 @@ impl<'a> Running<'a> {
 
     /// What an error means, and for the transaction.
     fn told(&self, error: &Error) -> StoreError {
-        // What is there twice may have come from another node after it was looked for.
-        const CROSSED: [&SqlState; 3] =
-            [&SqlState::T_R_SERIALIZATION_FAILURE, &SqlState::T_R_DEADLOCK_DETECTED, &SqlState::UNIQUE_VIOLATION];
+        // What is there twice may have come from another node after it was looked for, and a claim that comes to nothing
+        // divides by it.
+        const CROSSED: [&SqlState; 4] = [
+            &SqlState::T_R_SERIALIZATION_FAILURE,
+            &SqlState::T_R_DEADLOCK_DETECTED,
+            &SqlState::UNIQUE_VIOLATION,
+            &SqlState::DIVISION_BY_ZERO,
+        ];
         if error.code().is_some_and(|code| CROSSED.contains(&code)) {
             self.crossed.set(true);
         }
@@ -163,17 +187,44 @@ impl<'a> Running<'a> {
         })
     }
 
-    /// What was put off, ready to be sent: rows first, which the other statements may be about.
+    /// What was put off, ready to be sent: rows first, which the other statements may be about. Each statement has its price
+    /// on the way, whatever it is about, so that those that write to different tables become one.
     fn take_later(&self) -> Result<Vec<Ready>> {
-        let Later { rows, others } = self.later.take();
-        let mut ready = Vec::with_capacity(rows.len() + others.len());
-        for (sql, columns) in rows {
-            let of_one = self.prepared(&sql)?;
-            let statement = self.prepared_as(&format!("rows: {sql}"), || dialect::of_many(&dialect::translate(&sql), of_one.params()))?;
-            ready.push((statement, columns.into_iter().map(Argument::Column).collect()));
+        let Later { claims, rows, others } = self.later.take();
+        let rows =
+            rows.into_iter().map(|(sql, columns)| Part { sql, of_many: true, values: columns.into_iter().map(Argument::Column).collect() });
+        let of_one =
+            |(sql, values): (String, Vec<Owned>)| Part { sql, of_many: false, values: values.into_iter().map(Argument::One).collect() };
+        let (mut ready, mut together) = (Vec::new(), Vec::<Part>::new());
+        for part in claims.into_iter().map(of_one).chain(rows).chain(others.into_iter().map(of_one)) {
+            let fits = part.table().is_some_and(|table| together.iter().all(|other| other.table().is_some_and(|of| of != table)));
+            if !fits && !together.is_empty() {
+                ready.push(self.joined(std::mem::take(&mut together))?);
+            }
+            together.push(part);
         }
-        ready.extend(others.into_iter().map(|(statement, values)| (statement, values.into_iter().map(Argument::One).collect())));
+        if !together.is_empty() {
+            ready.push(self.joined(together)?);
+        }
         Ok(ready)
+    }
+
+    /// Statements as one.
+    fn joined(&self, parts: Vec<Part>) -> Result<Ready> {
+        let word = |part: &Part| if part.of_many { "rows: " } else { "" };
+        let name = parts.iter().map(|part| format!("{}{}", word(part), part.sql)).collect::<Vec<_>>().join("; ");
+        if !self.statements.borrow().contains_key(&name) {
+            let (mut texts, mut values) = (Vec::new(), 0);
+            for part in &parts {
+                let text = dialect::translate(&part.sql);
+                let text = if part.of_many { dialect::of_many(&text, self.prepared(&part.sql)?.params()) } else { text };
+                texts.push(dialect::numbered_from(&text, values));
+                values += part.values.len();
+            }
+            self.prepared_as(&name, || dialect::joined(&texts))?;
+        }
+        let statement = self.prepared_as(&name, String::new)?;
+        Ok((statement, parts.into_iter().flat_map(|part| part.values).collect()))
     }
 
     fn prepared(&self, sql: &str) -> Result<Statement> {
@@ -229,8 +280,12 @@ impl Statements for Running<'_> {
     }
 
     fn later(&self, sql: &str, values: &[&dyn Bind]) -> Result<()> {
-        let statement = self.prepared(sql)?;
-        self.later.borrow_mut().others.push((statement, given(values).map(Owned::from).collect()));
+        self.later.borrow_mut().others.push((sql.to_owned(), given(values).map(Owned::from).collect()));
+        Ok(())
+    }
+
+    fn claim(&self, sql: &str, values: &[&dyn Bind]) -> Result<()> {
+        self.later.borrow_mut().claims.push((sql.to_owned(), given(values).map(Owned::from).collect()));
         Ok(())
     }
 

@@ -1,7 +1,9 @@
 //! A batch of writes as one transaction: reports judged, events numbered, deliveries made, outcomes recorded.
 //!
-//! A stream's counter row is read once for a batch, raised in memory, and written back before the commit. The single
-//! writing thread makes that safe: nobody else can take a number meanwhile.
+//! A stream's counter row is read once for a batch, raised in memory, and written back before the commit. On the file the
+//! single writing thread makes that safe: nobody else can take a number meanwhile. On PostgreSQL other nodes can, so that it
+//! is written back only as it was read ([`Conn::claim`]), and the batch is run again, with the row locked from the beginning,
+//! where somebody was faster.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -47,6 +49,8 @@ struct Counter {
     last_event_at: i64,
     subscribers: Arc<[Subscriber]>,
     raised: bool,
+    /// Its number and version as they were read, where others may have changed them since.
+    unlocked: Option<(i64, i64)>,
     /// Recharges that came to a status, less those that left it.
     moved: [i64; 4],
 }
@@ -66,6 +70,8 @@ pub(super) struct Batch<'a> {
     pub transaction_ids: &'a mut VecDeque<i64>,
     traffic: BTreeMap<i64, Traffic>,
     minutes: &'a mut BTreeMap<i64, Traffic>,
+    /// Another node was in the way lately.
+    pub locks_counters: bool,
     pub ahead: Ahead,
 }
 
@@ -106,7 +112,8 @@ pub(super) fn commit(
     (ids, sealer): (&Ids, &Sealer),
     writes: &[Write],
 ) -> Result<Vec<Written>, StoreError> {
-    let Memory { subscribers, failing, erased, transaction_ids, minutes } = memory;
+    let locks_counters = memory.was_crossed();
+    let Memory { subscribers, failing, erased, transaction_ids, minutes, .. } = memory;
     // Other nodes may have written to it since.
     let is_known = |known: &Stopwatch| matches!(conn, Conn::Sqlite(_)) || known.elapsed() < limits::HEALTH_KNOWN_FOR;
     let (failing, _) = match failing {
@@ -126,6 +133,7 @@ pub(super) fn commit(
         transaction_ids,
         traffic: BTreeMap::new(),
         minutes,
+        locks_counters,
         ahead: Ahead::default(),
     };
     let mut written = Vec::with_capacity(writes.len());
@@ -428,13 +436,13 @@ impl Batch<'_> {
         if !self.counters.contains_key(&stream) {
             const READ: &str = "SELECT next_sequence, endpoints_version, last_event_at FROM stream WHERE id = ?1 /*FOR UPDATE*/";
             let row = self.conn.one(READ, params![stream.get()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-            self.hold(stream, row)?;
+            self.hold(stream, row, true)?;
         }
         Ok(self.counters.get_mut(&stream).expect("it is held"))
     }
 
-    /// Holds a counter row that was read: the next number, the version of who listens, and the time of the last event.
-    pub fn hold(&mut self, stream: StreamId, (next, version, last_event_at): (i64, i64, i64)) -> Result<(), StoreError> {
+    /// Keeps a counter row that was read, locked or not: the next number, the version of who listens, and the time of the last event.
+    pub fn hold(&mut self, stream: StreamId, (next, version, last_event_at): (i64, i64, i64), is_locked: bool) -> Result<(), StoreError> {
         let subscribers = match self.cache.get(&stream) {
             Some((known, subscribers)) if *known == version => Arc::clone(subscribers),
             _ => {
@@ -443,7 +451,8 @@ impl Batch<'_> {
                 subscribers
             }
         };
-        self.counters.insert(stream, Counter { next, last_event_at, subscribers, raised: false, moved: [0; 4] });
+        let unlocked = (!is_locked).then_some((next, version));
+        self.counters.insert(stream, Counter { next, last_event_at, subscribers, raised: false, unlocked, moved: [0; 4] });
         Ok(())
     }
 
@@ -469,10 +478,22 @@ impl Batch<'_> {
     pub fn write_counters(&mut self) -> Result<(), StoreError> {
         const RAISE: &str = "UPDATE stream SET next_sequence = ?2, last_event_at = ?3, queued = queued + ?4, success = success + ?5, \
             failed = failed + ?6, reversed = reversed + ?7 WHERE id = ?1";
+        // It comes to nothing, and the transaction with it, if the row is not as it was read.
+        const CLAIM: &str = "WITH raised AS (UPDATE stream SET next_sequence = ?2, last_event_at = ?3, queued = queued + ?4, \
+            success = success + ?5, failed = failed + ?6, reversed = reversed + ?7 \
+            WHERE id = ?1 AND next_sequence = ?8 AND endpoints_version = ?9 RETURNING 1) SELECT 1 / count(*) FROM raised";
+        const MOVE: &str =
+            "UPDATE stream SET queued = queued + ?2, success = success + ?3, failed = failed + ?4, reversed = reversed + ?5 WHERE id = ?1";
         for (stream, counter) in self.counters.drain().filter(|(_, counter)| counter.raised || counter.moved != [0; 4]) {
             let [queued, success, failed, reversed] = counter.moved;
             let values = params![stream.get(), counter.next, counter.last_event_at, queued, success, failed, reversed];
-            self.conn.later(RAISE, values)?;
+            match counter.unlocked {
+                None => self.conn.later(RAISE, values)?,
+                Some((next, version)) if counter.raised => {
+                    self.conn.claim(CLAIM, &[values, params![next, version]].concat())?;
+                }
+                Some(_) => self.conn.later(MOVE, params![stream.get(), queued, success, failed, reversed])?,
+            }
         }
         if let Some(next) = self.transaction_id {
             const RAISE: &str = "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";

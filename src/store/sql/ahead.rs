@@ -48,7 +48,7 @@ impl Batch<'_> {
         let Conn::Postgres(tx) = self.conn else { return Ok(()) };
         let wanted = Wanted::of(writes);
         let [epochs, recharges, closed, numbers, streams]: [Vec<_>; 5] =
-            tx.many(&wanted.questions(self.transaction_ids.len()))?.try_into().expect("each question has an answer");
+            tx.many(&wanted.questions(self.transaction_ids.len(), self.locks_counters))?.try_into().expect("each question has an answer");
         self.ahead = Ahead::default();
         for row in &epochs {
             let row = Row::Postgres(row);
@@ -71,7 +71,7 @@ impl Batch<'_> {
         }
         for row in &streams {
             let row = Row::Postgres(row);
-            self.hold(StreamId::new(row.get(0)?), (row.get(1)?, row.get(2)?, row.get(3)?))?;
+            self.hold(StreamId::new(row.get(0)?), (row.get(1)?, row.get(2)?, row.get(3)?), self.locks_counters)?;
         }
         Ok(())
     }
@@ -116,7 +116,7 @@ impl<'a> Wanted<'a> {
 
     /// Rows are locked in the order of their keys, so that two nodes do not wait for each other: shards first, and the counter
     /// rows, for which others wait, last.
-    fn questions(&self, numbers_in_stock: usize) -> [(&'static str, Vec<Keys<'a>>); 5] {
+    fn questions(&self, numbers_in_stock: usize, locks_counters: bool) -> [(&'static str, Vec<Keys<'a>>); 5] {
         const EPOCHS: &str = "SELECT id, epoch FROM shard WHERE id = ANY($1) ORDER BY id FOR SHARE";
         const RECHARGES: &str = concat!(
             "SELECT r.* FROM unnest($1::int8[], $2::text[]) AS k (of, reference), LATERAL (SELECT ",
@@ -132,7 +132,8 @@ impl<'a> Wanted<'a> {
             RETURNING endpoint, sequence, run, failed_since";
         const NUMBERS: &str = "SELECT nextval('transaction_id') FROM generate_series(1, ($1::int8[])[1])";
         let numbers = Some(self.recharges.len().saturating_sub(numbers_in_stock) as i64).filter(|numbers| *numbers > 0);
-        const STREAMS: &str =
+        const STREAMS: &str = "SELECT id, next_sequence, endpoints_version, last_event_at FROM stream WHERE id = ANY($1)";
+        const LOCKED: &str =
             "SELECT id, next_sequence, endpoints_version, last_event_at FROM stream WHERE id = ANY($1) ORDER BY id FOR UPDATE";
         let of_runs = |part: fn(&(RunKey, Option<i64>)) -> i64| Keys::Integers(self.closed.iter().map(part).collect());
         [
@@ -155,7 +156,7 @@ impl<'a> Wanted<'a> {
                 ],
             ),
             (NUMBERS, vec![Keys::Integers(numbers.into_iter().collect())]),
-            (STREAMS, vec![Keys::Integers(self.streams.iter().map(|stream| stream.get()).collect())]),
+            (if locks_counters { LOCKED } else { STREAMS }, vec![Keys::Integers(self.streams.iter().map(|stream| stream.get()).collect())]),
         ]
     }
 }

@@ -45,6 +45,14 @@ impl Conn<'_> {
         }
     }
 
+    /// Runs a statement before all that was put off, and with that: where it fails, so does the transaction.
+    pub fn claim(self, sql: &str, values: &[&dyn Bind]) -> Result<()> {
+        match self {
+            Self::Sqlite(_) => unreachable!("a file has one writer, that has to claim nothing"),
+            Self::Postgres(tx) => tx.claim(sql, values),
+        }
+    }
+
     /// Tells all nodes something with the commit. It has commits wait for each other, so that it is for what happens rarely.
     pub fn announce(self, hint: Hint) -> Result<()> {
         match self {
@@ -115,6 +123,8 @@ pub trait Statements {
     fn later(&self, sql: &str, values: &[&dyn Bind]) -> Result<()>;
     /// The same for an `INSERT` of one row; before those of [`Statements::later`].
     fn insert(&self, sql: &str, values: &[&dyn Bind]) -> Result<()>;
+    /// The same, before all others.
+    fn claim(&self, sql: &str, values: &[&dyn Bind]) -> Result<()>;
     /// Tells all nodes something with the commit.
     fn announce(&self, hint: Hint) -> Result<()>;
     /// What each of these questions is answered, all asked at once. One about no keys is not asked.

@@ -90,6 +90,8 @@ pub struct Memory {
     transaction_ids: VecDeque<i64>,
     /// What the latest minutes hold of this node's.
     minutes: BTreeMap<i64, Traffic>,
+    /// When another node was last in the way.
+    crossed: Option<Stopwatch>,
 }
 
 impl Memory {
@@ -98,6 +100,17 @@ impl Memory {
         self.subscribers.clear();
         self.failing = None;
         self.minutes.clear();
+    }
+
+    /// Another node was in the way of a transaction.
+    pub fn cross(&mut self) {
+        self.forget();
+        self.crossed = Some(Stopwatch::start());
+    }
+
+    /// Whether one was lately.
+    fn was_crossed(&self) -> bool {
+        self.crossed.as_ref().is_some_and(|since| since.elapsed() < limits::CROSSED_LATELY)
     }
 }
 

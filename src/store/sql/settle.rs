@@ -166,8 +166,23 @@ fn append_ended(conn: Conn, settle: &Settle, state: DeliveryState, reason: Optio
     Ok(())
 }
 
-/// Appends an attempt, unless it is there already; answers whether it was not.
+/// Appends an attempt, unless it is there already; answers whether it was not. Where another node made one of the same number
+/// meanwhile, it gets the next free one.
 fn append_attempt(conn: Conn, run: RunKey, attempt: &Attempt) -> Result<bool, StoreError> {
+    if append_as(conn, run, attempt, attempt.number)? {
+        return Ok(true);
+    }
+    const SAME: &str = "SELECT 1 FROM attempt WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3 AND started_at = ?4";
+    const NEXT: &str = "SELECT max(number) + 1 FROM attempt WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3";
+    let (endpoint, sequence, of_run) = key(run);
+    if conn.exists(SAME, params![endpoint, sequence, of_run, attempt.started_at.as_millis()])? {
+        return Ok(false);
+    }
+    let next: u32 = conn.one(NEXT, params![endpoint, sequence, of_run], |row| row.get(0))?;
+    append_as(conn, run, attempt, next)
+}
+
+fn append_as(conn: Conn, run: RunKey, attempt: &Attempt, number: u32) -> Result<bool, StoreError> {
     const APPEND: &str = "INSERT INTO attempt (endpoint, sequence, run, number, started_at, outcome, status, error, resolve_us, connect_us, \
         tls_us, first_byte_us, total_us, answer_headers, answer_body) \
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) ON CONFLICT DO NOTHING";
@@ -179,7 +194,7 @@ fn append_attempt(conn: Conn, run: RunKey, attempt: &Attempt) -> Result<bool, St
             endpoint,
             sequence,
             run,
-            attempt.number,
+            number,
             attempt.started_at.as_millis(),
             *kind as i64,
             status,
