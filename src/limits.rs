@@ -102,7 +102,7 @@ pub const PORTAL_ROWS: usize = 100;
 /// How often a transaction is run again that others were in the way of.
 pub const TRANSACTION_TRIES: u32 = 10;
 /// A counter row is locked before it is read for so long after another node was in the way.
-pub const CROSSED_LATELY: Duration = Duration::from_secs(1);
+pub const CROSSED_LATELY: Duration = Duration::from_secs(10);
 /// On a database that other nodes write to, which endpoints fail is read again after this.
 pub const HEALTH_KNOWN_FOR: Duration = Duration::from_secs(15);
 /// Rows that a move from one database to another takes at a time.

@@ -4,6 +4,8 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+use super::postgres::Postgres;
+
 fn bench(arguments: &[&str]) -> Output {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringback"));
@@ -12,8 +14,19 @@ fn bench(arguments: &[&str]) -> Output {
 
 #[test]
 fn every_shape_measures_what_it_says() {
+    measures(&[]);
+}
+
+/// Two nodes, on a server that has everything for itself.
+#[test]
+fn every_shape_measures_what_it_says_on_postgresql_too() {
+    let postgres = Postgres::start();
+    measures(&["--nodes=2", "--database", &postgres.url()]);
+}
+
+fn measures(where_to: &[&str]) {
     let small = ["--rounds=1", "--recharges=2000", "--deliveries=1000", "--seconds=1", "--endpoints=100", "--backlog=1000"];
-    let output = bench(&[&small[..], &["all", "--old-attempts=2000", "--json"]].concat());
+    let output = bench(&[&small[..], &["all", "--old-attempts=2000", "--json"], where_to].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let answer: Value = serde_json::from_slice(&output.stdout).expect("it prints JSON and nothing else");
     let cases = answer["cases"].as_array().expect("cases");
@@ -41,10 +54,10 @@ fn wrong_arguments_are_told_all_at_once_and_a_database_that_is_there_is_left_alo
     let path = folder.path().join("mine.db");
     std::fs::write(&path, "mine").expect("it is written");
     let database = format!("--database=sqlite:{}", path.display());
-    let output = bench(&["burst", &database, "--endpoints=1", "--backlog=1"]);
+    let output = bench(&["burst", &database, "--endpoints=1", "--backlog=1", "--nodes=2"]);
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(64), "{told}");
-    for part in ["--database", "--endpoints", "--backlog"] {
+    for part in ["--database", "--endpoints", "--backlog", "--nodes"] {
         assert!(told.contains(part), "{told}");
     }
     assert_eq!(std::fs::read(&path).expect("it is there"), b"mine");

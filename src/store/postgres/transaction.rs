@@ -191,10 +191,13 @@ impl<'a> Running<'a> {
     /// on the way, whatever it is about, so that those that write to different tables become one.
     fn take_later(&self) -> Result<Vec<Ready>> {
         let Later { claims, rows, others } = self.later.take();
-        let rows =
-            rows.into_iter().map(|(sql, columns)| Part { sql, of_many: true, values: columns.into_iter().map(Argument::Column).collect() });
         let of_one =
             |(sql, values): (String, Vec<Owned>)| Part { sql, of_many: false, values: values.into_iter().map(Argument::One).collect() };
+        let rows = rows.into_iter().map(|(sql, mut columns)| match columns.first().map(Vec::len) {
+            // One row has its own statement, which is cheaper than one about many.
+            Some(1) => of_one((sql, columns.iter_mut().filter_map(Vec::pop).collect())),
+            _ => Part { sql, of_many: true, values: columns.into_iter().map(Argument::Column).collect() },
+        });
         let (mut ready, mut together) = (Vec::new(), Vec::<Part>::new());
         for part in claims.into_iter().map(of_one).chain(rows).chain(others.into_iter().map(of_one)) {
             let fits = part.table().is_some_and(|table| together.iter().all(|other| other.table().is_some_and(|of| of != table)));
