@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use ringback::clock::Stopwatch;
 use ringback::domain::secret::Secret;
+use ringback::domain::shard::Shard;
 use ringback::domain::time::Timestamp;
 use ringback::wire::standard;
 use serde_json::{Value, json};
@@ -19,7 +20,7 @@ use super::audit::Audit;
 use super::cutter::Cutter;
 use super::kill::{self, RETRIES, Scene, a_moment, set_the_scene};
 use super::postgres::Postgres;
-use super::receiver::Moods;
+use super::receiver::{Moods, Receiver};
 use super::server::{Server, new_endpoint, new_vendor};
 use super::wait;
 
@@ -219,6 +220,11 @@ async fn a_rolling_restart_makes_no_event_late() {
     let clients: Vec<Client> = nodes.iter().map(|node| Client::new(node.subscribe(), token.clone())).collect();
     let mut client = clients[0].clone();
     let (scene, reporters) = set_the_scene(&mut client, clients, kill::seed()).await;
+    // One that is always well and takes events as they come: what waits here waits for a node.
+    let (secret, vendor) = (Secret::new(vec![99; 32]), scene.endpoints[0].vendor.clone());
+    let told = standard::secret_text(&secret);
+    let url = scene.receiver.open("calm", secret, Moods::default(), 0);
+    let calm = text(&new_endpoint(&mut client, &vendor, json!({"url": url, "secret": told})).await, "id").to_owned();
     let answered = || scene.load.answered.load(Ordering::SeqCst);
     for node in &mut nodes {
         let goal = answered() + 500;
@@ -231,15 +237,60 @@ async fn a_rolling_restart_makes_no_event_late() {
     reporters.join_all().await;
     scene.drained(&mut client).await;
     let report = Audit::new(&scene.load, &scene.receiver, &scene.endpoints).run(&mut client).await;
-    let calm = scene.endpoints.iter().find(|endpoint| endpoint.is_strict).expect("one that seldom fails");
-    let deliveries = client.list(&format!("/v1/deliveries?vendor_id={}&endpoint_id={}", calm.vendor, calm.id)).await;
+    let deliveries = client.list(&format!("/v1/deliveries?vendor_id={vendor}&endpoint_id={calm}")).await;
+    assert!(deliveries.len() > 100, "it got some: {}", deliveries.len());
     let time = |value: &Value| value.as_str().and_then(|text| text.parse::<Timestamp>().ok()).expect("a time");
     let first = |delivery: &Value| time(&delivery["attempts"][0]["started_at"]);
     let created: HashMap<String, Timestamp> =
-        client.feed(&calm.vendor).await.iter().map(|event| (text(event, "id").to_owned(), time(&event["timestamp"]))).collect();
+        client.feed(&vendor).await.iter().map(|event| (text(event, "id").to_owned(), time(&event["timestamp"]))).collect();
     let latest = deliveries.iter().map(|delivery| first(delivery).since(created[text(delivery, "event_id")])).max().expect("deliveries");
     println!("nodes: three restarted in turn; the longest wait for a first attempt was {latest:.1?}; {report}");
     assert!(latest < LEASE, "an event waited {latest:?}, as if for a lease");
+}
+
+/// Endpoints of both nodes move to other addresses by calls to one of them; a second later nothing goes to the old ones.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_change_is_in_effect_on_every_node_within_a_second() {
+    const ENDPOINTS: usize = 8;
+    const IN_EFFECT_WITHIN: Duration = Duration::from_secs(1);
+    const NAMES: [[&str; ENDPOINTS]; 2] =
+        [["a0", "a1", "a2", "a3", "a4", "a5", "a6", "a7"], ["b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7"]];
+    let postgres = Postgres::start();
+    let nodes: Vec<Server> = (0..2).map(|_| Server::start_on_postgres(&[], postgres.url())).collect();
+    wait::until("both have their share", TAKEN_WITHIN, async || living(&nodes[0]).iter().all(|node| node["shards"] == SHARDS / 2)).await;
+    let token = nodes[0].operator_token();
+    let mut clients: Vec<Client> = nodes.iter().map(|node| Client::new(node.subscribe(), token.clone())).collect();
+    let receiver = Receiver::start().await;
+    let vendor = new_vendor(&mut clients[0], "one").await;
+    let secret = |at: usize| Secret::new(vec![at as u8 + 1; 32]);
+    let urls =
+        NAMES.map(|names| std::array::from_fn::<String, ENDPOINTS, _>(|at| receiver.open(names[at], secret(at), Moods::default(), 0)));
+    let mut ids = Vec::new();
+    // By turns for the one and the other: the first node has the lower half of the shards.
+    while ids.len() < ENDPOINTS {
+        let at = ids.len();
+        let settings = json!({"url": urls[0][at], "secret": standard::secret_text(&secret(at))});
+        let id = text(&new_endpoint(&mut clients[0], &vendor, settings).await, "id").to_owned();
+        if (Shard::of(id.parse().expect("an id")).number() < 128) == at.is_multiple_of(2) {
+            ids.push(id);
+        } else {
+            clients[0].ask(Method::DELETE, &format!("/v1/endpoints/{id}"), None).await;
+        }
+    }
+    let report = |name: &str| json!({"reports": [{"vendor_id": vendor, "reference_no": name, "status": "success"}]});
+    let arrived = |names: [&str; ENDPOINTS], event: &str| names.map(|name| receiver.look(name, |mailbox| mailbox.got.contains_key(event)));
+    for (turn, name) in ["before", "after"].into_iter().enumerate() {
+        let told = clients[1 - turn].post("/v1/reports", &report(name)).await;
+        let event = text(&told["results"][0], "event_id").to_owned();
+        wait::until("it arrives at all of them", TAKEN_WITHIN, async || arrived(NAMES[turn], &event) == [true; ENDPOINTS]).await;
+        assert_eq!(arrived(NAMES[1 - turn], &event), [false; ENDPOINTS], "and nowhere else");
+        if turn == 0 {
+            for (id, url) in ids.iter().zip(&urls[1]) {
+                clients[0].ask(Method::PATCH, &format!("/v1/endpoints/{id}"), Some(&json!({"url": url}))).await;
+            }
+            tokio::time::sleep(IN_EFFECT_WITHIN).await;
+        }
+    }
 }
 
 /// The database itself dies, and its follower takes its place: what was confirmed was on both.
