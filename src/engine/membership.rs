@@ -106,7 +106,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Drops everything when the lease has run out: what is in memory, and the requests that are under way.
+    /// Drops the requests that are under way when the lease has run out; none is begun before it stands again. What is in memory
+    /// stays: it is right for the shards that nobody has taken by then.
     pub(super) async fn run_expiry(self: Arc<Self>) {
         if self.membership.is_none() {
             return;
@@ -122,9 +123,7 @@ impl Engine {
             if shards > 0 {
                 tracing::warn!(shards, "the node's lease has run out; it sends nothing until it has one again");
             }
-            self.act(|board, _| board.lose_all());
             self.revoked.send_modify(|times| *times += 1);
-            self.meters.shards.set(0.0);
             self.renewed.notified().await;
         }
     }

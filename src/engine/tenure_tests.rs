@@ -122,6 +122,26 @@ fn a_strict_endpoint_of_a_seized_shard_waits_until_its_last_owner_can_have_nothi
     assert_eq!(table.sent(), [1]);
 }
 
+/// The database was away for longer than the lease, and nobody has taken anything meanwhile.
+#[test]
+fn what_waits_to_be_written_down_when_the_lease_runs_out_is_not_sent_again() {
+    let mut table = table();
+    table.stands(&standing(ME, 1));
+    table.prove(1);
+    table.open(1, 2..=3, 1);
+    let mut under_way = table.jobs();
+    let (done, dropped) = (under_way.remove(0), under_way.remove(0));
+    let settle = table.board.finished(done, table.now, outcome(OutcomeKind::Succeeded), table.now, 0.0).settle;
+    let now = table.now;
+    table.board.renewed(&standing(ME, 1), BootTime::now(), now);
+    table.board.abandoned(dropped, table.now);
+    assert_eq!(table.sent(), [0_i64; 0], "nothing is begun");
+    assert_eq!(table.stands(&standing(ME, 1)), 0);
+    assert_eq!(table.drain(), [3], "what was dropped is sent again, and nothing else");
+    table.settle(&settle);
+    assert_eq!((table.sent().len(), table.board.bytes_in_memory()), (0, 0));
+}
+
 #[test]
 fn what_was_under_way_when_the_lease_ran_out_touches_no_later_lane() {
     let mut table = table();

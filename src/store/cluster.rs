@@ -101,7 +101,8 @@ pub struct Node {
 /// A node's part in a database that it shares with others.
 #[async_trait]
 pub trait Cluster: Send + Sync + 'static {
-    /// Gives shards back, renews the lease (or makes it), and takes what is free of this node's share. The lease stands for
+    /// Gives shards back, renews the lease (or makes it), and takes what is free of this node's share. Where the lease had run
+    /// out, the node still has what nobody has taken meanwhile. The lease stands for
     /// its length from before this was called.
     ///
     /// # Errors

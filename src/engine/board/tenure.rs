@@ -124,7 +124,7 @@ impl Board {
         vacated
     }
 
-    /// The lease has run out: nothing is this node's.
+    /// Everything is given back.
     pub fn lose_all(&mut self) {
         self.tenure.shards.fill(Tenancy::default());
         self.forget(&Shard::all().collect::<Vec<_>>());

@@ -119,7 +119,7 @@ fn now(conn: Conn) -> Result<i64> {
 fn renew(conn: Conn, me: &Me, given_back: &[Shard]) -> Result<Standing> {
     let now = enter(conn)?;
     conn.execute("DELETE FROM node WHERE expires_at < ?1", params![now - millis(limits::NODE_NUMBER_RESTS)])?;
-    let (node, stands) = number(conn, me, now)?;
+    let (node, is_new) = number(conn, me, now)?;
     let expires_at = now + millis(me.membership.lease);
     const RENEW: &str = "INSERT INTO node (number, incarnation, address, version, started_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
         ON CONFLICT (number) DO UPDATE SET incarnation = excluded.incarnation, address = excluded.address, version = excluded.version, \
@@ -141,8 +141,8 @@ fn renew(conn: Conn, me: &Me, given_back: &[Shard]) -> Result<Standing> {
     if holdings.len() != SHARDS {
         return Err(StoreError::Damaged(format!("the table shard has {} rows and not {SHARDS}", holdings.len())));
     }
-    if !stands {
-        // Whatever it had before its lease ran out, it begins anew.
+    if is_new {
+        // What has its number was an earlier process's.
         let own = holdings.iter_mut().filter_map(|of| of.owner.as_mut()).filter(|owner| owner.node == node);
         own.for_each(|owner| owner.lives = false);
     }
@@ -157,20 +157,19 @@ fn renew(conn: Conn, me: &Me, given_back: &[Shard]) -> Result<Standing> {
     Ok(Standing { node, holdings, seized: moves.seizes, surplus: moves.surplus })
 }
 
-/// This node's number, and whether its lease has stood without a gap.
+/// This node's number, and whether it has just got it.
 fn number(conn: Conn, me: &Me, now: i64) -> Result<(u8, bool)> {
     if let Some(number) = me.number {
-        const MINE: &str = "SELECT expires_at FROM node WHERE number = ?1 AND incarnation = ?2";
-        let mine: Option<i64> = conn.first(MINE, params![i64::from(number), me.incarnation], |row| row.get(0))?;
-        if let Some(expires_at) = mine {
-            return Ok((number, expires_at > now));
+        const MINE: &str = "SELECT 1 FROM node WHERE number = ?1 AND incarnation = ?2";
+        if conn.exists(MINE, params![i64::from(number), me.incarnation])? {
+            return Ok((number, false));
         }
     }
     const FREE: &str = "SELECT k.number FROM generate_series(1, 255) AS k (number) LEFT JOIN node n ON n.number = k.number \
         WHERE n.number IS NULL OR n.expires_at <= ?1 ORDER BY coalesce(n.expires_at, 0), k.number LIMIT 1";
     let free = conn.first(FREE, params![now], |row| row.get::<i64>(0))?;
     let free = free.and_then(|number| u8::try_from(number).ok());
-    Ok((free.ok_or_else(|| StoreError::Unavailable("255 nodes share this database; there is no number left".to_owned()))?, false))
+    Ok((free.ok_or_else(|| StoreError::Unavailable("255 nodes share this database; there is no number left".to_owned()))?, true))
 }
 
 fn leave(conn: Conn, number: u8, incarnation: i64) -> Result<()> {
