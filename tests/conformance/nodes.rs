@@ -151,6 +151,7 @@ async fn nodes_hear_what_the_others_tell() {
     // A lost connection is told too.
     let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
     place.client().await.query(cut, &[&place.name]).await.unwrap();
+    one.hears(Hint::Missed).await;
     two.hears(Hint::Missed).await;
     one.cluster.tell(to, Hint::Due(endpoint));
     two.hears(Hint::Due(endpoint)).await;

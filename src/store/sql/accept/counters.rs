@@ -1,0 +1,53 @@
+//! The numbers that a batch takes, and their counters.
+
+use super::{Batch, FIRST_TRANSACTION_ID, TRANSACTION_IDS};
+use crate::store::StoreError;
+use crate::store::sql::conn::{Conn, params};
+
+impl Batch<'_> {
+    pub(super) fn next_transaction_id(&mut self) -> Result<i64, StoreError> {
+        if let Conn::Postgres(_) = self.conn {
+            return match self.transaction_ids.pop_front() {
+                Some(next) => Ok(next),
+                None => self.conn.one("SELECT nextval('transaction_id')", params![], |row| row.get(0)),
+            };
+        }
+        let next = match self.transaction_id {
+            Some(next) => next,
+            None => {
+                let known = self.conn.first("SELECT value FROM meta WHERE name = ?1", params![TRANSACTION_IDS], |row| row.get(0))?;
+                known.unwrap_or(FIRST_TRANSACTION_ID)
+            }
+        };
+        self.transaction_id = Some(next + 1);
+        Ok(next)
+    }
+
+    /// Writes the counter rows back; the next to need one reads it again.
+    pub fn write_counters(&mut self) -> Result<(), StoreError> {
+        const RAISE: &str = "UPDATE stream SET next_sequence = ?2, last_event_at = ?3, queued = queued + ?4, success = success + ?5, \
+            failed = failed + ?6, reversed = reversed + ?7 WHERE id = ?1";
+        // It comes to nothing, and the transaction with it, if the row is not as it was read.
+        const CLAIM: &str = "WITH raised AS (UPDATE stream SET next_sequence = ?2, last_event_at = ?3, queued = queued + ?4, \
+            success = success + ?5, failed = failed + ?6, reversed = reversed + ?7 \
+            WHERE id = ?1 AND next_sequence = ?8 AND endpoints_version = ?9 RETURNING 1) SELECT 1 / count(*) FROM raised";
+        const MOVE: &str =
+            "UPDATE stream SET queued = queued + ?2, success = success + ?3, failed = failed + ?4, reversed = reversed + ?5 WHERE id = ?1";
+        for (stream, counter) in self.counters.drain().filter(|(_, counter)| counter.raised || counter.moved != [0; 4]) {
+            let [queued, success, failed, reversed] = counter.moved;
+            let values = params![stream.get(), counter.next, counter.last_event_at, queued, success, failed, reversed];
+            match counter.unlocked {
+                None => self.conn.later(RAISE, values)?,
+                Some((next, version)) if counter.raised => {
+                    self.conn.claim(CLAIM, &[values, params![next, version]].concat())?;
+                }
+                Some(_) => self.conn.later(MOVE, params![stream.get(), queued, success, failed, reversed])?,
+            }
+        }
+        if let Some(next) = self.transaction_id {
+            const RAISE: &str = "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+            self.conn.later(RAISE, params![TRANSACTION_IDS, next])?;
+        }
+        Ok(())
+    }
+}
