@@ -130,6 +130,11 @@ pub const WAL_MOVED_FROM: i64 = 256;
 pub const WAL_PAGES: i64 = 4096;
 /// Bytes that the log's file keeps to be written over.
 pub const WAL_KEPT: i64 = 64 << 20;
+/// References of the latest recharges that are known in memory before they are written into their table. Twice as many are,
+/// at most (some 25 bytes each), and as many recharges are looked through at the start.
+pub const REFERENCES_KNOWN: usize = 131_072;
+/// As many of them are written at least, in one transaction.
+pub const REFERENCES_WRITTEN: usize = 256;
 /// Deliveries that one bounded step of cancelling, expiring or replaying touches.
 pub const STEP_ROWS_MAX: usize = 1000;
 /// Rows that one step of the janitor removes. It bounds how long a commit waits behind one.

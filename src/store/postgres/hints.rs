@@ -135,11 +135,13 @@ async fn talk(
     number.mark_changed();
     loop {
         if number.has_changed().unwrap_or(false) {
+            // Until it has a number nothing is told to this node, and it has nothing that could be out of date.
             let node = *number.borrow_and_update();
-            let listen = node.map_or_else(String::new, |node| format!("LISTEN {channel}_{node}"));
-            ask(client.batch_execute(&listen)).await?;
-            // What was told while nobody listened is lost.
-            shared.hear([Hint::Missed]);
+            if let Some(node) = node {
+                ask(client.batch_execute(&format!("LISTEN {channel}_{node}"))).await?;
+                // What was told while nobody listened is lost.
+                shared.hear([Hint::Missed]);
+            }
             *heard_once = true;
         }
         tell(shared, &client, &channel).await?;

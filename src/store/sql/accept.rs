@@ -15,8 +15,7 @@ use std::time::Duration;
 use super::ahead::Ahead;
 use super::conn::{Conn, Row, params};
 use super::erase::Lately;
-use super::ledger::{read_recharge, recharge_columns};
-use super::{Memory, health, overview, rows, settle};
+use super::{Memory, health, overview, references, rows, settle};
 use crate::clock::{Ids, Stopwatch};
 use crate::domain::alert::Alert;
 use crate::domain::attempt::OutcomeKind;
@@ -117,7 +116,7 @@ pub(super) fn commit(
     let locks_counters = memory.was_crossed();
     let Memory { subscribers, failing, erased, transaction_ids, minutes, .. } = memory;
     // Other nodes may have written to it since.
-    let is_known = |known: &Stopwatch| matches!(conn, Conn::Sqlite(_)) || known.elapsed() < limits::HEALTH_KNOWN_FOR;
+    let is_known = |known: &Stopwatch| matches!(conn, Conn::Sqlite(..)) || known.elapsed() < limits::HEALTH_KNOWN_FOR;
     let (failing, _) = match failing {
         Some((_, since)) if is_known(since) => failing.as_mut().expect("it is known"),
         unknown => unknown.insert((health::known(conn)?, Stopwatch::start())),
@@ -150,6 +149,9 @@ pub(super) fn commit(
     }
     batch.write_counters()?;
     batch.write_traffic()?;
+    if let Conn::Sqlite(conn, references) = conn {
+        references.write_some(conn)?;
+    }
     Ok(written)
 }
 
@@ -232,8 +234,7 @@ impl Batch<'_> {
         if let Some(known) = self.ahead.recharge(stream, reference_no) {
             return Ok(known.clone());
         }
-        const FIND: &str = concat!("SELECT ", recharge_columns!(), ", source FROM recharge WHERE stream = ?1 AND reference_no = ?2");
-        self.conn.first(FIND, params![stream.get(), reference_no], |row| Ok((read_recharge(row)?, row.get("source")?)))
+        references::recharge(self.conn, stream, reference_no)
     }
 
     fn insert(&self, recharge: &Recharge, source: &str) -> Result<(), StoreError> {
@@ -264,6 +265,9 @@ impl Batch<'_> {
                 source,
             ],
         )?;
+        if let Conn::Sqlite(_, references) = self.conn {
+            references.add((references::hash(recharge.stream, &recharge.reference_no), recharge.id.get()));
+        }
         Ok(())
     }
 

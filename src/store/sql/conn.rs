@@ -5,6 +5,7 @@
 
 use std::ops::ControlFlow;
 
+use super::references::References;
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::cluster::Hint;
@@ -15,7 +16,8 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 /// A connection, in a transaction that somebody else began and ends.
 #[derive(Clone, Copy)]
 pub enum Conn<'a> {
-    Sqlite(&'a rusqlite::Connection),
+    /// With what is known of references that are not in their table yet.
+    Sqlite(&'a rusqlite::Connection, &'a References),
     Postgres(&'a (dyn Statements + 'a)),
 }
 
@@ -23,7 +25,7 @@ impl Conn<'_> {
     /// Runs a statement; answers how many rows it changed.
     pub fn execute(self, sql: &str, values: &[&dyn Bind]) -> Result<usize> {
         match self {
-            Self::Sqlite(conn) => Ok(conn.prepare_cached(sql)?.execute(in_sqlite(values))?),
+            Self::Sqlite(conn, _) => Ok(conn.prepare_cached(sql)?.execute(in_sqlite(values))?),
             Self::Postgres(tx) => tx.execute(sql, values),
         }
     }
@@ -32,7 +34,7 @@ impl Conn<'_> {
     /// or with the commit.
     pub fn later(self, sql: &str, values: &[&dyn Bind]) -> Result<()> {
         match self {
-            Self::Sqlite(_) => self.execute(sql, values).map(drop),
+            Self::Sqlite(..) => self.execute(sql, values).map(drop),
             Self::Postgres(tx) => tx.later(sql, values),
         }
     }
@@ -40,7 +42,7 @@ impl Conn<'_> {
     /// The same for an `INSERT` of one row whose values are its parameters in their order. Many of them become one.
     pub fn insert(self, sql: &str, values: &[&dyn Bind]) -> Result<()> {
         match self {
-            Self::Sqlite(_) => self.execute(sql, values).map(drop),
+            Self::Sqlite(..) => self.execute(sql, values).map(drop),
             Self::Postgres(tx) => tx.insert(sql, values),
         }
     }
@@ -48,7 +50,7 @@ impl Conn<'_> {
     /// Runs a statement before all that was put off, and with that: where it fails, so does the transaction.
     pub fn claim(self, sql: &str, values: &[&dyn Bind]) -> Result<()> {
         match self {
-            Self::Sqlite(_) => unreachable!("a file has one writer, that has to claim nothing"),
+            Self::Sqlite(..) => unreachable!("a file has one writer, that has to claim nothing"),
             Self::Postgres(tx) => tx.claim(sql, values),
         }
     }
@@ -56,7 +58,7 @@ impl Conn<'_> {
     /// Tells all nodes something with the commit. It has commits wait for each other, so that it is for what happens rarely.
     pub fn announce(self, hint: Hint) -> Result<()> {
         match self {
-            Self::Sqlite(_) => Ok(()),
+            Self::Sqlite(..) => Ok(()),
             Self::Postgres(tx) => tx.announce(hint),
         }
     }
@@ -64,7 +66,7 @@ impl Conn<'_> {
     /// Shows rows to `take` until it has enough.
     pub fn each(self, sql: &str, values: &[&dyn Bind], mut take: impl FnMut(&Row) -> Result<ControlFlow<()>>) -> Result<()> {
         match self {
-            Self::Sqlite(conn) => {
+            Self::Sqlite(conn, _) => {
                 let mut statement = conn.prepare_cached(sql)?;
                 let mut rows = statement.query(in_sqlite(values))?;
                 while let Some(row) = rows.next()?
@@ -79,7 +81,7 @@ impl Conn<'_> {
     /// The first row, if there is one.
     pub fn first<T>(self, sql: &str, values: &[&dyn Bind], read: impl FnOnce(&Row) -> Result<T>) -> Result<Option<T>> {
         match self {
-            Self::Sqlite(conn) => {
+            Self::Sqlite(conn, _) => {
                 let mut statement = conn.prepare_cached(sql)?;
                 let mut rows = statement.query(in_sqlite(values))?;
                 rows.next()?.map(|row| read(&Row::Sqlite(row))).transpose()
@@ -96,7 +98,7 @@ impl Conn<'_> {
     /// All rows.
     pub fn all<T>(self, sql: &str, values: &[&dyn Bind], mut read: impl FnMut(&Row) -> Result<T>) -> Result<Vec<T>> {
         match self {
-            Self::Sqlite(conn) => {
+            Self::Sqlite(conn, _) => {
                 let mut statement = conn.prepare_cached(sql)?;
                 let mut rows = statement.query(in_sqlite(values))?;
                 let mut all = Vec::new();

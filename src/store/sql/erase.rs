@@ -48,7 +48,7 @@ impl Lately {
 
 /// What has been removed is overwritten, in pages that are let go of too, where `on`; else only where that costs nothing.
 fn overwrite(conn: Conn, on: bool) -> Result<(), StoreError> {
-    if let Conn::Sqlite(conn) = conn {
+    if let Conn::Sqlite(conn, _) = conn {
         let sql = if on { "PRAGMA secure_delete = ON" } else { "PRAGMA secure_delete = FAST" };
         conn.query_row(sql, [], |_| Ok(()))?;
     }

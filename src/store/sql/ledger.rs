@@ -1,6 +1,7 @@
 //! Recharges with their history, and the feed of events.
 
 use super::conn::{Conn, Result, Row, params};
+use super::references;
 use super::rows::{bad, page, word};
 use crate::clock::Ids;
 use crate::domain::event::Event;
@@ -92,18 +93,13 @@ pub(super) fn recharges(conn: Conn, query: &RechargeQuery) -> Result<Listed<Rech
         " FROM recharge WHERE status = 0 AND stream = ?1 AND id >= ?2 AND id < ?3 \
          ORDER BY id DESC LIMIT ?4"
     );
-    const BY_REFERENCE: &str = concat!(
-        "SELECT ",
-        recharge_columns!(),
-        " FROM recharge INDEXED BY recharge_by_reference WHERE stream = ?1 AND id >= ?2 AND id < ?3 AND reference_no = ?5 LIMIT ?4"
-    );
-    let (stream, reference_no) = (query.stream.get(), &query.reference_no);
-    let plain = params![stream, floor, ceiling, limits::SCAN_MAX];
-    let (sql, values) = match (query.status, reference_no) {
-        (_, Some(_)) => (BY_REFERENCE, params![stream, floor, ceiling, limits::SCAN_MAX, reference_no]),
-        (Some(Status::Queued), None) => (QUEUED, plain),
-        _ => (LIST, plain),
-    };
+    if let Some(reference_no) = &query.reference_no {
+        let found = references::recharge(conn, query.stream, reference_no)?.map(|(found, _)| found);
+        let found = found.filter(|found| (floor..ceiling).contains(&found.id.get()) && query.matches(found));
+        return Ok(Listed { items: found.into_iter().collect(), next: None });
+    }
+    let sql = if query.status == Some(Status::Queued) { QUEUED } else { LIST };
+    let values = params![query.stream.get(), floor, ceiling, limits::SCAN_MAX];
     page(conn, (sql, values), query.page.limit, |row| read_recharge(row).map(|found| (found.id, found)), |found| query.matches(found))
 }
 

@@ -14,6 +14,7 @@ mod health;
 mod ledger;
 pub mod moving;
 mod overview;
+pub mod references;
 mod replays;
 mod rows;
 mod settle;

@@ -22,7 +22,7 @@ const fn table(name: &'static str, key: &'static str) -> Table {
     Table { name, key }
 }
 
-/// All but `meta`, whose two rows are each database's own.
+/// All but `meta` and `reference`, which are each database's own.
 const TABLES: [Table; 21] = [
     table("vendor", "id"),
     table("stream", "id"),

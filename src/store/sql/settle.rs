@@ -75,9 +75,20 @@ pub(super) struct Closed {
 }
 
 fn close(conn: Conn, run: RunKey) -> Result<Option<Closed>, StoreError> {
-    const CLOSE: &str = "DELETE FROM open_delivery WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3 RETURNING failed_since";
+    // Most have never failed. `RETURNING` would have SQLite make a table for what it returns, each time.
+    const UNFAILED: &str = "DELETE FROM open_delivery WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3 AND failed_since IS NULL";
+    const SINCE: &str = "SELECT failed_since FROM open_delivery WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3 /*FOR UPDATE*/";
+    const CLOSE: &str = "DELETE FROM open_delivery WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3";
     let (endpoint, sequence, run) = key(run);
-    conn.first(CLOSE, params![endpoint, sequence, run], |row| Ok(Closed { failed_since: row.get(0)? }))
+    let place = params![endpoint, sequence, run];
+    if conn.execute(UNFAILED, place)? == 1 {
+        return Ok(Some(Closed { failed_since: None }));
+    }
+    let closed = conn.first(SINCE, place, |row| Ok(Closed { failed_since: row.get(0)? }))?;
+    if closed.is_some() {
+        conn.execute(CLOSE, place)?;
+    }
+    Ok(closed)
 }
 
 fn count_replayed(conn: Conn, replay: Option<ReplayId>) -> Result<(), StoreError> {

@@ -113,6 +113,9 @@ fn recharges(conn: Conn, horizon: &Horizon, after: i64) -> Result<Swept, StoreEr
     }
     let reports = format!("DELETE FROM report WHERE recharge IN (SELECT id FROM recharge WHERE {GOES})");
     let mut removed = conn.execute(&reports, params![after, last])?;
+    if let Conn::Sqlite(file, references) = conn {
+        references.sweep(file, GOES, (after, last))?;
+    }
     removed += conn.execute(&format!("DELETE FROM recharge WHERE {GOES}"), params![after, last])?;
     Ok(if count < limits::SWEEP_STEP_ROWS { over(removed) } else { on(removed, last) })
 }
@@ -191,7 +194,7 @@ fn small_tables(conn: Conn, horizon: &Horizon, _: i64) -> Result<Swept, StoreErr
 /// Gives pages that are free back to the file system. They are not rows, so that they do not count as removed. A file that
 /// was made by other means (from a dump) may give nothing back; it keeps its free pages for what comes next.
 fn free_pages(conn: Conn, _: &Horizon, _: i64) -> Result<Swept, StoreError> {
-    let Conn::Sqlite(conn) = conn else { return Ok(over(0)) };
+    let Conn::Sqlite(conn, _) = conn else { return Ok(over(0)) };
     let free = || conn.query_row("PRAGMA freelist_count", [], |row| row.get::<_, i64>(0));
     let before = free()?;
     if before <= limits::FREE_PAGES_KEPT {

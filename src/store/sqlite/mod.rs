@@ -6,13 +6,18 @@
 //! `synchronous=FULL`: what a commit answered is on the disk.
 
 mod open;
+#[cfg(test)]
+mod reference_tests;
 mod threads;
+
+use std::sync::Arc;
 
 pub use open::OpenOptions;
 use threads::{Checkpointer, Session};
 
 use super::StoreError;
 use super::sql::conn::Conn;
+use super::sql::references::References;
 use super::sql::threads::{Readers, Writer};
 use super::sql::{Driver, Memory, SqlStore};
 
@@ -23,12 +28,14 @@ pub type SqliteStore = SqlStore<Sqlite>;
 pub struct Sqlite {
     writer: Writer<Session>,
     readers: Readers<rusqlite::Connection>,
+    references: Arc<References>,
     _checkpointer: Checkpointer,
 }
 
 impl Driver for Sqlite {
     async fn read<T: Send + 'static>(&self, query: impl Fn(Conn) -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
-        self.readers.run(move |conn| threads::snapshot(conn, query)).await
+        let references = Arc::clone(&self.references);
+        self.readers.run(move |conn| threads::snapshot(conn, &references, query)).await
     }
 
     async fn write<G: Send + Sync + 'static, T: Send + 'static>(

@@ -1,17 +1,21 @@
 //! Opening a database file: pragmas, migrations, the master key's check.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OpenFlags};
 
 use super::threads::{Checkpointer, Session};
 use super::{Sqlite, SqliteStore, StoreError};
 use crate::clock::Surroundings;
+use crate::domain::id::StreamId;
 use crate::limits;
 use crate::store::seal::{MasterKey, Sealer};
 use crate::store::sql;
 use crate::store::sql::conn::Conn;
+use crate::store::sql::references::{self, References, Sizes};
 use crate::store::sql::threads::{Readers, Writer};
 
 mod migrations {
@@ -48,9 +52,11 @@ impl SqliteStore {
         let sealer = Sealer::new(&master_key, previous_key.as_ref(), surroundings.entropy.clone());
         let conn = prepare(&path, &sealer, &surroundings).map_err(|error| unusable(&path, error))?;
         let readers = (0..limits::READERS).map(|_| connect_reader(&path)).collect::<Result<Vec<_>, _>>()?;
+        let references = Arc::new(References::load(&conn, Sizes::default()).map_err(|error| unusable(&path, error))?);
         let driver = Sqlite {
-            writer: Writer::start(Session::new(conn))?,
+            writer: Writer::start(Session::new(conn, Arc::clone(&references)))?,
             readers: Readers::new(readers),
+            references,
             _checkpointer: Checkpointer::start(&path)?,
         };
         Ok(Self::new(driver, sealer, surroundings.ids))
@@ -63,7 +69,7 @@ fn prepare(path: &Path, sealer: &Sealer, surroundings: &Surroundings) -> Result<
     check_file(path, sealer)?;
     let mut conn = connect(path)?;
     migrate(&mut conn)?;
-    sql::begin(Conn::Sqlite(&conn), sealer, &surroundings.ids)?;
+    sql::begin(Conn::Sqlite(&conn, &References::default()), sealer, &surroundings.ids)?;
     Ok(conn)
 }
 
@@ -100,8 +106,12 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     // Rows that go or move leave nothing where they stood, as far as that costs no further page: see erase.rs.
     conn.pragma_update(None, "secure_delete", "FAST")?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
-    conn.pragma_update(None, "cache_size", -32_768)?;
+    conn.pragma_update(None, "cache_size", -65_536)?;
     conn.set_prepared_statement_cache_capacity(64);
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    conn.create_scalar_function("reference_hash", 2, flags, |given| {
+        Ok(references::hash(StreamId::new(given.get(0)?), given.get_raw(1).as_str()?))
+    })?;
     Ok(conn)
 }
 
@@ -120,7 +130,7 @@ pub(super) fn connect_reader(path: &Path) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
-fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
+pub(super) fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
     migrations::migrations::runner()
         .set_abort_divergent(true)
         .set_abort_missing(true)
@@ -145,5 +155,5 @@ fn check_file(path: &Path, sealer: &Sealer) -> Result<(), StoreError> {
     if !is_ours || !has_history {
         return Err(StoreError::Unusable("the file is another program's SQLite database; name another file with --database".to_owned()));
     }
-    sql::check_key(Conn::Sqlite(&conn), sealer)
+    sql::check_key(Conn::Sqlite(&conn, &References::default()), sealer)
 }

@@ -12,32 +12,38 @@ use super::open::{connect, look_again_within};
 use crate::limits;
 use crate::store::sql::Memory;
 use crate::store::sql::conn::Conn;
+use crate::store::sql::references::References;
 
 /// What the writing thread keeps between transactions.
 pub(super) struct Session {
     pub conn: Connection,
+    references: Arc<References>,
     memory: Memory,
 }
 
 impl Session {
-    pub fn new(conn: Connection) -> Self {
-        Self { conn, memory: Memory::default() }
+    pub fn new(conn: Connection, references: Arc<References>) -> Self {
+        Self { conn, references, memory: Memory::default() }
     }
 
     /// Runs `work` as one transaction.
     pub fn transaction<T>(&mut self, work: impl FnOnce(Conn, &mut Memory) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let Self { conn, memory } = self;
-        let done = transaction(conn, |conn| work(conn, memory));
-        if done.is_err() {
+        let Self { conn, references, memory } = self;
+        references.settle(conn)?;
+        let done = transaction(conn, |conn| work(Conn::Sqlite(conn, references), memory));
+        if done.is_ok() {
+            references.keep();
+        } else {
+            references.doubt();
             memory.forget();
         }
         done
     }
 }
 
-fn transaction<T>(conn: &mut Connection, work: impl FnOnce(Conn) -> Result<T, StoreError>) -> Result<T, StoreError> {
+fn transaction<T>(conn: &mut Connection, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let done = work(Conn::Sqlite(&tx))?;
+    let done = work(&tx)?;
     tx.commit().map_err(|error| match StoreError::from(error) {
         StoreError::Unavailable(text) => StoreError::Unknown(text),
         other => other,
@@ -46,9 +52,13 @@ fn transaction<T>(conn: &mut Connection, work: impl FnOnce(Conn) -> Result<T, St
 }
 
 /// Runs `query` in a snapshot of its own.
-pub(super) fn snapshot<T>(conn: &mut Connection, query: impl FnOnce(Conn) -> Result<T, StoreError>) -> Result<T, StoreError> {
+pub(super) fn snapshot<T>(
+    conn: &mut Connection,
+    references: &References,
+    query: impl FnOnce(Conn) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Deferred)?;
-    query(Conn::Sqlite(&tx))
+    query(Conn::Sqlite(&tx, references))
 }
 
 /// The thread that moves the write-ahead log into the file.
