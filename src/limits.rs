@@ -138,7 +138,7 @@ pub const REFERENCES_WRITTEN: usize = 256;
 /// Deliveries that one bounded step of cancelling, expiring or replaying touches.
 pub const STEP_ROWS_MAX: usize = 1000;
 /// Rows that one step of the janitor removes. It bounds how long a commit waits behind one.
-pub const SWEEP_STEP_ROWS: usize = 250;
+pub const SWEEP_STEP_ROWS: usize = 125;
 /// Pages that one step gives back to the file system (4 KiB each).
 pub const SWEEP_STEP_PAGES: i64 = 32;
 /// Free pages that stay in the file for what comes next (4 KiB each: 16 MiB).

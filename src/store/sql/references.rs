@@ -5,13 +5,13 @@
 //! What is not in it yet is found again from the recharges behind a mark, which moves in the transaction that writes the last
 //! of them. On PostgreSQL a unique index does all of this, for many nodes.
 
-use std::collections::BTreeSet;
-use std::ops::Bound;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
 
-use super::conn::{Conn, Result, Row, params};
+use super::conn::{Bind, Conn, Result, Row, params};
 use super::ledger::{read_recharge, recharge_columns};
 use crate::domain::id::StreamId;
 use crate::domain::recharge::Recharge;
@@ -19,6 +19,16 @@ use crate::limits;
 
 /// The name under which `meta` has the last recharge up to which all are in the table.
 const MARK: &str = "references until";
+
+/// Rows that one statement writes.
+const ROWS: usize = 16;
+static WRITE_MANY: LazyLock<String> = LazyLock::new(|| write(ROWS));
+
+/// The statement that writes so many rows. They may have been written before a crash.
+fn write(rows: usize) -> String {
+    let values: Vec<String> = (0..rows).map(|row| format!("(?{}, ?{})", 2 * row + 1, 2 * row + 2)).collect();
+    format!("INSERT INTO reference (hash, recharge) VALUES {} ON CONFLICT DO NOTHING", values.join(", "))
+}
 
 /// What stands for a reference: recharges of other ones may have the same.
 pub fn hash(stream: StreamId, reference_no: &str) -> i64 {
@@ -52,9 +62,11 @@ impl Default for Sizes {
 #[derive(Default)]
 struct Known {
     /// The latest.
-    young: BTreeSet<Entry>,
+    young: Generation,
     /// Those before them, which are being written into the table, or are in it.
-    old: BTreeSet<Entry>,
+    old: Generation,
+    /// These in the order of the table, until all of them are in it.
+    in_order: Vec<Entry>,
     /// How far that has come, and how far it had come with the last commit.
     written: Written,
     committed: Written,
@@ -77,8 +89,47 @@ enum Written {
     /// All, and the mark says so.
     #[default]
     All,
-    /// Those up to this one.
-    Until(Option<Entry>),
+    /// So many.
+    Some(usize),
+}
+
+/// References that came one after the other.
+#[derive(Default)]
+struct Generation {
+    /// The first recharge with each hash.
+    first: HashMap<i64, i64>,
+    /// Others with the same one, which are very rare.
+    more: Vec<Entry>,
+}
+
+impl Generation {
+    fn len(&self) -> usize {
+        self.first.len() + self.more.len()
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        let (hash, recharge) = entry;
+        if *self.first.entry(hash).or_insert(recharge) != recharge && !self.more.contains(&entry) {
+            self.more.push(entry);
+        }
+    }
+
+    fn recharges(&self, hash: i64) -> impl Iterator<Item = i64> {
+        let more = self.more.iter().filter(move |(same, _)| *same == hash).map(|(_, recharge)| *recharge);
+        self.first.get(&hash).copied().into_iter().chain(more)
+    }
+
+    fn in_order(&self) -> Vec<Entry> {
+        let mut entries: Vec<Entry> =
+            self.first.iter().map(|(hash, recharge)| (*hash, *recharge)).chain(self.more.iter().copied()).collect();
+        entries.sort_unstable();
+        entries
+    }
+
+    fn forget_after(&mut self, last: i64) {
+        self.first.retain(|_, recharge| *recharge <= last);
+        self.more.retain(|(_, recharge)| *recharge <= last);
+    }
 }
 
 impl References {
@@ -131,34 +182,38 @@ impl References {
     /// The recharges that may have a reference with this hash.
     fn recharges(&self, hash: i64) -> Vec<i64> {
         let known = self.known.read();
-        let same = (hash, i64::MIN)..=(hash, i64::MAX);
-        known.young.range(same.clone()).chain(known.old.range(same)).map(|(_, recharge)| *recharge).collect()
+        known.young.recharges(hash).chain(known.old.recharges(hash)).collect()
     }
 
     /// Writes some of the old ones into the table, if enough are owed.
     pub fn write_some(&self, conn: &rusqlite::Connection) -> Result<()> {
         let mut known = self.known.write();
-        let Written::Until(place) = known.written else { return Ok(()) };
+        let Written::Some(place) = known.written else { return Ok(()) };
         if known.owed < self.sizes.written {
             return Ok(());
         }
-        let from = place.map_or(Bound::Unbounded, Bound::Excluded);
-        let some: Vec<Entry> = known.old.range((from, Bound::Unbounded)).take(known.owed).copied().collect();
+        let some: Vec<Entry> = known.in_order.iter().skip(place).take(known.owed).copied().collect();
         known.owed = 0;
-        known.written = some.last().map_or(Written::All, |last| Written::Until(Some(*last)));
+        known.written = if some.is_empty() { Written::All } else { Written::Some(place + some.len()) };
         let (mark, swept_until) = (known.old_until, known.swept_until);
         drop(known);
         let conn = Conn::Sqlite(conn, self);
         if some.is_empty() {
             conn.execute("UPDATE meta SET value = ?2 WHERE name = ?1", params![MARK, mark])?;
         }
+        let mut there = Vec::with_capacity(some.len());
         for (hash, recharge) in some {
-            if recharge <= swept_until && !conn.exists("SELECT 1 FROM recharge WHERE id = ?1", params![recharge])? {
-                continue;
+            if recharge > swept_until || conn.exists("SELECT 1 FROM recharge WHERE id = ?1", params![recharge])? {
+                there.push((hash, recharge));
             }
-            // It may have been written before a crash.
-            const WRITE: &str = "INSERT INTO reference (hash, recharge) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
-            conn.execute(WRITE, params![hash, recharge])?;
+        }
+        let (many, rest) = there.as_chunks::<ROWS>();
+        for part in many {
+            let values: Vec<&dyn Bind> = part.iter().flat_map(|(hash, recharge)| [hash as &dyn Bind, recharge]).collect();
+            conn.execute(&WRITE_MANY, &values)?;
+        }
+        for (hash, recharge) in rest {
+            conn.execute(&write(1), params![hash, recharge])?;
         }
         Ok(())
     }
@@ -167,10 +222,16 @@ impl References {
     pub fn keep(&self) {
         let mut known = self.known.write();
         (known.committed, known.latest_committed) = (known.written, known.latest);
+        if known.written == Written::All {
+            known.in_order = Vec::new();
+        }
         if known.written == Written::All && known.young.len() >= self.sizes.known {
             known.old = std::mem::take(&mut known.young);
+            known.in_order = known.old.in_order();
             known.old_until = known.latest;
-            (known.written, known.committed) = (Written::Until(None), Written::Until(None));
+            (known.written, known.committed) = (Written::Some(0), Written::Some(0));
+            // What came while there was nothing to write is no debt: it would be paid all at once.
+            known.owed = 0;
         }
     }
 
@@ -178,7 +239,7 @@ impl References {
     pub fn doubt(&self) {
         let mut known = self.known.write();
         let committed = known.latest_committed;
-        known.young.retain(|(_, recharge)| *recharge <= committed);
+        known.young.forget_after(committed);
         (known.written, known.latest) = (known.committed, committed);
         known.in_doubt = true;
     }
