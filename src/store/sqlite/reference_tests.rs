@@ -148,6 +148,7 @@ fn all_but_the_latest_come_into_the_table() {
     assert!(behind <= 2 * SIZES.known, "{behind} are behind the mark");
     assert_eq!(
         count(
+            &subject,
             "SELECT count(*) FROM recharge r WHERE NOT EXISTS (SELECT 1 FROM reference WHERE recharge = r.id) AND id <= \
             (SELECT value FROM meta WHERE name = 'references until')"
         ),
