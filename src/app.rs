@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use rustls::pki_types::CertificateDer;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -22,6 +23,9 @@ use crate::engine::{self, Engine};
 use crate::http::{Api, Part, router};
 use crate::meters::Meters;
 use crate::ops::{self, Ops};
+use crate::providers::http::{HttpProvider, Settings};
+use crate::providers::simulated::{CalledBack, Simulated};
+use crate::providers::{Provider, Providers};
 use crate::store::Store;
 use crate::store::cluster::Cluster;
 use crate::store::group_commit::GroupCommit;
@@ -107,6 +111,10 @@ impl App {
         let (limits, proxy) = (config.transport.clone(), config.proxy.clone());
         let transport = Arc::new(Transport::new(transport::Parts { limits, guard, proxy, resolver, tls, clock }));
         let traces = config.otlp_endpoint.as_ref().map(|collector| Traces::start(collector, &transport, &meters)).transpose()?;
+        let (tell, calls) = unbounded_channel();
+        let provider = |settings: &Settings| -> Arc<dyn Provider> { Arc::new(HttpProvider::new(settings.clone(), Arc::clone(&transport))) };
+        let live = config.providers.iter().map(provider).collect();
+        let providers = Providers::new(live, Arc::new(Simulated::new(surroundings.clone(), tell)));
         let engine = Engine::new(engine::Parts {
             store: Arc::clone(&store),
             transport: Arc::clone(&transport),
@@ -122,10 +130,11 @@ impl App {
             retention: config.retention.clone(),
             mailer: mailer(config)?,
             public_url: config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen)),
+            providers: providers.clone(),
         });
         engine.join().await?;
         let (committer, committing) = GroupCommit::start(Arc::clone(&store), engine.clone());
-        let loops = engine.start(committer.clone());
+        let mut loops = engine.start(committer.clone());
         let ops = Ops::new(ops::Parts {
             store,
             committer,
@@ -134,8 +143,12 @@ impl App {
             surroundings,
             meters: Arc::clone(&meters),
             rules: config.rules.clone(),
+            catalogue: Arc::clone(&config.catalogue),
+            providers,
         });
-        let api = Api { ops: Arc::new(ops), meters, trusted_proxies: config.trusted_proxies.clone().into() };
+        let ops = Arc::new(ops);
+        loops.spawn(take_calls(Arc::clone(&ops), calls));
+        let api = Api { ops, meters, trusted_proxies: config.trusted_proxies.clone().into() };
         Ok(Self { engine, loops, committer: committing, api, drain_timeout: config.drain_timeout, traces, _lock: lock })
     }
 
@@ -184,6 +197,15 @@ async fn serve(api: Api, listeners: Listeners, stopped: watch::Receiver<()>) -> 
     match listeners {
         Listeners { api, metrics: None } => on(api, Part::All).await,
         Listeners { api, metrics: Some(metrics) } => tokio::try_join!(on(api, Part::Calls), on(metrics, Part::Health)).map(|_| ()),
+    }
+}
+
+/// Takes what the simulated provider calls back.
+async fn take_calls(ops: Arc<Ops>, mut calls: UnboundedReceiver<CalledBack>) {
+    while let Some(called) = calls.recv().await {
+        if let Err(error) = ops.simulated(&called).await {
+            tracing::warn!(recharge = %called.recharge, %error, "what the simulated provider called back was not taken");
+        }
     }
 }
 

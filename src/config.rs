@@ -1,20 +1,25 @@
 //! The only reader of the environment, the configuration file and the settings given as flags. A flag goes before the
 //! environment, that before the file, that before the default. All problems are told at once, before anything starts.
 
+mod catalogue;
 mod database;
+mod providers;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
+pub use catalogue::{DEFAULT as DEFAULT_CATALOGUE, read_catalogue};
 pub use database::Database;
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 use url::Url;
 
+use crate::domain::catalogue::Catalogue;
 use crate::domain::retry::Policy;
 use crate::engine::{Bounds, Retention, Watch};
 use crate::fields::{Fields, Problem};
@@ -71,6 +76,10 @@ pub struct Config {
     pub log: String,
     /// How they are written.
     pub log_format: LogFormat,
+    /// What can be recharged.
+    pub catalogue: Arc<Catalogue>,
+    /// Who executes live recharges, in order.
+    pub providers: Vec<crate::providers::http::Settings>,
 }
 
 /// How log lines are written.
@@ -83,7 +92,7 @@ pub enum LogFormat {
 }
 
 /// Every setting by name, with what it is for; the order is that of docs/config.md.
-pub const SETTINGS: [&str; 39] = [
+pub const SETTINGS: [&str; 40] = [
     "listen",
     "metrics_listen",
     "database",
@@ -123,6 +132,7 @@ pub const SETTINGS: [&str; 39] = [
     "otlp_endpoint",
     "endpoints_per_vendor",
     "token_rate_limit",
+    "catalogue",
 ];
 
 /// What is wrong with a configuration: all of it.
@@ -187,23 +197,31 @@ impl Config {
         let config = read_settings(&mut fields);
         check_relations(&config, &mut fields);
         let problems = fields.finish();
-        if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems.into_iter().map(told).collect())) }
+        if problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigError(problems.into_iter().map(|problem| told(problem, "docs/config.md")).collect()))
+        }
     }
 }
 
-fn told(Problem { field, code, message }: Problem) -> String {
-    if code == "unknown_field" { format!("{field}: there is no such setting; see docs/config.md") } else { format!("{field} {message}") }
+fn told(Problem { field, code, message }: Problem, document: &str) -> String {
+    if code == "unknown_field" { format!("{field}: there is no such setting; see {document}") } else { format!("{field} {message}") }
 }
 
 fn read_file(path: &Path) -> Result<Map<String, Value>, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    read_toml(&text, &path.display().to_string())
+}
+
+fn read_toml(text: &str, name: &str) -> Result<Map<String, Value>, String> {
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
-        format!("{} is not TOML: line {line}: {}", path.display(), error.message())
+        format!("{name} is not TOML: line {line}: {}", error.message())
     })?;
     match serde_json::to_value(table) {
         Ok(Value::Object(object)) => Ok(object),
-        _ => Err(format!("{} has a value that no setting can have", path.display())),
+        _ => Err(format!("{name} has a value that no setting can have")),
     }
 }
 
@@ -266,6 +284,8 @@ fn read_settings(fields: &mut Fields) -> Config {
         otlp_endpoint: fields.parse::<Collector>("otlp_endpoint").map(|collector| collector.0),
         log: log_filter(fields),
         log_format: fields.parse("log_format").unwrap_or(LogFormat::Text),
+        catalogue: catalogue(fields),
+        providers: providers::providers(fields),
     }
 }
 
@@ -295,6 +315,18 @@ fn mail(fields: &mut Fields) -> Option<(String, String)> {
         problems.into_iter().for_each(|(setting, problem)| fields.invalid(setting, problem));
     }
     Some((url, from))
+}
+
+/// The catalogue of the file that is named, or the one that is built in.
+fn catalogue(fields: &mut Fields) -> Arc<Catalogue> {
+    let file = fields.text("catalogue", limits::URL_MAX).map(PathBuf::from);
+    match read_catalogue(file.as_deref()) {
+        Ok(catalogue) => Arc::new(catalogue),
+        Err(ConfigError(problems)) => {
+            problems.into_iter().for_each(|problem| fields.invalid("catalogue", format!("cannot be used: {problem}")));
+            Arc::default()
+        }
+    }
 }
 
 fn public_url(fields: &mut Fields) -> Option<String> {

@@ -130,6 +130,18 @@ pub const WAL_MOVED_FROM: i64 = 256;
 pub const WAL_PAGES: i64 = 4096;
 /// Bytes that the log's file keeps to be written over.
 pub const WAL_KEPT: i64 = 64 << 20;
+/// How often in a row a provider may say nothing before it gets no new recharges for a while.
+pub const PROVIDER_FAILURES: u32 = 5;
+/// That while, at first; and how long a recharge waits that did not reach its provider.
+pub const PROVIDER_RESTS: Duration = Duration::from_secs(10);
+/// How often it is looked for what is to be done for a provider, where nobody says that there is something.
+pub const PROVIDER_EVERY: Duration = Duration::from_secs(1);
+/// Recharges that a statement reads at a time.
+pub const STATEMENT_PAGE: usize = 1000;
+/// Recharges that one lookup may ask for.
+pub const LOOKUP_MAX: usize = 500;
+/// Bytes of a callback that are kept.
+pub const CALLBACK_KEPT: usize = 4096;
 /// References of the latest recharges that are known in memory before they are written into their table. Twice as many are,
 /// at most (some 25 bytes each), and as many recharges are looked through at the start.
 pub const REFERENCES_KNOWN: usize = 131_072;

@@ -10,7 +10,7 @@ use crate::domain::attempt::{FaultCause, OutcomeKind};
 use crate::domain::recharge::{Status, Verdict};
 
 /// Every metric of Ringback's own, with what it tells. (The process's own come beside them, as `process_…`.)
-pub const METRICS: [(&str, Kind, &str); 30] = [
+pub const METRICS: [(&str, Kind, &str); 31] = [
     (REPORTS, Kind::Counter, "Reports received, by verdict"),
     (ATTEMPTS, Kind::Counter, "Delivery attempts that came back, by outcome"),
     (FAULTS, Kind::Counter, "Requests that could not be made, which is not the endpoint's doing, by cause"),
@@ -32,6 +32,7 @@ pub const METRICS: [(&str, Kind, &str); 30] = [
     (CONFLICTS, Kind::Gauge, "Conflicts that wait for a decision"),
     (REPLAYS, Kind::Gauge, "Replays that are running"),
     (ALERTS, Kind::Gauge, "Alerts that wait to be mailed"),
+    (STUCK, Kind::Gauge, "Queued recharges that nobody could tell anything about for three days"),
     (MAILS, Kind::Counter, "Alert mails, by whether the mail server took them"),
     (SWEPT, Kind::Counter, "Old rows removed"),
     (REQUESTS, Kind::Counter, "API requests, by method, route and status"),
@@ -63,6 +64,7 @@ const DISABLINGS: &str = "ringback_disablings_total";
 const RECOVERIES: &str = "ringback_recoveries_total";
 const CONFLICTS: &str = "ringback_conflicts_open";
 const REPLAYS: &str = "ringback_replays_running";
+const STUCK: &str = "ringback_recharges_stuck";
 const ALERTS: &str = "ringback_alerts_waiting";
 const MAILS: &str = "ringback_mails_total";
 const SWEPT: &str = "ringback_swept_rows_total";
@@ -130,6 +132,8 @@ pub struct Meters {
     pub replays: Gauge,
     /// Alerts that wait to be mailed.
     pub alerts: Gauge,
+    /// Recharges that are stuck.
+    pub stuck: Gauge,
     /// Mails that the mail server took.
     pub mails_sent: Counter,
     /// Mails that it did not take.
@@ -194,6 +198,7 @@ impl Meters {
             conflicts: gauge(CONFLICTS, &[]),
             replays: gauge(REPLAYS, &[]),
             alerts: gauge(ALERTS, &[]),
+            stuck: gauge(STUCK, &[]),
             mails_sent: counter(MAILS, &[("outcome", "sent")]),
             mails_failed: counter(MAILS, &[("outcome", "failed")]),
             swept: counter(SWEPT, &[]),

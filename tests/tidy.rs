@@ -16,8 +16,8 @@ struct Layer {
     instead: &'static str,
 }
 
-/// The direction: http and cli → ops → store, wire, transport → domain → limits; engine → store, wire, transport, traces.
-const LAYERS: [Layer; 16] = [
+/// The direction: http and cli → ops → store, wire, providers → transport → domain → limits; engine → store, wire, providers, traces.
+const LAYERS: [Layer; 17] = [
     Layer { name: "limits", may: &[], instead: "limits are plain numbers; compute what depends on more where it is used" },
     Layer { name: "fields", may: &[], instead: "fields know of no rules; pass what is read from them on to ops" },
     Layer { name: "domain", may: &["limits"], instead: "the rules are pure; take what they need as an argument" },
@@ -36,8 +36,13 @@ const LAYERS: [Layer; 16] = [
         instead: "a store keeps and finds; decide in domain, act in ops or engine",
     },
     Layer {
+        name: "providers",
+        may: &["domain", "limits", "clock", "transport"],
+        instead: "a provider says a Word; what follows from it is the engine's and the ledger's",
+    },
+    Layer {
         name: "ops",
-        may: &["store", "wire", "transport", "domain", "limits", "fields", "clock", "meters"],
+        may: &["store", "wire", "transport", "providers", "domain", "limits", "fields", "clock", "meters"],
         instead: "hand the engine a hint through group_commit::Handoff, and name a store by its trait",
     },
     Layer {
@@ -47,12 +52,12 @@ const LAYERS: [Layer; 16] = [
     },
     Layer {
         name: "engine",
-        may: &["store", "traces", "wire", "transport", "domain", "limits", "clock", "meters"],
+        may: &["store", "traces", "wire", "transport", "providers", "domain", "limits", "clock", "meters"],
         instead: "the engine works for nobody by name: it is told through Handoff, and names a store by its trait",
     },
     Layer {
         name: "http",
-        may: &["ops", "clock::Stopwatch", "store", "wire::standard", "domain", "limits", "fields", "meters"],
+        may: &["ops", "clock::Stopwatch", "store", "wire::standard", "providers::Received", "domain", "limits", "fields", "meters"],
         instead: "call a verb of ops; of the store only the types of its answers may be named",
     },
     Layer {
@@ -66,6 +71,7 @@ const LAYERS: [Layer; 16] = [
             "engine::Watch",
             "ops::Rules",
             "ops::networks",
+            "providers",
             "store::seal",
             "transport::Limits",
             "transport::mail::Mailer",
@@ -89,6 +95,7 @@ const EVERYTHING: &[&str] = &[
     "limits",
     "meters",
     "ops",
+    "providers",
     "store",
     "traces",
     "transport",

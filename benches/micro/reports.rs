@@ -8,12 +8,14 @@ use std::time::Duration;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use ringback::app::Outside;
-use ringback::config::{Config, Sources};
+use ringback::config::{Config, Sources, read_catalogue};
 use ringback::domain::delivery::RunKey;
 use ringback::domain::id::{EndpointId, VendorId};
 use ringback::fields::Fields;
 use ringback::meters::Meters;
 use ringback::ops::{Answer, Ops, Parts};
+use ringback::providers::Providers;
+use ringback::providers::simulated::Simulated;
 use ringback::store::group_commit::{GroupCommit, Handoff};
 use ringback::store::{OpenRun, Settle, StoreError, Written};
 use ringback::transport::guard::Guard;
@@ -79,6 +81,11 @@ fn ops(ledger: &Ledger) -> Ops {
         surroundings: ledger.surroundings.clone(),
         meters: Arc::new(Meters::new()),
         rules,
+        catalogue: Arc::new(read_catalogue(None).unwrap()),
+        providers: Providers::new(
+            Vec::new(),
+            Arc::new(Simulated::new(ledger.surroundings.clone(), tokio::sync::mpsc::unbounded_channel().0)),
+        ),
     })
 }
 
@@ -92,6 +99,7 @@ impl Handoff for Nobody {
     fn dropped(&self, _: EndpointId) {}
     fn cancelled(&self, _: EndpointId, _: Vec<RunKey>) {}
     fn replaying(&self, _: EndpointId) {}
+    fn placed(&self) {}
 
     fn holds_lease(&self) -> bool {
         true

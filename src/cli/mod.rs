@@ -1,12 +1,14 @@
 //! The commands. Logs and errors go to stderr; exit codes are 0 done, 1 failed, 64 wrong use or configuration.
 
 mod bench;
+mod catalogue;
 mod client;
 mod completions;
 mod demo;
 mod master_key;
 mod migrate_store;
 mod nodes;
+mod reconcile;
 mod serve;
 mod token;
 mod user;
@@ -55,11 +57,16 @@ enum Command {
     Nodes(nodes::Nodes),
     /// Move everything from a SQLite file to a PostgreSQL database
     MigrateStore(migrate_store::MigrateStore),
+    /// Compare a provider's statement with the ledger
+    Reconcile(reconcile::Reconcile),
     /// Measure how fast it is here, beside the limit that no sender can beat
     Bench(Box<bench::Bench>),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Look at what can be recharged
+    #[command(subcommand)]
+    Catalogue(catalogue::Catalogue),
     /// Print the OpenAPI document of the API, as JSON
     Openapi,
     /// Print what a shell needs to complete commands and flags
@@ -149,12 +156,14 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::MasterKey(command) => command.run(),
         Command::Nodes(nodes) => nodes.run(),
         Command::MigrateStore(command) => command.run(),
+        Command::Reconcile(reconcile) => reconcile.run(),
         Command::Bench(bench) => bench.run(),
         Command::Config(ConfigCommand::Check(settings)) => {
             settings.read(None)?;
             anstream::println!("the configuration is good");
             Ok(())
         }
+        Command::Catalogue(command) => command.run(),
         Command::Openapi => {
             anstream::print!("{}", crate::http::openapi());
             Ok(())

@@ -62,6 +62,15 @@ impl Alert {
         Self::about(endpoint, "Webhook endpoint works again", text)
     }
 
+    /// Nobody could tell for three days what became of a recharge.
+    pub fn stuck(recharge: RechargeId) -> Self {
+        let text = format!(
+            "Recharge {recharge}: its provider has not said for 72 hours what became of it. It is not asked any more; find out and settle it with \
+             POST /v1/recharges/{recharge}/resolve."
+        );
+        Self { endpoint: None, title: "A recharge is stuck at its provider".to_owned(), text }
+    }
+
     /// A report contradicted a settled recharge.
     pub fn conflict(id: ConflictId, recharge: RechargeId, found: &Contradiction) -> Self {
         // Amounts and statuses are not personal, connection numbers are.

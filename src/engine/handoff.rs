@@ -40,6 +40,10 @@ impl Handoff for Engine {
         self.at_owner(Hint::Replaying, endpoint, |_, _| self.replays.notify_one());
     }
 
+    fn placed(&self) {
+        Self::placed(self);
+    }
+
     fn pace(&self, endpoint: EndpointId) -> Option<f64> {
         self.board.lock().pace(endpoint, self.now())
     }

@@ -36,6 +36,7 @@ mod behind;
 mod board;
 #[cfg(test)]
 mod board_tests;
+mod executing;
 #[cfg(test)]
 mod fault_tests;
 mod handoff;
@@ -78,6 +79,7 @@ use crate::domain::retry::Policy;
 use crate::domain::time::Timestamp;
 use crate::limits;
 use crate::meters::Meters;
+use crate::providers::Providers;
 use crate::store::group_commit::{GroupCommit, Haste};
 use crate::store::{Settle, Store, StoreError};
 use crate::traces::Traces;
@@ -114,6 +116,8 @@ pub struct Parts {
     pub mailer: Option<Mailer>,
     /// Where people reach the server, for mails.
     pub public_url: String,
+    /// Who executes recharges.
+    pub providers: Providers,
 }
 
 /// The engine of one node.
@@ -140,6 +144,9 @@ pub struct Engine {
     /// The store is looked through again.
     look: Notify,
     replays: Notify,
+    providers: Providers,
+    /// Counts recharges that wait to be handed over.
+    placed: Counter<u64>,
     committer: OnceLock<GroupCommit>,
     board: Mutex<Board>,
     /// When the timer rings next, in milliseconds.
@@ -178,6 +185,8 @@ impl Engine {
             revoked: Counter::new(0),
             look: Notify::new(),
             replays: Notify::new(),
+            providers: parts.providers,
+            placed: Counter::new(0),
             committer: OnceLock::new(),
             armed: AtomicI64::new(i64::MAX),
             timer: Notify::new(),
@@ -204,6 +213,9 @@ impl Engine {
         loops.spawn(Arc::clone(self).run_lease());
         loops.spawn(Arc::clone(self).run_expiry());
         loops.spawn(Arc::clone(self).run_hearing());
+        for provider in self.providers.all() {
+            loops.spawn(Arc::clone(self).run_provider(Arc::clone(provider), self.placed.subscribe()));
+        }
         for _ in 0..limits::CHORES_MAX {
             loops.spawn(Arc::clone(self).run_chores());
         }
@@ -350,6 +362,7 @@ impl Engine {
         meters.conflicts.set(overview.conflicts as f64);
         meters.replays.set(overview.replays as f64);
         meters.alerts.set(overview.alerts as f64);
+        meters.stuck.set(overview.stuck as f64);
         let board = self.board.lock();
         meters.unsettled.set(board.unsettled() as f64);
         meters.lanes.iter().zip(board.lanes()).for_each(|(gauge, count)| gauge.set(count as f64));

@@ -76,6 +76,57 @@ pub(super) struct RotateInput {
     overlap_seconds: Option<u32>,
 }
 
+/// A recharge to make.
+#[derive(ToSchema)]
+pub(super) struct OrderInput {
+    /// With an operator's token.
+    vendor_id: Option<String>,
+    /// With an operator's token; `live` if left out.
+    mode: Option<Mode>,
+    /// The vendor's own, unique for ever.
+    #[schema(max_length = 128)]
+    reference_no: String,
+    /// The network, as the catalogue numbers it.
+    operator_id: i64,
+    /// What the network sells; its first service if left out.
+    operator_type_id: Option<i64>,
+    #[schema(max_length = 64)]
+    connection_no: String,
+    /// A decimal text, or a number.
+    #[schema(value_type = String)]
+    amount: String,
+    /// The network's, if given.
+    currency: Option<String>,
+    circle_id: Option<i64>,
+    package_id: Option<i64>,
+    #[schema(max_length = 128)]
+    package_name: Option<String>,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct StatementQuery {
+    /// From this time on; from the first one if left out.
+    #[param(format = DateTime)]
+    since: Option<String>,
+    /// Before this time; up to now if left out.
+    #[param(format = DateTime)]
+    until: Option<String>,
+}
+
+/// Recharges to look up; 1 to 500 in all.
+#[derive(ToSchema)]
+pub(super) struct LookupInput {
+    /// With an operator's token.
+    vendor_id: Option<String>,
+    /// With an operator's token; `live` if left out.
+    mode: Option<Mode>,
+    #[schema(max_items = 500)]
+    ids: Option<Vec<String>>,
+    #[schema(max_items = 500)]
+    reference_nos: Option<Vec<String>>,
+}
+
 #[derive(ToSchema)]
 pub(super) struct ReplayInput {
     /// Events from this time on.

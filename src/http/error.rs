@@ -54,6 +54,11 @@ impl ApiError {
         Self { status, code, detail: detail.into(), errors: Vec::new(), more: Value::Null, retry_after: None }
     }
 
+    /// Its status, and what it says in one sentence.
+    pub fn told(self) -> (StatusCode, String) {
+        (self.status, self.detail)
+    }
+
     fn invalid(problems: Vec<Problem>) -> Self {
         let code = if let [one] = problems.as_slice() { one.code } else { "invalid" };
         let told = |problem: &Problem| format!("{} {}", problem.field, problem.message).trim().to_owned();
@@ -83,6 +88,7 @@ impl From<OpsError> for ApiError {
             }
             OpsError::IllegalState(_) => Self::new(StatusCode::CONFLICT, "illegal_state", detail),
             OpsError::IdempotencyConflict => Self::new(StatusCode::CONFLICT, "idempotency_conflict", detail),
+            OpsError::ReferenceConflict => Self::new(StatusCode::CONFLICT, "reference_conflict", detail),
             OpsError::InProgress => Self::new(StatusCode::CONFLICT, "in_progress", detail),
             OpsError::RateLimited(wait) => {
                 let retry_after = Some(wait.as_secs() + 1);

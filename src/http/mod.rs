@@ -48,6 +48,7 @@ pub struct Api {
     tags(
         (name = "operator", description = "For the platform"),
         (name = "vendor", description = "For vendors, and for the operator in their name"),
+        (name = "provider", description = "For providers, who prove who they are as their configuration says"),
         (name = "server", description = "Health, metrics and this document; no token"),
     )
 )]
@@ -95,6 +96,7 @@ pub fn openapi() -> String {
 /// A part of the API.
 pub fn router(api: Api, part: Part) -> Router {
     let (router, _) = build(part);
+    let router = if part == Part::Health { router } else { router.merge(routes::platform::routes()) };
     router
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)

@@ -5,6 +5,7 @@
 //! they judge who may see what; and they hand what they changed to the engine as a hint, without knowing it.
 
 mod access;
+mod callbacks;
 mod conflicts;
 mod deliveries;
 mod endpoints;
@@ -13,6 +14,7 @@ mod handshake;
 mod input;
 mod ledger;
 mod once;
+mod orders;
 mod oversight;
 mod replays;
 mod reports;
@@ -33,6 +35,7 @@ pub(crate) use input::networks;
 pub use input::{Mine, Paging, only_paging};
 pub use ledger::NewEvent;
 pub use once::{Begun, Once};
+pub use orders::Ordered;
 use parking_lot::RwLock;
 pub use replays::Replaying;
 pub use reports::Answer;
@@ -41,10 +44,12 @@ pub use users::new_operator_user;
 pub use vendors::NewVendor;
 
 use crate::clock::Surroundings;
+use crate::domain::catalogue::Catalogue;
 use crate::domain::id::{StreamId, VendorId};
 use crate::domain::vendor::Vendor;
 use crate::fields::Problem;
 use crate::meters::Meters;
+use crate::providers::Providers;
 use crate::store::group_commit::{GroupCommit, Handoff};
 use crate::store::{Store, StoreError};
 use crate::transport::Transport;
@@ -85,6 +90,9 @@ pub enum OpsError {
     /// The `Idempotency-Key` was used with another body.
     #[error("this Idempotency-Key was used with another body; use a new key for a new request")]
     IdempotencyConflict,
+    /// The reference belongs to a recharge that was asked for otherwise, or reported.
+    #[error("this reference_no belongs to another recharge of yours; references are unique for ever")]
+    ReferenceConflict,
     /// A request with this `Idempotency-Key` is still running.
     #[error("a request with this Idempotency-Key is still running; wait for its answer, or send it again later")]
     InProgress,
@@ -133,6 +141,8 @@ pub struct Ops {
     surroundings: Surroundings,
     meters: Arc<Meters>,
     rules: Rules,
+    catalogue: Arc<Catalogue>,
+    providers: Providers,
     tokens: access::TokenCache,
     paces: access::Paces,
     running: once::Running,
@@ -158,12 +168,16 @@ pub struct Parts {
     pub meters: Arc<Meters>,
     /// Settings.
     pub rules: Rules,
+    /// What can be recharged.
+    pub catalogue: Arc<Catalogue>,
+    /// Who executes that.
+    pub providers: Providers,
 }
 
 impl Ops {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { store, committer, handoff, transport, surroundings, meters, rules } = parts;
+        let Parts { store, committer, handoff, transport, surroundings, meters, rules, catalogue, providers } = parts;
         Self {
             paces: access::Paces::new(rules.token_rate_limit),
             tokens: access::TokenCache::default(),
@@ -178,6 +192,8 @@ impl Ops {
             surroundings,
             meters,
             rules,
+            catalogue,
+            providers,
         }
     }
 

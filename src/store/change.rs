@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Created, Delivery, EndpointChange, Publish, Published, VendorChange};
+use super::{Callback, Created, Delivery, EndpointChange, Place, Placed, Publish, Published, VendorChange};
 use crate::domain::audit::Note;
 use crate::domain::conflict::{CaseState, Conflict, Unfit};
 use crate::domain::delivery::RunKey;
@@ -12,6 +12,7 @@ use crate::domain::endpoint::{Endpoint, EndpointStatus};
 use crate::domain::id::{ConflictId, DeliveryId, EndpointId, RechargeId, ReplayId, TokenId, UserId, VendorId};
 use crate::domain::recharge::{Recharge, Report};
 use crate::domain::replay::Replay;
+use crate::domain::submission::{Next, Submission};
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Token, TokenHash};
 use crate::domain::user::{PasswordHash, User};
@@ -142,6 +143,25 @@ pub enum Deed {
         /// How long the event's runs may take.
         deadline: Duration,
     },
+    /// Makes a queued recharge that is to be handed to its provider. [`Done::Placed`].
+    Place(Box<Place>),
+    /// Takes what is to be done for a provider now. [`Done::Taken`].
+    TakeSubmissions {
+        /// The provider.
+        provider: String,
+        /// Whether new ones may be handed over too.
+        with_new: bool,
+        /// When they are looked at again, if nothing is heard.
+        hold: Duration,
+        /// Most of them.
+        limit: usize,
+    },
+    /// Says what follows for a submission, after so many enquiries. [`Done::Found`].
+    Follow(RechargeId, Next, u32),
+    /// Has a provider asked now. [`Done::Found`].
+    AskNow(RechargeId),
+    /// Keeps a callback. [`Done::Noted`].
+    KeepCallback(Box<Callback>),
     /// Nothing but its note: what was done beside the store.
     Note,
 }
@@ -171,6 +191,10 @@ pub enum Done {
     Resolved(Option<Result<Box<(Conflict, Recharge)>, Unfit>>),
     /// Whether the recharge was settled.
     Settled(SettledRecharge),
+    /// Whether a recharge was made.
+    Placed(Placed),
+    /// What is to be done.
+    Taken(Vec<Submission>),
     /// It was noted.
     Noted,
 }
@@ -222,8 +246,9 @@ impl Done {
             Self::Cancelled(runs) => runs.is_some(),
             Self::Resolved(resolved) => matches!(resolved, Some(Ok(_))),
             Self::Settled(settled) => matches!(settled, SettledRecharge::Yes(_)),
+            Self::Placed(placed) => !matches!(placed, Placed::Taken),
             Self::Opened(_) => false,
-            Self::Published(_) | Self::Stepped(_) | Self::Noted => true,
+            Self::Published(_) | Self::Stepped(_) | Self::Taken(_) | Self::Noted => true,
         }
     }
 }

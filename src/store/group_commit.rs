@@ -43,6 +43,8 @@ pub trait Handoff: Send + Sync + 'static {
     fn cancelled(&self, endpoint: EndpointId, runs: Vec<RunKey>);
     /// A replay to this endpoint was started: there are runs to open.
     fn replaying(&self, endpoint: EndpointId);
+    /// A recharge waits to be handed to its provider.
+    fn placed(&self);
     /// Deliveries a second that an endpoint takes at present, where this node knows it.
     fn pace(&self, endpoint: EndpointId) -> Option<f64>;
     /// Whether this node may send, where it is one of many.

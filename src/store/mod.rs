@@ -39,6 +39,7 @@ use crate::domain::event::Event;
 use crate::domain::id::{AuditId, ConflictId, DeliveryId, EndpointId, EventId, RechargeId, ReplayId, StreamId, TokenId, UserId, VendorId};
 use crate::domain::recharge::Recharge;
 use crate::domain::replay::{Only, Replay};
+use crate::domain::submission::Submission;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Token, TokenHash};
 use crate::domain::user::User;
@@ -137,6 +138,21 @@ pub trait Store: Send + Sync + 'static {
     /// A stream's recharges, newest first. At most [`SCAN_MAX`](crate::limits::SCAN_MAX) rows are looked at, so that a
     /// page may be short and have a cursor all the same.
     async fn recharges(&self, query: RechargeQuery) -> Result<Listed<Recharge, RechargeId>, StoreError>;
+
+    /// Recharges in the order of their making, those of a time range after this one; fewer than `limit` only at the end.
+    async fn walk(&self, whose: Whose, range: TimeRange, after: Option<RechargeId>, limit: usize) -> Result<Vec<Recharge>, StoreError>;
+
+    /// Recharges by ids, references and numbers, of a stream or (ids only) of all; each where it is there, in the order asked for.
+    async fn lookup(&self, stream: Option<StreamId>, sought: Vec<Sought>) -> Result<Vec<Option<Recharge>>, StoreError>;
+
+    /// Whether there is anything to be done for a provider now, new recharges counted or not.
+    async fn submissions_due(&self, provider: String, with_new: bool, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// What Ringback executes of a recharge, if it does.
+    async fn submission(&self, recharge: RechargeId) -> Result<Option<Submission>, StoreError>;
+
+    /// Queued recharges that nobody could tell anything about for too long, newest first.
+    async fn stuck(&self, page: Page<RechargeId>) -> Result<Listed<Submission, RechargeId>, StoreError>;
 
     /// One event.
     async fn event(&self, id: EventId) -> Result<Option<Event>, StoreError>;

@@ -14,7 +14,8 @@ use crate::domain::delivery::{DeliveryState, EndReason, RunKey};
 use crate::domain::endpoint::{EndpointStatus, Settings};
 use crate::domain::event::Event;
 use crate::domain::id::{DeliveryId, EndpointId, RechargeId, ReplayId, StreamId};
-use crate::domain::recharge::{Report, Status, Verdict};
+use crate::domain::recharge::{Recharge, Report, Status, Verdict};
+use crate::domain::submission::Order;
 use crate::domain::time::Timestamp;
 use crate::domain::traffic::Traffic;
 use crate::domain::vendor::Mode;
@@ -53,6 +54,65 @@ pub struct Accept {
     pub deadline: Duration,
     /// Each with where it belongs.
     pub reports: Vec<Addressed>,
+}
+
+/// A recharge that a vendor asked for.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The vendor and mode.
+    pub stream: StreamId,
+    /// The same mode.
+    pub mode: Mode,
+    /// Its first report: `queued`, with what is known.
+    pub report: Report,
+    /// What was asked for.
+    pub order: Order,
+    /// The provider that it is handed to.
+    pub provider: String,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Placed {
+    /// It was made.
+    New(Box<Recharge>),
+    /// The same was asked for before; this is where it stands.
+    Before(Box<Recharge>),
+    /// Its reference belongs to something else.
+    Taken,
+}
+
+/// Whose recharges are walked over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whose {
+    /// A vendor's, in a mode.
+    Stream(StreamId),
+    /// All that were handed to this provider, or may have been.
+    Provider(String),
+}
+
+/// How a recharge is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sought {
+    /// By its id.
+    Id(RechargeId),
+    /// By the vendor's reference.
+    Reference(String),
+    /// By its `transaction_id`.
+    Number(i64),
+}
+
+/// Something that a provider called back, as it is kept.
+#[derive(Debug, Clone)]
+pub struct Callback {
+    /// The provider.
+    pub provider: String,
+    /// The recharge that it is about, if there is one.
+    pub recharge: Option<RechargeId>,
+    /// What was made of it.
+    pub verdict: &'static str,
+    /// What came, without connection numbers.
+    pub body: String,
 }
 
 /// A report with the stream of its vendor and mode.
@@ -375,6 +435,8 @@ pub struct Overview {
     pub replays: u64,
     /// Alerts that wait to be mailed.
     pub alerts: u64,
+    /// Queued recharges that nobody could tell anything about for too long.
+    pub stuck: u64,
 }
 
 /// Before when things are old.

@@ -40,6 +40,8 @@ impl Handoff for Heard {
 
     fn replaying(&self, _: EndpointId) {}
 
+    fn placed(&self) {}
+
     fn holds_lease(&self) -> bool {
         true
     }

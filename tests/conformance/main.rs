@@ -28,6 +28,7 @@ mod postgres;
 mod replays;
 mod sqlite;
 mod subject;
+mod submissions;
 mod sweep;
 mod upkeep;
 mod users;
@@ -149,6 +150,10 @@ macro_rules! examine {
                 cases_and_answers_do_not_name_the_person, a_person_behind_very_many_is_found,
                 eight_erasures_remove_everything_once, what_is_sealed_again_opens_as_before,
                 very_many_endpoints_are_sealed_in_bounded_steps;
+            submissions:
+                a_recharge_is_placed_once, eight_who_place_it_place_one, what_is_taken_counts_as_handed_over,
+                eight_who_take_take_each_once, what_follows_is_done_when_it_is_due, recharges_are_looked_up_and_walked_over,
+                a_callback_is_kept, whatever_comes_when_the_ledger_agrees_with_the_provider;
             mixed:
                 numbers_of_a_mixed_batch_have_no_gap, a_refused_batch_with_changes_leaves_nothing,
                 nothing_is_remembered_of_a_refused_batch, a_whole_life_in_one_batch, changes_of_one_batch_follow_each_other;

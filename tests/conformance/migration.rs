@@ -124,6 +124,7 @@ async fn sums_of_an_old_database_are_right() {
         conflicts: 1,
         replays: 0,
         alerts: 0,
+        stuck: 0,
     };
     assert_eq!(on.store.overview(at(100)).await.unwrap(), expected);
 }

@@ -45,6 +45,7 @@ pub async fn an_overview_of_nothing(on: Subject) {
         conflicts: 0,
         replays: 0,
         alerts: 0,
+        stuck: 0,
     };
     assert_eq!(overview(&on, START).await, nothing);
     on.connected(on.side().await).await;

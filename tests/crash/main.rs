@@ -7,12 +7,13 @@
 //! traffic goes on; [`receivers`] sends ten thousand events to each stock receiver, [`documented`] runs those that docs/receiving.md shows,
 //! and [`schema`] holds the answers of all calls against the OpenAPI document. [`mails`] kills it before and after a mail
 //! that it owes, to the server of [`mail_server`]. [`nodes`] has three of them share a database and kills, stops and cuts them off, by the way of [`cutter`];
-//! [`moving`] moves a file to PostgreSQL. [`postgres`] is a database that can be made to crash, and [`tls`] reaches it by TLS. [`bench`] runs all its benchmarks, briefly. `RINGBACK_CRASH_SEED` repeats a run's choices (not its timing).
+//! [`submitting`] kills it while it hands recharges to a provider; [`day`] runs examples/day.py; [`moving`] moves a file to PostgreSQL. [`postgres`] is a database that can be made to crash, and [`tls`] reaches it by TLS. [`bench`] runs all its benchmarks, briefly. `RINGBACK_CRASH_SEED` repeats a run's choices (not its timing).
 
 mod api;
 mod audit;
 mod bench;
 mod cutter;
+mod day;
 mod descriptors;
 mod documented;
 mod full_disk;
@@ -31,5 +32,6 @@ mod retention;
 mod schema;
 mod server;
 mod stranger;
+mod submitting;
 mod tls;
 mod wait;

@@ -60,6 +60,14 @@ impl Server {
         Self::start_on(settings, folder, disk, None)
     }
 
+    /// The same, with a configuration file.
+    pub fn start_with_config(settings: &[(&'static str, &'static str)], text: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(folder.path().join("ringback.toml"), text).expect("the file is written");
+        let disk = folder.path().to_owned();
+        Self::start_on(settings, folder, disk, None)
+    }
+
     /// The same, with at most so many files and sockets open at once.
     pub fn start_with_files(settings: &[(&'static str, &'static str)], most: usize) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -101,6 +109,10 @@ impl Server {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringback"));
         let file = || format!("sqlite:{}", self.database().display());
         command.args(arguments).args(["--database", &self.postgres.clone().unwrap_or_else(file)]);
+        let config = self.folder.path().join("ringback.toml");
+        if config.exists() {
+            command.arg("--config").arg(config);
+        }
         command.env_clear().envs(self.settings.iter().map(|(name, value)| (format!("RINGBACK_{name}"), value)));
         command.envs(self.key.iter().map(|key| ("RINGBACK_MASTER_KEY", key)));
         command

@@ -102,6 +102,20 @@ pub async fn try_send(server: SocketAddr, request: Request<'_>) -> Option<Reply>
     parse(&answer)
 }
 
+/// A body that came in chunks; none if the last one is missing.
+fn whole(mut chunks: &str) -> Option<String> {
+    let mut text = String::new();
+    loop {
+        let (length, rest) = chunks.split_once("\r\n")?;
+        let length = usize::from_str_radix(length, 16).ok()?;
+        if length == 0 {
+            return Some(text);
+        }
+        text.push_str(rest.get(..length)?);
+        chunks = rest.get(length + 2..)?;
+    }
+}
+
 fn parse(answer: &[u8]) -> Option<Reply> {
     let text = String::from_utf8(answer.to_vec()).ok()?;
     let (head, body) = text.split_once("\r\n\r\n")?;
@@ -109,6 +123,9 @@ fn parse(answer: &[u8]) -> Option<Reply> {
     let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
     let headers: Vec<(String, String)> =
         lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
+    if find(&headers, "transfer-encoding") == Some("chunked") {
+        return whole(body).map(|text| Reply { status, headers, text });
+    }
     let promised = find(&headers, "content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     (body.len() == promised).then(|| Reply { status, headers, text: body.to_owned() })
 }

@@ -30,7 +30,7 @@ fn routes() -> Vec<Route> {
     for (path, methods) in document["paths"].as_object().expect("paths") {
         for (method, call) in methods.as_object().expect("methods") {
             let tag = text(&call["tags"][0]);
-            routes.extend((tag != "server").then(|| Route { method: method.to_uppercase(), path: path.clone(), tag }));
+            routes.extend((tag != "server" && tag != "provider").then(|| Route { method: method.to_uppercase(), path: path.clone(), tag }));
         }
     }
     assert!(routes.len() > 40, "the document has the routes");
@@ -139,7 +139,7 @@ async fn a_disabled_vendors_tokens_open_nothing_until_it_is_enabled() {
     disable(false).await;
     let reads = routes().into_iter().filter(|route| route.tag == "vendor" && route.method == "GET" && !route.path.ends_with("/stream"));
     for route in reads {
-        scene.knock(&route, &scene.vendor.live).await.expect(200);
+        scene.knock(&route, &scene.vendor.live).await.expect_text(200);
     }
     scene.finish().await;
 }
@@ -182,7 +182,7 @@ async fn lists_have_nothing_of_others() {
         let mut others = vec![&scene.stranger.live, &scene.stranger.test];
         others.extend((route.path != "/v1/tokens").then_some(&scene.vendor.test));
         for token in others {
-            let list = scene.knock(&route, token).await.expect(200).to_string();
+            let list = scene.knock(&route, token).await.expect_text(200).to_owned();
             assert!(scene.ids.values().all(|id| !list.contains(id.as_str())), "{route:?}: {list}");
         }
     }

@@ -78,6 +78,12 @@ fn calls(app: &TestApp, of: &World, hook: &Receiver) -> Vec<(String, String, Val
             json!({"vendor_id": vendor.id, "type": "a.b", "data": {"b": 1.10, "a": {"d": 1, "c": [2]}}}),
             202,
         ),
+        (
+            &vendor.test,
+            "/v1/recharges".to_owned(),
+            json!({"reference_no": "R-9", "operator_id": 1, "connection_no": "9801234504", "amount": "50"}),
+            201,
+        ),
         (live, "/v1/endpoints".to_owned(), json!({"url": hook.url(), "description": "second"}), 201),
         (live, format!("/v1/endpoints/{endpoint}/rotate-secret"), json!({"overlap_seconds": 60}), 200),
         (live, format!("/v1/endpoints/{endpoint}/replay"), json!({"since": since, "only": "all"}), 202),

@@ -82,9 +82,16 @@ pub struct Setup {
     settings: Vec<(&'static str, String)>,
     authorities: Vec<CertificateDer<'static>>,
     real_time: bool,
+    file: Option<String>,
 }
 
 impl Setup {
+    /// A configuration file.
+    pub fn file(mut self, text: &str) -> Self {
+        self.file = Some(text.to_owned());
+        self
+    }
+
     /// A setting by name.
     pub fn set(mut self, name: &'static str, value: &str) -> Self {
         self.settings.push((name, value.to_owned()));
@@ -110,7 +117,12 @@ impl Setup {
         let first =
             [("database", database.as_str()), ("listen", "127.0.0.1:0"), ("allow_networks", "127.0.0.1/32"), ("require_https", "false")];
         let flags = first.into_iter().map(|(name, value)| (name, value.to_owned())).chain(self.settings).collect();
-        let mut config = Config::read(Sources { flags, ..Sources::default() }).expect("the settings are good");
+        let file = self.file.map(|text| {
+            let path = folder.path().join("it.toml");
+            std::fs::write(&path, text).expect("the file is written");
+            path
+        });
+        let mut config = Config::read(Sources { flags, file, ..Sources::default() }).expect("the settings are good");
         // A pace for the processors' sake would wait for ever for a clock that stands still; the board's own tests have it.
         config.bounds.behind_per_second = u32::MAX;
         let manual = Arc::new(ManualClock::at("2026-11-24T00:00:00Z".parse().expect("a time")));

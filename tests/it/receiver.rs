@@ -131,6 +131,11 @@ impl Receiver {
         Self::listen((Ipv4Addr::LOCALHOST, 0).into(), None).await
     }
 
+    /// One on an address of this machine.
+    pub async fn at(address: SocketAddr) -> Self {
+        Self::listen(address, None).await
+    }
+
     pub async fn start_tls(config: rustls::ServerConfig) -> Self {
         Self::listen((Ipv4Addr::LOCALHOST, 0).into(), Some(config)).await
     }

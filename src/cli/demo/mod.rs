@@ -1,9 +1,10 @@
 //! `ringback demo`: everything in one process on a fresh store, driven over the HTTP API as a platform would drive it.
 //!
 //! Two vendors sell recharges. One has a receiver of the profile `standard`, the other one of `globaltopup` that answers
-//! 500 to one request in four, so that retries can be seen. Each recharge is reported `queued`, and a moment later what
-//! became of it; the receivers verify what they get.
+//! 500 to one request in four, so that retries can be seen. Each recharge goes to a provider, over HTTP, which settles it a
+//! moment later and loses an answer or a callback now and then; the receivers verify what they get.
 
+mod provider;
 mod receivers;
 mod show;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use provider::Provider;
 use receivers::{Kind, Received, Receiver, Taken};
 use serde_json::{Value, json};
 use show::Summary;
@@ -54,19 +56,13 @@ const VENDORS: [Character; 2] = [
 /// A vendor that takes part.
 struct Vendor {
     name: &'static str,
-    id: String,
     token: String,
+    client: Client,
     kind: Kind,
     is_flaky: bool,
 }
 
-/// A recharge that has been reported `queued`.
-struct Queued {
-    report: Value,
-    due: Duration,
-}
-
-/// A new recharge is reported this often.
+/// A new recharge is asked for this often.
 const PACE: Duration = Duration::from_millis(200);
 /// How long the end waits for deliveries that are still retried.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -79,6 +75,9 @@ impl Demo {
 
     async fn play(self) -> anyhow::Result<()> {
         let folder = tempfile::tempdir().context("a temporary folder could not be made")?;
+        let (provider, at_provider) = Provider::start(Surroundings::system(0)).await?;
+        let file = folder.path().join("demo.toml");
+        std::fs::write(&file, provider::configuration(at_provider)).context("the demo's configuration could not be written")?;
         let setting = |name, value: &str| (name, value.to_owned());
         let flags = vec![
             setting("listen", &self.listen),
@@ -87,7 +86,7 @@ impl Demo {
             setting("require_https", "false"),
             setting("retry_schedule", "500ms,1s,2s"),
         ];
-        let config = Config::read(Sources { flags, ..Sources::default() })?;
+        let config = Config::read(Sources { flags, file: Some(file), ..Sources::default() })?;
         let store = open_store(&config, Surroundings::system(0)).await?;
         let operator = super::token::make(&*store, &Surroundings::system(0), "demo").await?;
         drop(store);
@@ -96,6 +95,7 @@ impl Demo {
         let address = listeners.api.local_addr()?;
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(app.run(listeners, async { drop(stopped.await) }));
+        provider.call_back_to(address).await?;
         let stage = Stage::set(address, operator.expose()).await?;
         if !self.json {
             show::opening(&format!("http://{address}"), operator.expose(), &stage.vendors);
@@ -115,10 +115,8 @@ impl Demo {
     }
 }
 
-/// The vendors, their receivers, and the platform's own client.
+/// The vendors and their receivers.
 struct Stage {
-    platform: Client,
-    address: SocketAddr,
     vendors: Vec<Vendor>,
     surroundings: Surroundings,
     received: UnboundedReceiver<Received>,
@@ -159,67 +157,41 @@ impl Stage {
             let endpoint = its_own.post("/v1/endpoints", &endpoint).await?;
             let id = endpoint["id"].as_str().unwrap_or_default();
             its_own.post(&format!("/v1/endpoints/{id}/connect"), &json!({})).await?;
-            let vendor = Vendor { name, id: text("id"), token: text("live_token"), kind: *kind, is_flaky: fails_one_in.is_some() };
+            let vendor = Vendor { name, token: text("live_token"), client: its_own, kind: *kind, is_flaky: fails_one_in.is_some() };
             vendors.push(vendor);
         }
-        Ok(Self { platform, address, vendors, surroundings, received, delivered: HashMap::new(), wrong: 0, recharges: 0 })
+        Ok(Self { vendors, surroundings, received, delivered: HashMap::new(), wrong: 0, recharges: 0 })
     }
 
     async fn play(mut self, demo: &Demo) -> anyhow::Result<Summary> {
         let watch = Stopwatch::start();
         let mut asked_to_stop = Box::pin(super::serve::asked_to_stop()?);
         let mut beat = tokio::time::interval(PACE);
-        let mut queued: Vec<Queued> = Vec::new();
         while demo.length.is_none_or(|length| watch.elapsed() < *length) {
             tokio::select! {
                 () = &mut asked_to_stop => break,
                 Some(received) = self.received.recv() => self.note(received, demo.json),
-                _ = beat.tick() => {
-                    queued.push(self.begin(watch.elapsed()).await?);
-                    let now = watch.elapsed();
-                    let (due, later) = queued.into_iter().partition(|recharge| recharge.due <= now);
-                    queued = later;
-                    self.settle(due).await?;
-                }
+                _ = beat.tick() => self.order().await?,
             }
         }
-        self.settle(queued).await?;
         self.finish(demo.json).await
     }
 
-    /// Reports a new recharge as queued.
-    async fn begin(&mut self, now: Duration) -> anyhow::Result<Queued> {
+    /// A vendor asks for a recharge.
+    async fn order(&mut self) -> anyhow::Result<()> {
         let mut dice = [0; 4];
         self.surroundings.entropy.fill(&mut dice);
         self.recharges += 1;
-        let vendor = self.recharges % self.vendors.len();
-        let (network, prefix) = if dice[0] % 2 == 0 { ("Ncell", "980") } else { ("NTC", "984") };
+        let vendor = &self.vendors[self.recharges % self.vendors.len()];
+        let (network, prefix) = if dice[0] % 2 == 0 { (1, "980") } else { (2, "984") };
         let number = u32::from_le_bytes(dice) % 10_000_000;
-        let mut report = json!({
-            "vendor_id": self.vendors[vendor].id,
+        let order = json!({
             "reference_no": format!("INV-{:05}", self.recharges),
-            "status": "queued",
-            "amount": format!("{}.00", 50 * (1 + u32::from(dice[1] % 20))),
-            "currency": "NPR",
-            "operator": network,
+            "operator_id": network,
             "connection_no": format!("{prefix}{number:07}"),
+            "amount": format!("{}.00", 50 * (1 + u32::from(dice[1] % 20))),
         });
-        self.platform.post("/v1/reports", &json!({"reports": [report]})).await?;
-        let fails = dice[2].is_multiple_of(8);
-        report["status"] = json!(if fails { "failed" } else { "success" });
-        if fails {
-            report["reason"] = json!("the network refused the number");
-        }
-        Ok(Queued { report, due: now + Duration::from_millis(300 + 10 * u64::from(dice[3])) })
-    }
-
-    /// Reports what became of recharges, in one request, as a platform would.
-    async fn settle(&self, recharges: Vec<Queued>) -> anyhow::Result<()> {
-        let reports: Vec<Value> = recharges.into_iter().map(|recharge| recharge.report).collect();
-        for reports in reports.chunks(crate::limits::REPORTS_MAX) {
-            self.platform.post("/v1/reports", &json!({"reports": reports})).await?;
-        }
-        Ok(())
+        vendor.client.post("/v1/recharges", &order).await.map(drop)
     }
 
     fn note(&mut self, received: Received, quietly: bool) {
@@ -236,18 +208,14 @@ impl Stage {
     /// Waits until every delivery has ended, and compares what the feed says with what the receivers have.
     async fn finish(mut self, quietly: bool) -> anyhow::Result<Summary> {
         let watch = Stopwatch::start();
-        let mut readers = Vec::new();
-        for vendor in &self.vendors {
-            let its_own = Client::connect(self.address, &vendor.token).await?;
-            readers.push(its_own);
-        }
         loop {
             while let Ok(received) = self.received.try_recv() {
                 self.note(received, quietly);
             }
             let mut summary = Summary { recharges: self.recharges, ..Summary::default() };
             let mut pending = 0;
-            for reader in &readers {
+            for Vendor { client: reader, .. } in &self.vendors {
+                pending += all(reader, "/v1/recharges?status=queued&limit=200", "cursor", "next_cursor").await?.len();
                 let events = all(reader, "/v1/events?limit=200", "after", "next_after").await?;
                 let deliveries = all(reader, "/v1/deliveries?limit=200", "cursor", "next_cursor").await?;
                 let is = |state: &'static str| move |delivery: &&Value| delivery["state"] == state;

@@ -72,7 +72,7 @@ impl Summary {
         }
         anstream::println!(
             "{FAINT}(one event per settled recharge; retried deliveries needed more than one attempt, \
-             because a receiver answered 500;\n p50 and p99 are from the report's acceptance to the receiver having verified it, waits for retries included){FAINT:#}"
+             because a receiver answered 500;\n p50 and p99 are from the outcome's acceptance to the receiver having verified it, waits for retries included){FAINT:#}"
         );
     }
 

@@ -1,11 +1,15 @@
 //! The calls of the contract, a module for each part.
 
+mod callbacks;
 mod deliveries;
 mod endpoints;
 mod ledger;
+mod orders;
 mod oversight;
+pub(super) mod platform;
 mod replays;
 mod server;
+mod statement;
 mod stream;
 mod tokens;
 mod vendors;
@@ -43,7 +47,12 @@ pub(super) fn calls() -> OpenApiRouter<Api> {
         .routes(routes!(ledger::publish, ledger::events))
         .routes(routes!(stream::stream))
         .routes(routes!(ledger::event))
-        .routes(routes!(ledger::recharges))
+        .routes(routes!(ledger::recharges, orders::order))
+        .routes(routes!(statement::statement))
+        .routes(routes!(orders::lookup))
+        .routes(routes!(orders::stuck))
+        .routes(routes!(callbacks::post, callbacks::get))
+        .routes(routes!(callbacks::post_with_secret, callbacks::get_with_secret))
         .routes(routes!(ledger::recharge))
         .routes(routes!(endpoints::create, endpoints::list))
         .routes(routes!(endpoints::read, endpoints::change, endpoints::delete))

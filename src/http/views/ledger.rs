@@ -7,6 +7,7 @@ use crate::domain::conflict::{CaseState, Conflict};
 use crate::domain::event::Event;
 use crate::domain::id::EventId;
 use crate::domain::recharge::{Recharge, Status};
+use crate::domain::submission::Submission;
 use crate::domain::time::Timestamp;
 use crate::domain::vendor::Mode;
 use crate::fields::Problem;
@@ -95,6 +96,49 @@ pub(in super::super) struct RechargeView {
     /// In order of arrival; in the single read only.
     #[serde(skip_serializing_if = "Option::is_none")]
     reports: Option<Vec<ReportView>>,
+}
+
+/// Recharges that were looked up.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct FoundList {
+    /// In the order asked for, ids first.
+    pub data: Vec<FoundView>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Found)]
+pub(in super::super) struct FoundView {
+    /// The id or reference that was asked for.
+    sought: String,
+    /// Null if there is no such recharge.
+    recharge: Option<RechargeView>,
+}
+
+impl FoundView {
+    pub fn of(mine: Mine, sought: String, recharge: Option<Recharge>) -> Self {
+        Self { sought, recharge: recharge.map(|recharge| RechargeView::of(mine, &recharge, None)) }
+    }
+}
+
+/// A recharge that somebody has to find out about.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Stuck)]
+pub(in super::super) struct StuckView {
+    recharge: RechargeView,
+    /// When it was handed to its provider, or may have been.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    sent_at: Option<Timestamp>,
+    /// How often the provider was asked since.
+    enquiries: u32,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    stuck_at: Option<Timestamp>,
+}
+
+impl StuckView {
+    pub fn of((mine, submission): &(Mine, Submission)) -> Self {
+        let Submission { recharge, sent_at, asked, stuck_at, .. } = submission;
+        Self { recharge: RechargeView::of(*mine, recharge, None), sent_at: *sent_at, enquiries: *asked, stuck_at: *stuck_at }
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]

@@ -8,7 +8,9 @@ mod vendors;
 
 pub(super) use deliveries::{AttemptView, DeliveryView};
 pub(super) use endpoints::{CancelledView, ConnectedView, EndpointView, MatchedView, NewEndpointView, NewSecretView, ReplayView, SeenView};
-pub(super) use ledger::{ConflictView, EventView, FeedView, PublishedView, RechargeView, ReportResult, Results};
+pub(super) use ledger::{
+    ConflictView, EventView, FeedView, FoundList, FoundView, PublishedView, RechargeView, ReportResult, Results, StuckView,
+};
 pub(super) use oversight::{EntryView, OverviewView};
 use serde::Serialize;
 use utoipa::ToSchema;

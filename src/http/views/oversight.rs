@@ -105,6 +105,8 @@ pub(in super::super) struct OverviewView {
     running_replays: u64,
     /// Alerts that have not been mailed yet.
     alerts_waiting: u64,
+    /// Queued recharges that nobody could tell anything about for three days: GET /v1/stuck.
+    stuck: u64,
 }
 
 impl OverviewView {
@@ -121,6 +123,7 @@ impl OverviewView {
             open_conflicts: overview.conflicts,
             running_replays: overview.replays,
             alerts_waiting: overview.alerts,
+            stuck: overview.stuck,
         }
     }
 }

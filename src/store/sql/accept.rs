@@ -193,7 +193,7 @@ impl Batch<'_> {
         outcome.latency.into_iter().for_each(|took| traffic.delivered(took));
     }
 
-    fn accept(&mut self, accept: &Accept) -> Result<Written, StoreError> {
+    pub fn accept(&mut self, accept: &Accept) -> Result<Written, StoreError> {
         let mut opened = Vec::new();
         let mut answers = Vec::with_capacity(accept.reports.len());
         self.traffic(accept.now).accepted += accept.reports.len() as u64;

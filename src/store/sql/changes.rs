@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::accept::{Audience, Batch, Emission};
 use super::deliveries::{self, ToCancel};
-use super::{audit, conflicts, endpoints, health, replays, settle, vendors};
+use super::{audit, conflicts, endpoints, health, replays, settle, submissions, vendors};
 use crate::domain::alert::Alert;
 use crate::domain::delivery::RunKey;
 use crate::domain::endpoint::{Endpoint, EndpointStatus};
@@ -95,6 +95,16 @@ impl Batch<'_> {
             )?),
             Deed::SettleRecharge { id, report, deadline } => {
                 Done::Settled(conflicts::settle_recharge(self, *id, report, (now, *deadline), opened)?)
+            }
+            Deed::Place(place) => Done::Placed(submissions::place(self, place, now)?),
+            Deed::TakeSubmissions { provider, with_new, hold, limit } => {
+                Done::Taken(submissions::take(conn, provider, (*with_new, *hold, *limit), now)?)
+            }
+            Deed::Follow(recharge, next, asked) => Done::Found(submissions::follow(self, *recharge, *next, *asked, now)?),
+            Deed::AskNow(recharge) => Done::Found(submissions::ask_now(conn, *recharge, now)?),
+            Deed::KeepCallback(callback) => {
+                submissions::keep_callback(self, callback, now)?;
+                Done::Noted
             }
             Deed::Note => Done::Noted,
         })

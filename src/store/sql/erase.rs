@@ -2,8 +2,8 @@
 
 use super::KEY_CHECK;
 use super::conn::{Conn, Result, Row, params};
-use super::ledger;
 use super::rows::place;
+use super::{ledger, submissions};
 use crate::clock::Stopwatch;
 use crate::domain::event::{Event, in_json};
 use crate::domain::id::{ConflictId, DeliveryId, EndpointId, EventId, RechargeId, StreamId};
@@ -79,6 +79,7 @@ fn recharges(conn: Conn, stream: StreamId, connection_no: &str, after: i64) -> R
     for (id, _) in page.iter().filter(|(_, its_own)| *its_own) {
         removed += conn.execute("UPDATE recharge SET connection_no = NULL, reason = NULL WHERE id = ?1", params![id])?;
         conn.execute("UPDATE report SET reason = NULL WHERE recharge = ?1", params![id])?;
+        submissions::erase(conn, *id)?;
     }
     if let Some((last, _)) = page.last().filter(|_| page.len() == limits::ERASE_SCAN) {
         return Ok(Swept { removed: removed as u64, next: at(0, *last) });

@@ -18,6 +18,7 @@ pub mod references;
 mod replays;
 mod rows;
 mod settle;
+mod submissions;
 mod sweep;
 pub mod threads;
 mod vendors;
@@ -35,8 +36,8 @@ use super::cluster::Cluster;
 use super::seal::Sealer;
 use super::{
     AnswerKey, AuditQuery, Backlog, ConflictQuery, Delivery, DeliveryQuery, Expired, Failing, Feed, Horizon, KeptAnswer, KeptReport,
-    Listed, Mailing, OpenQuery, OpenRun, OpenSize, Overview, Page, RechargeQuery, ReplayScope, Store, StoreError, SweepPlace, Swept,
-    TimeRange, Write, Written,
+    Listed, Mailing, OpenQuery, OpenRun, OpenSize, Overview, Page, RechargeQuery, ReplayScope, Sought, Store, StoreError, SweepPlace,
+    Swept, TimeRange, Whose, Write, Written,
 };
 use crate::clock::{Ids, Stopwatch};
 use crate::domain::audit::Entry;
@@ -46,6 +47,7 @@ use crate::domain::event::Event;
 use crate::domain::id::{AuditId, ConflictId, DeliveryId, EndpointId, EventId, RechargeId, ReplayId, StreamId, TokenId, UserId, VendorId};
 use crate::domain::recharge::Recharge;
 use crate::domain::replay::Replay;
+use crate::domain::submission::Submission;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Token, TokenHash};
 use crate::domain::traffic::Traffic;
@@ -220,6 +222,26 @@ impl<D: Driver> Store for SqlStore<D> {
 
     async fn recharges(&self, query: RechargeQuery) -> Result<Listed<Recharge, RechargeId>, StoreError> {
         self.driver.read(move |conn| ledger::recharges(conn, &query)).await
+    }
+
+    async fn walk(&self, whose: Whose, range: TimeRange, after: Option<RechargeId>, limit: usize) -> Result<Vec<Recharge>, StoreError> {
+        self.driver.read(move |conn| submissions::walk(conn, &whose, range, after, limit)).await
+    }
+
+    async fn lookup(&self, stream: Option<StreamId>, sought: Vec<Sought>) -> Result<Vec<Option<Recharge>>, StoreError> {
+        self.driver.read(move |conn| submissions::lookup(conn, stream, &sought)).await
+    }
+
+    async fn submissions_due(&self, provider: String, with_new: bool, now: Timestamp) -> Result<bool, StoreError> {
+        self.driver.read(move |conn| submissions::due(conn, &provider, with_new, now)).await
+    }
+
+    async fn submission(&self, recharge: RechargeId) -> Result<Option<Submission>, StoreError> {
+        self.driver.read(move |conn| submissions::one(conn, recharge)).await
+    }
+
+    async fn stuck(&self, page: Page<RechargeId>) -> Result<Listed<Submission, RechargeId>, StoreError> {
+        self.driver.read(move |conn| submissions::stuck(conn, page)).await
     }
 
     async fn event(&self, id: EventId) -> Result<Option<Event>, StoreError> {

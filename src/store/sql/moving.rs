@@ -23,7 +23,7 @@ const fn table(name: &'static str, key: &'static str) -> Table {
 }
 
 /// All but `meta` and `reference`, which are each database's own.
-const TABLES: [Table; 21] = [
+const TABLES: [Table; 23] = [
     table("vendor", "id"),
     table("stream", "id"),
     table("token", "id"),
@@ -32,6 +32,8 @@ const TABLES: [Table; 21] = [
     table("listening", "endpoint, from_sequence"),
     table("recharge", "id"),
     table("report", "recharge, number"),
+    table("submission", "recharge"),
+    table("callback", "id"),
     table("conflict", "id"),
     table("event", "stream, sequence"),
     table("dedupe", "stream, key"),

@@ -66,5 +66,8 @@ pub(super) fn overview(conn: Conn, now: Timestamp) -> Result<Overview, StoreErro
         conflicts: count("SELECT count(*) FROM conflict WHERE state = 0")?,
         replays: count("SELECT count(*) FROM replay WHERE state = 0")?,
         alerts: count("SELECT count(*) FROM alert")?,
+        stuck: count(
+            "SELECT count(*) FROM submission s JOIN recharge r ON r.id = s.recharge WHERE s.stuck_at IS NOT NULL AND r.status = 0",
+        )?,
     })
 }

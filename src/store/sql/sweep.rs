@@ -113,6 +113,7 @@ fn recharges(conn: Conn, horizon: &Horizon, after: i64) -> Result<Swept, StoreEr
     }
     let reports = format!("DELETE FROM report WHERE recharge IN (SELECT id FROM recharge WHERE {GOES})");
     let mut removed = conn.execute(&reports, params![after, last])?;
+    conn.execute(&format!("DELETE FROM submission WHERE recharge IN (SELECT id FROM recharge WHERE {GOES})"), params![after, last])?;
     if let Conn::Sqlite(file, references) = conn {
         references.sweep(file, GOES, (after, last))?;
     }

@@ -1,0 +1,247 @@
+//! Reading `[[provider]]`.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt::Display;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method};
+use serde_json::{Map, Value};
+
+use super::Span;
+use crate::domain::secret::Secret;
+use crate::fields::{Fields, Problem};
+use crate::limits;
+use crate::ops::networks;
+use crate::providers::http::{Call, Callbacks, Columns, Format, NAMES, Places, Proof, Settings, States};
+use crate::providers::simulated;
+use crate::providers::{Terms, Trust};
+
+/// Reads all providers, in their order.
+pub(super) fn providers(fields: &mut Fields) -> Vec<Settings> {
+    let items = match fields.value("provider") {
+        None => return Vec::new(),
+        Some(Value::Array(items)) => items,
+        Some(_) => {
+            fields.invalid("provider", "must be a list of tables, each under [[provider]]");
+            return Vec::new();
+        }
+    };
+    let (mut all, mut names) = (Vec::new(), HashSet::new());
+    for (at, item) in items.into_iter().enumerate() {
+        let (settings, problems) = within(Some(item), provider);
+        if !names.insert(settings.terms.name.clone()) {
+            fields.invalid(&format!("provider[{at}].name"), "is another provider's already");
+        }
+        problems.into_iter().for_each(|problem| fields.problem(inside(problem, &format!("provider[{at}]"))));
+        all.push(settings);
+    }
+    all
+}
+
+fn within<T>(table: Option<Value>, read: impl FnOnce(&mut Fields) -> T) -> (T, Vec<Problem>) {
+    let mut fields = Fields::new(if let Some(Value::Object(object)) = table { object } else { Map::new() });
+    let value = read(&mut fields);
+    (value, fields.finish())
+}
+
+fn inside(problem: Problem, place: &str) -> Problem {
+    Problem { field: format!("{place}.{}", problem.field), ..problem }
+}
+
+/// A table inside of one.
+fn table<T>(fields: &mut Fields, name: &str, read: impl FnOnce(&mut Fields) -> T) -> T {
+    let given = fields.value(name);
+    if !matches!(given, Some(Value::Object(_))) {
+        fields.invalid(name, "is required, as a table");
+    }
+    let (value, problems) = within(given, read);
+    problems.into_iter().for_each(|problem| fields.problem(inside(problem, name)));
+    value
+}
+
+fn provider(fields: &mut Fields) -> Settings {
+    let name = required::<Name>(fields, "name").map(|name| name.0).unwrap_or_default();
+    let terms = Terms {
+        name,
+        networks: fields.list::<String>("networks", 1000).unwrap_or_default(),
+        in_flight: fields.integer("in_flight", 1..=1000).unwrap_or(16) as usize,
+        rate_per_second: fields.integer("rate_per_second", 1..=100_000).and_then(|rate| NonZeroU32::new(rate as u32)),
+        enquire_after: fields.parse::<Span>("enquire_after").map_or(Duration::from_secs(30), |span| span.0),
+    };
+    let submit = table(fields, "submit", call);
+    let enquire = table(fields, "enquire", call);
+    let (places, states) = table(fields, "answer", |fields| (places(fields), states(fields)));
+    let callbacks = fields.has("callback").then(|| table(fields, "callback", callbacks));
+    let statement = fields.has("statement").then(|| table(fields, "statement", columns));
+    Settings { terms, submit, enquire, places, states, callbacks, statement }
+}
+
+fn call(fields: &mut Fields) -> Call {
+    let method = match fields.text("method", 10).as_deref() {
+        None | Some("POST") => Method::POST,
+        Some("GET") => Method::GET,
+        Some(_) => {
+            fields.invalid("method", "must be POST or GET");
+            Method::POST
+        }
+    };
+    let format = match (fields.text("format", 10).as_deref(), &method) {
+        (Some("form"), _) | (None, &Method::POST) => Format::Form,
+        (Some("json"), _) => Format::Json,
+        (Some("query"), _) | (None, _) => Format::Query,
+        (Some(_), _) => {
+            fields.invalid("format", "must be form, json or query");
+            Format::Form
+        }
+    };
+    let url = fields.required_text("url", limits::URL_MAX);
+    let whole = NAMES.into_iter().fold(url.clone(), |text, name| text.replace(&format!("{{{name}}}"), "1"));
+    if !url.is_empty() && !whole.parse::<url::Url>().is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+        fields.invalid("url", "must be an http or https URL; it may name {reference} and the like");
+    }
+    let mut headers = Vec::new();
+    for (name, text) in texts(fields, "headers") {
+        match (HeaderName::from_str(&name), HeaderValue::from_str(&text)) {
+            (Ok(name), Ok(_)) => headers.push((name, text)),
+            _ => fields.invalid(&format!("headers.{name}"), "is not a header"),
+        }
+    }
+    Call {
+        method,
+        url,
+        format,
+        headers,
+        body: texts(fields, "body"),
+        failed_status: statuses(fields, "failed_status"),
+        unknown: fields.list::<String>("unknown", 100).unwrap_or_default(),
+    }
+}
+
+fn statuses(fields: &mut Fields, name: &str) -> Vec<u16> {
+    let given: Option<Vec<u64>> = match fields.value(name) {
+        None => return Vec::new(),
+        Some(Value::Array(items)) => items.iter().map(|item| item.as_u64().filter(|status| (300..600).contains(status))).collect(),
+        Some(_) => None,
+    };
+    match given {
+        Some(statuses) => statuses.into_iter().map(|status| status as u16).collect(),
+        None => {
+            fields.invalid(name, "must be a list of HTTP statuses from 300 to 599, such as [404]");
+            Vec::new()
+        }
+    }
+}
+
+/// A table of texts, which may name what is in [`NAMES`].
+fn texts(fields: &mut Fields, name: &str) -> BTreeMap<String, String> {
+    let object = match fields.value(name) {
+        None => return BTreeMap::new(),
+        Some(Value::Object(object)) => object,
+        Some(_) => {
+            fields.invalid(name, "must be a table of texts");
+            return BTreeMap::new();
+        }
+    };
+    let mut texts = BTreeMap::new();
+    for (field, value) in object {
+        match value {
+            Value::String(text) => {
+                let left = NAMES.into_iter().fold(text.clone(), |text, name| text.replace(&format!("{{{name}}}"), ""));
+                if left.contains('{') && left.contains('}') {
+                    fields.invalid(&format!("{name}.{field}"), format!("names something else than {}", NAMES.join(", ")));
+                }
+                texts.insert(field, text);
+            }
+            _ => fields.invalid(&format!("{name}.{field}"), "must be a text"),
+        }
+    }
+    texts
+}
+
+fn places(fields: &mut Fields) -> Places {
+    Places {
+        state: fields.required_text("state", limits::NAME_MAX),
+        provider_ref: fields.text("provider_ref", limits::NAME_MAX),
+        reason: fields.text("reason", limits::NAME_MAX),
+    }
+}
+
+fn states(fields: &mut Fields) -> States {
+    let mut list = |name: &str, is_required: bool| {
+        let given = fields.list::<String>(name, 100).unwrap_or_default();
+        if given.is_empty() && is_required {
+            fields.invalid(name, "must have at least one state");
+        }
+        given
+    };
+    let states = States { success: list("success", true), queued: list("queued", false), failed: list("failed", true) };
+    let mut seen = HashSet::new();
+    for state in states.success.iter().chain(&states.queued).chain(&states.failed) {
+        if !seen.insert(state.to_lowercase()) {
+            fields.invalid("state", format!("{state} can mean one thing only"));
+        }
+    }
+    states
+}
+
+fn callbacks(fields: &mut Fields) -> Callbacks {
+    let secret = |fields: &mut Fields, name: &str| fields.text(name, limits::URL_MAX).map(Secret::new);
+    let mut proofs = Vec::new();
+    let header = |fields: &mut Fields, name: &str, secret_name: &str| {
+        let (header, secret) = (fields.parse::<HeaderName>(name), secret(fields, secret_name));
+        if header.is_some() != secret.is_some() {
+            fields.invalid(name, format!("and {secret_name} go together"));
+        }
+        header.zip(secret)
+    };
+    proofs.extend(header(fields, "hmac_header", "hmac_secret").map(|(name, secret)| Proof::Hmac(name, secret)));
+    proofs.extend(header(fields, "token_header", "token").map(|(name, token)| Proof::Token(name, token)));
+    proofs.extend(secret(fields, "path_secret").map(Proof::Path));
+    proofs.extend(networks(fields, "addresses", limits::ALLOWED_IPS_MAX).filter(|list| !list.is_empty()).map(Proof::Addresses));
+    if proofs.is_empty() {
+        fields.invalid("path_secret", "or hmac_header, token_header or addresses is required: by something a callback has to be known");
+    }
+    let trust = match fields.text("trust", 10).as_deref() {
+        None | Some("outcome") => Trust::Outcome,
+        Some("enquire") => Trust::Enquire,
+        Some(_) => {
+            fields.invalid("trust", "must be outcome or enquire");
+            Trust::Enquire
+        }
+    };
+    let (reference, amount) = (fields.required_text("reference", limits::NAME_MAX), fields.text("amount", limits::NAME_MAX));
+    Callbacks { reference, amount, places: places(fields), proofs, trust }
+}
+
+fn columns(fields: &mut Fields) -> Columns {
+    Columns {
+        reference: fields.required_text("reference", limits::NAME_MAX),
+        state: fields.required_text("state", limits::NAME_MAX),
+        amount: fields.text("amount", limits::NAME_MAX),
+    }
+}
+
+fn required<T: FromStr<Err: Display>>(fields: &mut Fields, name: &str) -> Option<T> {
+    if !fields.gives(name) {
+        fields.invalid(name, "is required");
+    }
+    fields.parse(name)
+}
+
+struct Name(String);
+
+impl FromStr for Name {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_word =
+            |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_');
+        match text {
+            simulated::NAME => Err(format!("must not be {}, which is test mode's", simulated::NAME)),
+            _ if (1..=40).contains(&text.len()) && is_word(text) => Ok(Self(text.to_owned())),
+            _ => Err("must be 1 to 40 of a-z, 0-9, - and _".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Recharges handed to their providers, and enquired about until somebody knows what became of them.
+//!
+//! Taking a recharge to hand it over writes down that it was, in one commit: whatever happens then, to the answer or to this
+//! process, it is enquired about and never handed over again. Only where nothing reached the provider does it go back. A
+//! provider that cannot be reached, or says nothing, several times in a row gets no new recharges for a while: they wait, and
+//! fail for nobody.
+
+use std::sync::Arc;
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::Engine;
+use crate::domain::provider::Word;
+use crate::domain::submission::{Next, Submission, ask_again, unclear_waits};
+use crate::domain::time::Timestamp;
+use crate::limits;
+use crate::providers::Provider;
+use crate::store::{Accept, Addressed, Deed, Done, StoreError, Write};
+
+/// Whether a provider is well.
+#[derive(Default)]
+struct Breaker {
+    /// How often in a row it could not be reached, or said nothing.
+    failures: u32,
+    /// It gets no new recharges before this.
+    closed_until: Option<Timestamp>,
+}
+
+impl Breaker {
+    /// Whether new recharges may be handed over, and how many at once.
+    fn takes(&self, now: Timestamp, room: usize) -> (bool, usize) {
+        match self.closed_until {
+            Some(until) if now < until => (false, room),
+            // It is tried with one.
+            Some(_) => (true, 1),
+            None => (true, room),
+        }
+    }
+
+    fn learn(&mut self, word: &Word, now: Timestamp) {
+        match word {
+            Word::Settled { .. } | Word::Queued => *self = Self::default(),
+            Word::Unclear(_) | Word::NotSent(_) => {
+                self.failures += 1;
+                if self.failures >= limits::PROVIDER_FAILURES {
+                    let times = 1 << (self.failures - limits::PROVIDER_FAILURES).min(4);
+                    self.closed_until = Some(now.plus(limits::PROVIDER_RESTS * times));
+                }
+            }
+        }
+    }
+}
+
+/// A provider at work.
+struct Desk {
+    provider: Arc<dyn Provider>,
+    breaker: Mutex<Breaker>,
+    rate: Option<DefaultDirectRateLimiter>,
+}
+
+impl Engine {
+    /// Hands over and enquires for one provider.
+    pub(super) async fn run_provider(self: Arc<Self>, provider: Arc<dyn Provider>, mut placed: watch::Receiver<u64>) {
+        let rate = provider.terms().rate_per_second.map(|rate| RateLimiter::direct(Quota::per_second(rate)));
+        let desk = Arc::new(Desk { provider, breaker: Mutex::default(), rate });
+        let mut under_way = JoinSet::new();
+        loop {
+            let room = desk.provider.terms().in_flight.saturating_sub(under_way.len());
+            let taken = if room == 0 { Ok(Vec::new()) } else { self.take_submissions(&desk, room).await };
+            match taken {
+                Ok(taken) => {
+                    for submission in taken {
+                        let (engine, desk) = (Arc::clone(&self), Arc::clone(&desk));
+                        under_way.spawn(async move { engine.execute(&desk, submission).await });
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "recharges could not be read for their provider; they will be"),
+            }
+            let next = self.now().plus(limits::PROVIDER_EVERY);
+            tokio::select! {
+                changed = placed.changed() => if changed.is_err() { return },
+                Some(_) = under_way.join_next() => {}
+                () = self.surroundings.clock.sleep_until(next) => {}
+            }
+        }
+    }
+
+    async fn take_submissions(&self, desk: &Desk, room: usize) -> Result<Vec<Submission>, StoreError> {
+        let (with_new, limit) = desk.breaker.lock().takes(self.now(), room);
+        let terms = desk.provider.terms();
+        let (provider, hold) = (terms.name.clone(), unclear_waits(terms.enquire_after));
+        // What can be seen without writing is not written.
+        if !self.store.submissions_due(provider.clone(), with_new, self.now()).await? {
+            return Ok(Vec::new());
+        }
+        match self.change(Deed::TakeSubmissions { provider, with_new, hold, limit }, None).await? {
+            Done::Taken(taken) => Ok(taken),
+            other => unreachable!("what is to be done is answered with submissions, not with {other:?}"),
+        }
+    }
+
+    async fn execute(&self, desk: &Desk, submission: Submission) {
+        if let Some(rate) = &desk.rate {
+            rate.until_ready().await;
+        }
+        let is_new = submission.sent_at.is_none();
+        // It counts as handed over from here, as the store has it.
+        let sent_at = submission.sent_at.unwrap_or_else(|| self.now());
+        let word = if is_new { desk.provider.submit(&submission).await } else { desk.provider.enquire(&submission).await };
+        let now = self.now();
+        desk.breaker.lock().learn(&word, now);
+        let asked = submission.asked + u32::from(!is_new);
+        let after = desk.provider.terms().enquire_after;
+        if let Word::Unclear(why) | Word::NotSent(why) = &word {
+            tracing::info!(recharge = %submission.recharge.id, provider = desk.provider.terms().name, %why, "a provider said nothing of a recharge");
+        }
+        let next = match &word {
+            Word::Settled { .. } => Next::Over,
+            Word::Queued => ask_again(sent_at, asked, false, after, now),
+            Word::Unclear(_) => ask_again(sent_at, asked, true, after, now),
+            Word::NotSent(_) if is_new => Next::Submit(now.plus(limits::PROVIDER_RESTS)),
+            Word::NotSent(_) => ask_again(sent_at, asked, true, after, now),
+        };
+        let source = if is_new { "answer" } else { "enquiry" };
+        if let Err(error) = self.follow(&submission, (&word, source), next, asked).await {
+            tracing::warn!(recharge = %submission.recharge.id, %error, "what a provider said could not be written down; it is asked again");
+        }
+    }
+
+    /// Writes down what a provider said, and what follows.
+    async fn follow(
+        &self,
+        submission: &Submission,
+        (word, source): (&Word, &'static str),
+        next: Next,
+        asked: u32,
+    ) -> Result<(), StoreError> {
+        let recharge = &submission.recharge;
+        if let Some(report) = submission.report(word) {
+            let (_, mode) =
+                self.store.owner(recharge.stream).await?.ok_or_else(|| StoreError::Damaged("a recharge is nobody's".to_owned()))?;
+            let (now, deadline) = (self.now(), self.deadline);
+            let reports = vec![Addressed { stream: recharge.stream, mode, report }];
+            self.committer.get().expect("it is set at the start").write(Write::Accept(Accept { source, now, deadline, reports })).await?;
+        }
+        self.change(Deed::Follow(recharge.id, next, asked), None).await.map(drop)
+    }
+
+    /// There is something to hand over.
+    pub(super) fn placed(&self) {
+        self.placed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_provider_that_says_nothing_gets_no_new_recharges_for_a_while() {
+        let (mut breaker, start) = (Breaker::default(), Timestamp::from_millis(0));
+        let later = |seconds| start.plus(Duration::from_secs(seconds));
+        for _ in 0..limits::PROVIDER_FAILURES {
+            assert_eq!(breaker.takes(start, 8), (true, 8));
+            breaker.learn(&Word::NotSent(String::new()), start);
+        }
+        assert_eq!(breaker.takes(start, 8), (false, 8), "enquiries go on");
+        assert_eq!(breaker.takes(later(10), 8), (true, 1));
+        breaker.learn(&Word::Unclear(String::new()), later(10));
+        assert_eq!((breaker.takes(later(29), 8), breaker.takes(later(30), 8)), ((false, 8), (true, 1)));
+        breaker.learn(&Word::Queued, later(30));
+        assert_eq!(breaker.takes(later(30), 8), (true, 8));
+    }
+}

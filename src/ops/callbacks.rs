@@ -1,0 +1,136 @@
+//! What providers call back: verified, taken as their word or as a reason to ask them, and kept as it came.
+
+use serde_json::Value;
+
+use super::{Ops, OpsError};
+use crate::domain::id::RechargeId;
+use crate::domain::provider::Said;
+use crate::domain::recharge::Verdict;
+use crate::domain::submission::Submission;
+use crate::providers::{Received, Trust, simulated};
+use crate::store::{Accept, Addressed, Callback, Deed, Write, Written};
+
+/// Stands where a connection number stood.
+const MASK: &str = "•••";
+
+impl Ops {
+    /// Takes a callback of the provider with this name. Answers what was made of it: a report's verdict, `asked` where the
+    /// provider is asked instead, `unknown` for a reference that is not one of its recharges, `unreadable`.
+    ///
+    /// # Errors
+    /// [`OpsError::Unauthorized`] if there is no such provider, or it cannot be told that the callback is its.
+    pub async fn called_back(&self, name: &str, callback: &Received) -> Result<&'static str, OpsError> {
+        let provider = self.providers.named(name).ok_or(OpsError::Unauthorized)?;
+        let trust = provider.trusts(callback).ok_or(OpsError::Unauthorized)?;
+        let said = provider.read(callback);
+        let submission = match &said {
+            Some(said) => self.submitted_to(name, &said.reference).await?,
+            None => None,
+        };
+        let verdict = match (&said, &submission) {
+            (None, _) => "unreadable",
+            (Some(_), None) => "unknown",
+            (Some(said), Some(submission)) => self.take_word(submission, said, trust).await?,
+        };
+        self.keep_callback(name, submission.as_ref(), verdict, masked(callback, submission.as_ref())).await?;
+        Ok(verdict)
+    }
+
+    /// Takes what the simulated provider calls back from within.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn simulated(&self, called: &simulated::CalledBack) -> Result<(), OpsError> {
+        let submission = self.submitted_to(simulated::NAME, &called.said.reference).await?;
+        let verdict = match &submission {
+            None => "unknown",
+            Some(submission) => self.take_word(submission, &called.said, Trust::Outcome).await?,
+        };
+        self.keep_callback(simulated::NAME, submission.as_ref(), verdict, format!("{:?}", called.said.word)).await
+    }
+
+    async fn submitted_to(&self, provider: &str, reference: &str) -> Result<Option<Submission>, OpsError> {
+        let Ok(recharge) = reference.parse::<RechargeId>() else { return Ok(None) };
+        let submission = self.store.submission(recharge).await?;
+        Ok(submission.filter(|found| found.recharge.details.provider.as_deref() == Some(provider)))
+    }
+
+    async fn take_word(&self, submission: &Submission, said: &Said, trust: Trust) -> Result<&'static str, OpsError> {
+        let recharge = &submission.recharge;
+        let report = submission.report(&said.word).filter(|_| trust == Trust::Outcome);
+        let Some(mut report) = report else {
+            self.change(Deed::AskNow(recharge.id), None, None).await?;
+            self.handoff.placed();
+            return Ok("asked");
+        };
+        if let (Some(amount), Some(currency)) = (&said.amount, recharge.details.currency) {
+            // What cannot be read as an amount is not another one.
+            report.details.amount = currency.minor(amount).ok();
+            report.details.currency = report.details.amount.and(Some(currency));
+        }
+        let mode = self.owner(recharge.stream).await?.mode;
+        let (now, deadline) = (self.surroundings.clock.now(), self.rules.delivery_deadline);
+        let reports = vec![Addressed { stream: recharge.stream, mode, report }];
+        match self.committer.write(Write::Accept(Accept { source: "callback", now, deadline, reports })).await? {
+            Written::Accepted(judged, _) => {
+                let verdict = judged.first().map_or(Verdict::Duplicate, |judged| judged.verdict);
+                self.meters.reports(verdict).increment(1);
+                Ok(verdict.as_str())
+            }
+            other => unreachable!("reports are answered with verdicts, not with {other:?}"),
+        }
+    }
+
+    async fn keep_callback(&self, name: &str, about: Option<&Submission>, verdict: &'static str, body: String) -> Result<(), OpsError> {
+        let recharge = about.map(|submission| submission.recharge.id);
+        let callback = Callback { provider: name.to_owned(), recharge, verdict, body };
+        self.change(Deed::KeepCallback(Box::new(callback)), None, None).await.map(drop)
+    }
+}
+
+/// What was called back, as JSON, without the connection number that it is about and anything else that looks like one.
+fn masked(callback: &Received, about: Option<&Submission>) -> String {
+    let own = about.and_then(|submission| submission.recharge.details.connection_no.clone());
+    let mut said = callback.said.clone();
+    mask(&mut said, own.as_deref());
+    let mut text = said.to_string();
+    text.truncate(text.floor_char_boundary(crate::limits::CALLBACK_KEPT));
+    text
+}
+
+fn mask(value: &mut Value, own: Option<&str>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                let names_one = ["number", "mobile", "msisdn", "phone", "connection"].iter().any(|word| name.to_lowercase().contains(word));
+                if names_one && !field.is_object() && !field.is_array() {
+                    *field = Value::from(MASK);
+                } else {
+                    mask(field, own);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| mask(item, own)),
+        Value::String(text) => {
+            if let Some(own) = own.filter(|own| !own.is_empty() && text.contains(own)) {
+                *text = text.replace(own, MASK);
+            }
+        }
+        Value::Number(number) if own == Some(number.to_string().as_str()) => *value = Value::from(MASK),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn connection_numbers_are_masked_wherever_they_stand() {
+        let mut said = json!({"mobile_no": "9801111111", "detail": "to 9801234567 done", "n": 9801234567_i64, "list": [{"x": "9801234567"}], "amount": "50"});
+        mask(&mut said, Some("9801234567"));
+        assert_eq!(said, json!({"mobile_no": MASK, "detail": "to ••• done", "n": MASK, "list": [{"x": MASK}], "amount": "50"}));
+    }
+}

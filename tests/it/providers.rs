@@ -1,0 +1,282 @@
+//! Live recharges at a provider over real HTTP, which misbehaves as it is told. A timeout is not a failure: nothing is handed over
+//! twice, and nothing settles before somebody knows.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::client::{Reply, Request, send};
+use crate::harness::{Setup, TestApp, Vendor, text, until};
+use crate::receiver::{Answer, Receiver};
+
+/// A provider as WIRE.md has one: its own paths for handing over and asking, states in words.
+fn configuration(url: &str, callback: &str) -> String {
+    format!(
+        r#"
+[[provider]]
+name = "topup"
+enquire_after = "30s"
+submit = {{ url = "{url}/use/{{operator_id}}/", failed_status = [404], body = {{ token = "t0ken", reference = "{{reference}}", amount = "{{amount}}", number = "{{connection_no}}" }} }}
+enquire = {{ url = "{url}/status/", format = "json", body = {{ reference = "{{reference}}" }}, unknown = ["unknown reference"] }}
+answer = {{ state = "state", provider_ref = "id", reason = "message", success = ["Success"], queued = ["Queued", "Processing"], failed = ["Expired", "Error", "Failed", "Status Error"] }}
+callback = {{ reference = "reference", state = "status", provider_ref = "response_id", reason = "detail", amount = "amount", {callback} }}
+"#
+    )
+}
+
+struct Scene {
+    app: TestApp,
+    vendor: Vendor,
+    provider: Receiver,
+}
+
+impl Scene {
+    async fn set() -> Self {
+        Self::with(r#"path_secret = "s3cret""#).await
+    }
+
+    async fn with(callback: &str) -> Self {
+        let provider = Receiver::start().await;
+        let url = provider.url();
+        let base = url.trim_end_matches("/hook");
+        let setup = Setup::default().set("attempt_timeout", "1s").set("connect_timeout", "1s").file(&configuration(base, callback));
+        let app = setup.start().await;
+        let vendor = app.vendor().await;
+        Self { app, vendor, provider }
+    }
+
+    async fn order(&self, reference: &str) -> Value {
+        let body = json!({"reference_no": reference, "operator_id": 1, "connection_no": "9801234567", "amount": "100"});
+        self.app.post("/v1/recharges", &self.vendor.live, body).await.expect(201)
+    }
+
+    async fn read(&self, recharge: &Value) -> Value {
+        self.app.get(&format!("/v1/recharges/{}", text(&recharge["id"])), &self.vendor.live).await.expect(200)
+    }
+
+    async fn until_status(&self, recharge: &Value, status: &str) -> Value {
+        until(&format!("it is {status}"), || async { Some(self.read(recharge).await).filter(|seen| seen["status"] == status) }).await
+    }
+
+    /// Waits until the provider was called so often.
+    async fn until_calls(&self, count: usize) {
+        until(&format!("{count} calls"), || async { (self.provider.count() >= count).then_some(()) }).await;
+        self.app.quiet(|| self.provider.count()).await;
+        assert_eq!(self.provider.count(), count);
+    }
+
+    /// Lets time pass in steps, so that what is due in between is done.
+    async fn pass(&self, steps: u32, step: u64) {
+        self.app.pass(&self.provider, steps, Duration::from_secs(step)).await;
+    }
+
+    /// How often recharges were handed over, and how often they were asked about.
+    fn calls(&self) -> (usize, usize) {
+        let all = self.provider.received();
+        let submits = all.iter().filter(|call| call.path.starts_with("/use/")).count();
+        (submits, all.len() - submits)
+    }
+}
+
+fn says(body: Value) -> Answer {
+    Answer::status(200).with_body(body.to_string())
+}
+
+#[tokio::test]
+async fn what_is_handed_over_is_what_was_asked_for() {
+    let scene = Scene::set().await;
+    scene.provider.always(says(json!({"status": true, "state": "Success", "id": 77, "message": "done"})));
+    let made = scene.order("R-1").await;
+    let settled = scene.until_status(&made, "success").await;
+    assert_eq!((&settled["provider"], &settled["provider_ref"]), (&json!("topup"), &json!("77")));
+    let call = scene.provider.received().remove(0);
+    assert_eq!((call.method.as_str(), call.path.as_str()), ("POST", "/use/1/"));
+    assert_eq!(call.header("content-type"), "application/x-www-form-urlencoded");
+    let form: Vec<(String, String)> = url::form_urlencoded::parse(&call.body).into_owned().collect();
+    let expected = [("amount", "100.00"), ("number", "9801234567"), ("reference", made["id"].as_str().unwrap()), ("token", "t0ken")];
+    assert_eq!(form, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    scene.app.finish().await;
+}
+
+/// Whatever a submit comes to that is no outcome, the recharge is held, asked about later, and never handed over again.
+#[tokio::test]
+async fn an_answer_that_says_nothing_holds_the_recharge() {
+    for unclear in [
+        Answer::Hangup,
+        Answer::Reset,
+        Answer::Stall,
+        Answer::status(500),
+        Answer::status(400),
+        Answer::status(200).with_body("<html>"),
+        says(json!({"state": "Teleported"})),
+        says(json!({"status": true})),
+    ] {
+        let scene = Scene::set().await;
+        let told = format!("{unclear:?}");
+        scene.provider.always(unclear);
+        let made = scene.order("R-1").await;
+        scene.until_calls(1).await;
+        tokio::time::sleep(Duration::from_millis(if told == "Stall" { 1200 } else { 0 })).await;
+        scene.provider.always(says(json!({"state": "Error", "message": "Unknown reference"})));
+        scene.pass(9, 30).await;
+        assert_eq!(scene.calls(), (1, 0), "{told}: not before five minutes");
+        scene.pass(2, 30).await;
+        assert_eq!(scene.calls(), (1, 1), "{told}");
+        assert_eq!(scene.read(&made).await["status"], "queued", "{told}: an unknown reference is no failure");
+        scene.provider.always(says(json!({"state": "Success", "id": "P-9"})));
+        scene.pass(4, 30).await;
+        let settled = scene.until_status(&made, "success").await;
+        assert_eq!(scene.calls().0, 1, "{told}");
+        let sources: Vec<&str> = settled["reports"].as_array().unwrap().iter().filter_map(|report| report["source"].as_str()).collect();
+        assert_eq!(sources, ["vendor", "enquiry"], "{told}");
+        scene.app.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_there_fails_the_recharge() {
+    let scene = Scene::set().await;
+    scene.provider.always(Answer::status(404));
+    let made = scene.order("R-1").await;
+    let failed = scene.until_status(&made, "failed").await;
+    assert_eq!(failed["reason"], "the provider answered 404");
+    scene.app.finish().await;
+}
+
+#[tokio::test]
+async fn what_did_not_reach_the_provider_is_handed_over_later() {
+    let mut scene = Scene::set().await;
+    let address = scene.provider.address;
+    drop(std::mem::replace(&mut scene.provider, Receiver::start().await));
+    until("nobody is there", || async { tokio::net::TcpStream::connect(address).await.is_err().then_some(()) }).await;
+    let made = scene.order("R-1").await;
+    let now = scene.app.now().as_millis();
+    let went_back = || async {
+        let sent_at = "SELECT sent_at IS NULL AND next_at > ?1 FROM submission";
+        scene.app.database().query_row(sent_at, [now], |row| row.get::<_, bool>(0)).expect("it is there").then_some(())
+    };
+    until("it is back", went_back).await;
+    assert_eq!(scene.read(&made).await["status"], "queued");
+    scene.provider = Receiver::at(address).await;
+    scene.provider.always(says(json!({"state": "Success"})));
+    scene.pass(4, 10).await;
+    scene.until_status(&made, "success").await;
+    assert_eq!(scene.calls(), (1, 0));
+    scene.app.finish().await;
+}
+
+#[tokio::test]
+async fn a_crash_after_the_submit_began_is_followed_by_an_enquiry_only() {
+    let mut scene = Scene::set().await;
+    scene.provider.always(Answer::Stall);
+    let made = scene.order("R-1").await;
+    scene.until_calls(1).await;
+    scene.app.restart().await;
+    scene.provider.always(says(json!({"state": "Success"})));
+    scene.pass(9, 30).await;
+    assert_eq!(scene.calls().0, 1);
+    scene.pass(4, 30).await;
+    scene.until_status(&made, "success").await;
+    assert_eq!(scene.calls(), (1, 1));
+    scene.app.finish().await;
+}
+
+#[tokio::test]
+async fn after_three_days_a_person_has_to_find_out() {
+    let scene = Scene::set().await;
+    scene.provider.always(says(json!({"state": "Processing"})));
+    let made = scene.order("R-1").await;
+    scene.until_calls(1).await;
+    assert_eq!(scene.app.get("/v1/stuck", &scene.app.operator).await.expect(200)["data"], json!([]));
+    scene.pass(74 * 6, 601).await;
+    let stuck = scene.app.get("/v1/stuck", &scene.app.operator).await.expect(200);
+    assert_eq!((&stuck["data"][0]["recharge"]["id"], stuck["data"].as_array().unwrap().len()), (&made["id"], 1));
+    let asked = scene.calls();
+    assert!(asked.0 == 1 && asked.1 > 400, "{asked:?}");
+    scene.pass(5, 3600).await;
+    assert_eq!(scene.calls(), asked, "it is asked no more");
+    let path = format!("/v1/recharges/{}/resolve", text(&made["id"]));
+    scene.app.post(&path, &scene.app.operator, json!({"status": "failed", "reason": "the provider's books say so"})).await.expect(200);
+    assert_eq!(scene.app.get("/v1/stuck", &scene.app.operator).await.expect(200)["data"], json!([]));
+    scene.app.finish().await;
+}
+
+async fn call_back(scene: &Scene, path: &str, content_type: &str, body: &str) -> Reply {
+    let headers = [("content-type", content_type)];
+    let request = Request { method: "POST", path, headers: &headers, body: Some(body.as_bytes().to_vec()), ..Request::default() };
+    send(scene.app.address, request).await
+}
+
+#[tokio::test]
+async fn callbacks_come_in_all_forms_and_settle_once() {
+    let scene = Scene::set().await;
+    let form = |id: &str| format!("reference={id}&amount=100.0&status=Success&response_id=P-1&detail=ok");
+    let multipart = |id: &str| {
+        let part = |name: &str, value: &str| format!("--x\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+        format!("{}{}{}--x--\r\n", part("reference", id), part("status", "Success"), part("amount", "100"))
+    };
+    let json = |id: &str| json!({"reference": id, "status": "Success", "amount": 100}).to_string();
+    for (at, (kind, body)) in [
+        ("application/x-www-form-urlencoded", &form as &dyn Fn(&str) -> String),
+        ("multipart/form-data; boundary=x", &multipart),
+        ("application/json", &json),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        scene.provider.always(says(json!({"state": "Queued"})));
+        let made = scene.order(&format!("R-{at}")).await;
+        scene.until_calls(at + 1).await;
+        let id = text(&made["id"]);
+        assert_eq!(call_back(&scene, "/callbacks/topup/s3cret", kind, &body(&id)).await.expect(200)["verdict"], "accepted", "{kind}");
+        assert_eq!(call_back(&scene, "/callbacks/topup/s3cret", kind, &body(&id)).await.expect(200)["verdict"], "duplicate", "{kind}");
+        assert_eq!(scene.read(&made).await["status"], "success", "{kind}");
+        let query = format!("/callbacks/topup/s3cret?reference={id}&status=Failed");
+        assert_eq!(scene.app.get(&query, "").await.expect(200)["verdict"], "conflict", "{kind}");
+    }
+    let kept: Vec<String> = {
+        let database = scene.app.database();
+        let mut rows = database.prepare("SELECT body FROM callback").unwrap();
+        rows.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    };
+    assert_eq!(kept.len(), 9);
+    scene.app.finish().await;
+}
+
+#[tokio::test]
+async fn callbacks_that_prove_nothing_move_nothing() {
+    let scene = Scene::set().await;
+    scene.provider.always(says(json!({"state": "Queued"})));
+    let made = scene.order("R-1").await;
+    scene.until_calls(1).await;
+    let body = json!({"reference": made["id"], "status": "Success"}).to_string();
+    for path in ["/callbacks/topup", "/callbacks/topup/wrong", "/callbacks/nobody/s3cret", "/callbacks/simulated"] {
+        assert_eq!(call_back(&scene, path, "application/json", &body).await.code(401), "unauthorized", "{path}");
+    }
+    for (body, verdict) in [
+        (json!({"reference": "rch_0000000000001", "status": "Success"}), "unknown"),
+        (json!({"reference": "nonsense", "status": "Success"}), "unknown"),
+        (json!({"status": "Success"}), "unreadable"),
+        (json!({"reference": made["id"], "status": "Success", "amount": "5000"}), "conflict"),
+        (json!({"reference": made["id"], "status": "Teleported"}), "asked"),
+    ] {
+        let answer = call_back(&scene, "/callbacks/topup/s3cret", "application/json", &body.to_string()).await.expect(200);
+        assert_eq!(answer["verdict"], verdict, "{body}");
+    }
+    assert_eq!(scene.read(&made).await["status"], "queued");
+    scene.app.finish().await;
+}
+
+#[tokio::test]
+async fn a_callback_can_be_but_a_reason_to_ask() {
+    let scene = Scene::with(r#"addresses = ["127.0.0.1"], trust = "enquire""#).await;
+    scene.provider.always(says(json!({"state": "Queued"})));
+    let made = scene.order("R-1").await;
+    scene.until_calls(1).await;
+    scene.provider.always(says(json!({"state": "Failed", "message": "no balance"})));
+    let body = json!({"reference": made["id"], "status": "Success"}).to_string();
+    assert_eq!(call_back(&scene, "/callbacks/topup", "application/json", &body).await.expect(200)["verdict"], "asked");
+    let failed = scene.until_status(&made, "failed").await;
+    assert_eq!((&failed["reason"], scene.calls()), (&json!("no balance"), (1, 1)));
+    scene.app.finish().await;
+}
