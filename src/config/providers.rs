@@ -31,7 +31,7 @@ pub(super) fn providers(fields: &mut Fields) -> Vec<Settings> {
     let (mut all, mut names) = (Vec::new(), HashSet::new());
     for (at, item) in items.into_iter().enumerate() {
         let (settings, problems) = within(Some(item), provider);
-        if !names.insert(settings.terms.name.clone()) {
+        if !settings.terms.name.is_empty() && !names.insert(settings.terms.name.clone()) {
             fields.invalid(&format!("provider[{at}].name"), "is another provider's already");
         }
         problems.into_iter().for_each(|problem| fields.problem(inside(problem, &format!("provider[{at}]"))));
@@ -53,11 +53,13 @@ fn inside(problem: Problem, place: &str) -> Problem {
 /// A table inside of one.
 fn table<T>(fields: &mut Fields, name: &str, read: impl FnOnce(&mut Fields) -> T) -> T {
     let given = fields.value(name);
-    if !matches!(given, Some(Value::Object(_))) {
+    let is_there = matches!(given, Some(Value::Object(_)));
+    let (value, problems) = within(given, read);
+    if is_there {
+        problems.into_iter().for_each(|problem| fields.problem(inside(problem, name)));
+    } else {
         fields.invalid(name, "is required, as a table");
     }
-    let (value, problems) = within(given, read);
-    problems.into_iter().for_each(|problem| fields.problem(inside(problem, name)));
     value
 }
 
@@ -243,5 +245,57 @@ impl FromStr for Name {
             _ if (1..=40).contains(&text.len()) && is_word(text) => Ok(Self(text.to_owned())),
             _ => Err("must be 1 to 40 of a-z, 0-9, - and _".to_owned()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        let Ok(Value::Object(object)) = serde_json::to_value(text.parse::<toml::Table>().unwrap()) else { panic!("not a table") };
+        let mut fields = Fields::new(object);
+        providers(&mut fields);
+        fields.finish().into_iter().map(|problem| format!("{} {}", problem.field, problem.message)).collect()
+    }
+
+    #[test]
+    fn the_example_is_good() {
+        assert_eq!(problems(include_str!("../../examples/providers/nepal.toml")), Vec::<String>::new());
+    }
+
+    #[test]
+    fn all_problems_of_all_providers_come_at_once() {
+        let text = r#"
+[[provider]]
+name = "Bad Name"
+submit = { url = "ftp://x", format = "xml", body = { a = "{refrence}" }, failed_status = ["x"] }
+answer = { state = "s", success = ["Ok"], failed = ["ok"] }
+callback = { reference = "r", state = "s", hmac_header = "x-sig", trust = "blind" }
+[[provider]]
+name = "simulated"
+colour = 1
+"#;
+        let found = problems(text);
+        for expected in [
+            "provider[0].name must be 1 to 40 of",
+            "provider[0].submit.url must be an http",
+            "provider[0].submit.format must be form",
+            "provider[0].submit.body.a names something else",
+            "provider[0].submit.failed_status must be a list",
+            "provider[0].enquire is required",
+            "provider[0].answer.state ok can mean one thing only",
+            "provider[0].callback.hmac_header and hmac_secret go together",
+            "provider[0].callback.path_secret or",
+            "provider[0].callback.trust must be",
+            "provider[1].name must not be simulated",
+            "provider[1].submit is required",
+            "provider[1].enquire is required",
+            "provider[1].answer is required",
+            "provider[1].colour is not a field",
+        ] {
+            assert!(found.iter().any(|problem| problem.starts_with(expected)), "{expected}: {found:#?}");
+        }
+        assert_eq!(found.len(), 15, "{found:#?}");
     }
 }

@@ -44,9 +44,11 @@ async fn without_file_descriptors_deliveries_wait_and_spend_no_attempts() {
     wait::until("all have ended", WITHIN, async || !client.has_pending(&vendor, &endpoint).await).await;
     let log = server.log();
     let lines = |part: &str| log.lines().filter(|line| line.contains(part)).count();
-    assert_eq!(lines("nothing can be sent; deliveries wait and spend no attempts"), 1, "{log}");
+    // Not once for each delivery. The connections that were still waiting to be accepted may take all descriptors once more.
+    let told = lines("nothing can be sent; deliveries wait and spend no attempts");
+    assert!((1..=2).contains(&told), "{log}");
     assert!(log.contains("Too many open files"), "{log}");
-    assert_eq!(lines("requests get through again"), 1, "{log}");
+    assert_eq!(lines("requests get through again"), told, "{log}");
 }
 
 /// Opens connections until the server has no descriptor left, and more of them wait to be accepted, so that one that
