@@ -134,6 +134,8 @@ pub const WAL_KEPT: i64 = 64 << 20;
 pub const PROVIDER_FAILURES: u32 = 5;
 /// That while, at first; and how long a recharge waits that did not reach its provider.
 pub const PROVIDER_RESTS: Duration = Duration::from_secs(10);
+/// When a node looks again for what is open in shards that have come to it.
+pub const GAINED_LOOKED_AT: Duration = Duration::from_millis(500);
 /// How often it is looked for what is to be done for a provider, where nobody says that there is something.
 pub const PROVIDER_EVERY: Duration = Duration::from_secs(1);
 /// Recharges that a statement reads at a time.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Engine;
 use super::board::Board;
-use crate::clock::BootTime;
+use crate::clock::{BootTime, Stopwatch};
 use crate::domain::id::EndpointId;
 use crate::domain::time::Timestamp;
 use crate::limits;
@@ -98,12 +98,27 @@ impl Engine {
             self.meters.shards_seized.increment(standing.seized.len() as u64);
             self.look.notify_one();
             self.replays.notify_one();
+            self.look_again([limits::GAINED_LOOKED_AT, membership.lease / 3 + limits::GAINED_LOOKED_AT]);
         }
         if gave > 0 {
             tracing::info!(node = standing.node, gave, shards, "shards were given back for other nodes to take");
             membership.cluster.tell(To::All, Hint::Shards);
         }
         Ok(())
+    }
+
+    /// Looks through the store again after these times. Others go on telling the former owner of a shard of what they open, until
+    /// they have renewed their leases and know better; nobody hears that.
+    fn look_again(&self, after: [Duration; 2]) {
+        let Some(engine) = self.myself.get().cloned() else { return };
+        tokio::spawn(async move {
+            let watch = Stopwatch::start();
+            for time in after {
+                tokio::time::sleep(time.saturating_sub(watch.elapsed())).await;
+                let Some(engine) = engine.upgrade() else { return };
+                engine.look.notify_one();
+            }
+        });
     }
 
     /// Drops the requests that are under way when the lease has run out; none is begun before it stands again. What is in memory
