@@ -116,7 +116,8 @@ async fn an_answer_that_says_nothing_holds_the_recharge() {
         scene.provider.always(unclear);
         let made = scene.order("R-1").await;
         scene.until_calls(1).await;
-        tokio::time::sleep(Duration::from_millis(if told == "Stall" { 1200 } else { 0 })).await;
+        until("the submit is over", || async { (scene.provider.under_way() == 0).then_some(()) }).await;
+        scene.app.quiet(|| scene.provider.count()).await;
         scene.provider.always(says(json!({"state": "Error", "message": "Unknown reference"})));
         scene.pass(9, 30).await;
         assert_eq!(scene.calls(), (1, 0), "{told}: not before five minutes");
