@@ -145,7 +145,7 @@ pub const LOOKUP_MAX: usize = 500;
 /// Bytes of a callback that are kept.
 pub const CALLBACK_KEPT: usize = 4096;
 /// References of the latest recharges that are known in memory before they are written into their table. Twice as many are,
-/// at most (some 25 bytes each), and as many recharges are looked through at the start.
+/// at most (some 50 bytes each), and as many recharges are looked through at the start.
 pub const REFERENCES_KNOWN: usize = 131_072;
 /// As many of them are written at least, in one transaction.
 pub const REFERENCES_WRITTEN: usize = 256;
