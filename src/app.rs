@@ -23,6 +23,7 @@ use crate::engine::{self, Engine};
 use crate::http::{Api, Part, router};
 use crate::meters::Meters;
 use crate::ops::{self, Ops};
+use crate::panel;
 use crate::providers::http::{HttpProvider, Settings};
 use crate::providers::simulated::{CalledBack, Simulated};
 use crate::providers::{Provider, Providers};
@@ -129,7 +130,7 @@ impl App {
             watch: config.watch.clone(),
             retention: config.retention.clone(),
             mailer: mailer(config)?,
-            public_url: config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen)),
+            public_url: config.rules.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen)),
             providers: providers.clone(),
         });
         engine.join().await?;
@@ -148,7 +149,8 @@ impl App {
         });
         let ops = Arc::new(ops);
         loops.spawn(take_calls(Arc::clone(&ops), calls));
-        let api = Api { ops, meters, trusted_proxies: config.trusted_proxies.clone().into() };
+        let (trusted_proxies, frame_ancestors) = (config.trusted_proxies.clone().into(), config.frame_ancestors.clone().into());
+        let api = Api { ops, meters, trusted_proxies, frame_ancestors };
         Ok(Self { engine, loops, committer: committing, api, drain_timeout: config.drain_timeout, traces, _lock: lock })
     }
 
@@ -164,6 +166,7 @@ impl App {
     /// A listener failed.
     pub async fn run(mut self, listeners: Listeners, shutdown: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
         let (stop, stopped) = watch::channel(());
+        self.api.ops.listens_on(listeners.api.local_addr().context("the listener has no address")?);
         let serving = tokio::spawn(serve(self.api.clone(), listeners, stopped));
         shutdown.await;
         // Whoever waits for events is answered now.
@@ -191,7 +194,8 @@ impl App {
 /// Serves until `stopped` says so, and then what is under way.
 async fn serve(api: Api, listeners: Listeners, stopped: watch::Receiver<()>) -> std::io::Result<()> {
     let on = |listener: TcpListener, part| {
-        let (service, mut stopped) = (router(api.clone(), part).into_make_service_with_connect_info::<SocketAddr>(), stopped.clone());
+        let (service, mut stopped) =
+            (router(api.clone(), part, panel::routes(&api)).into_make_service_with_connect_info::<SocketAddr>(), stopped.clone());
         axum::serve(listener, service).with_graceful_shutdown(async move { drop(stopped.changed().await) }).into_future()
     };
     match listeners {

@@ -3,6 +3,7 @@
 
 mod catalogue;
 mod database;
+mod people;
 mod providers;
 
 use std::fmt;
@@ -26,7 +27,6 @@ use crate::fields::{Fields, Problem};
 use crate::limits;
 use crate::ops::{Rules, networks};
 use crate::store::seal::MasterKey;
-use crate::transport::mail::Mailer;
 use crate::transport::{Limits, Proxy};
 
 /// All settings (docs/config.md), each with its value in force.
@@ -62,8 +62,8 @@ pub struct Config {
     pub retention: Retention,
     /// The mail server's URL and the sender's address; without them mails wait.
     pub mail: Option<(String, String)>,
-    /// Where people reach the server; the listen address if not said.
-    pub public_url: Option<String>,
+    /// Origins whose pages may show the panel in a frame.
+    pub frame_ancestors: Vec<String>,
     /// The master key before the present one, while secrets are sealed again.
     pub master_key_previous: Option<MasterKey>,
     /// Length of a node's lease, where many share a database.
@@ -92,7 +92,7 @@ pub enum LogFormat {
 }
 
 /// Every setting by name, with what it is for; the order is that of docs/config.md.
-pub const SETTINGS: [&str; 40] = [
+pub const SETTINGS: [&str; 42] = [
     "listen",
     "metrics_listen",
     "database",
@@ -132,6 +132,8 @@ pub const SETTINGS: [&str; 40] = [
     "otlp_endpoint",
     "endpoints_per_vendor",
     "token_rate_limit",
+    "operator_second_factor",
+    "frame_ancestors",
     "catalogue",
 ];
 
@@ -268,6 +270,9 @@ fn read_settings(fields: &mut Fields) -> Config {
             event_payload_max: bytes(fields, "event_payload_max", limits::EVENT_PAYLOAD_MAX),
             disable_after: watch.disable_after,
             token_rate_limit: fields.integer("token_rate_limit", 1..=1_000_000).and_then(|rate| NonZeroU32::new(rate as u32)),
+            operators_need_second_factor: fields.boolean("operator_second_factor").unwrap_or(false),
+            mails_go_out: fields.gives("smtp_url"),
+            public_url: people::public_url(fields),
         },
         watch,
         retention: Retention {
@@ -275,8 +280,8 @@ fn read_settings(fields: &mut Fields) -> Config {
             recharges: fields.parse::<Span>("recharge_retention").map(|span| span.0),
             audit: duration(fields, "audit_retention", hours(365 * 24)),
         },
-        mail: mail(fields),
-        public_url: public_url(fields),
+        mail: people::mail(fields),
+        frame_ancestors: people::frame_ancestors(fields),
         master_key_previous: fields.parse::<Key>("master_key_previous").map(|key| key.0),
         strict_hold: duration(fields, "strict_hold", hours(6)),
         shard_lease: duration(fields, "shard_lease", Duration::from_secs(10)),
@@ -297,26 +302,6 @@ fn schedule(fields: &mut Fields) -> Vec<Duration> {
     given.filter(|given| !given.is_empty()).unwrap_or_else(|| [5, 30, 120, 600, 1800, 3600, 7200, 14_400].map(Duration::from_secs).to_vec())
 }
 
-fn mail(fields: &mut Fields) -> Option<(String, String)> {
-    let (url, from) = (fields.text("smtp_url", limits::URL_MAX), fields.text("mail_from", limits::NAME_MAX));
-    let (url, from) = match (url, from) {
-        (Some(url), Some(from)) => (url, from),
-        (None, None) => return None,
-        (Some(_), None) => {
-            fields.invalid("mail_from", "is required with smtp_url");
-            return None;
-        }
-        (None, Some(_)) => {
-            fields.invalid("smtp_url", "is required with mail_from");
-            return None;
-        }
-    };
-    if let Err(problems) = Mailer::new(&url, &from) {
-        problems.into_iter().for_each(|(setting, problem)| fields.invalid(setting, problem));
-    }
-    Some((url, from))
-}
-
 /// The catalogue of the file that is named, or the one that is built in.
 fn catalogue(fields: &mut Fields) -> Arc<Catalogue> {
     let file = fields.text("catalogue", limits::URL_MAX).map(PathBuf::from);
@@ -325,17 +310,6 @@ fn catalogue(fields: &mut Fields) -> Arc<Catalogue> {
         Err(ConfigError(problems)) => {
             problems.into_iter().for_each(|problem| fields.invalid("catalogue", format!("cannot be used: {problem}")));
             Arc::default()
-        }
-    }
-}
-
-fn public_url(fields: &mut Fields) -> Option<String> {
-    let text = fields.text("public_url", limits::URL_MAX)?;
-    match url::Url::parse(&text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Some(text.trim_end_matches('/').to_owned()),
-        _ => {
-            fields.invalid("public_url", "must be a URL such as https://ringback.example.com");
-            None
         }
     }
 }

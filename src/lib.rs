@@ -23,6 +23,7 @@ pub mod http;
 pub mod limits;
 pub mod meters;
 pub mod ops;
+pub mod panel;
 pub mod providers;
 pub mod store;
 pub mod tls;

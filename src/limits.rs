@@ -328,3 +328,36 @@ const _: () = assert!(FAILING_AFTER < HOLD_AFTER);
 const _: () = assert!(FAULT_PAUSE.as_millis() < FAULT_PAUSE_MAX.as_millis());
 const _: () = assert!(MAX_IN_FLIGHT_PER_ENDPOINT <= MAX_IN_FLIGHT);
 const _: () = assert!(*STANDARD_SECRET.start() <= STANDARD_SECRET_NEW && STANDARD_SECRET_NEW <= *STANDARD_SECRET.end());
+
+// --- The panel ---
+
+/// A session ends by itself after this time.
+pub const SESSION: Duration = Duration::from_secs(12 * 3600);
+/// Between the password and the second factor lies this time at most.
+pub const SECOND_FACTOR_WITHIN: Duration = Duration::from_secs(10 * 60);
+/// An invitation is good for this time.
+pub const INVITATION: Duration = Duration::from_secs(7 * 24 * 3600);
+/// A link to a new password is good for this time.
+pub const RESET: Duration = Duration::from_secs(3600);
+/// A link into a vendor's panel has to be followed within this time.
+pub const PANEL_LINK: Duration = Duration::from_secs(5 * 60);
+/// Codes that stand in for a second factor that is lost.
+pub const RECOVERY_CODES: usize = 8;
+/// Logins that are tried in one minute, for each address that they come from and for each that is to be logged in.
+pub const LOGINS_PER_MINUTE: u32 = 10;
+/// How exactly the last use of a token is known.
+pub const TOKEN_USE_NOTED: Duration = Duration::from_secs(10 * 60);
+/// Recharges by which it is told how providers do.
+pub const PROVIDER_LATEST: usize = 1000;
+/// Somebody let in by a link into a vendor's panel stays for this time, unless the link says otherwise.
+pub const PANEL_SESSION: Duration = Duration::from_secs(3600);
+/// The longest that it may say.
+pub const PANEL_SESSION_MAX: Duration = SESSION;
+/// Endpoints on a page of issues.
+pub const ISSUES_SHOWN: usize = 25;
+/// Deliveries of an endpoint by which its failures are grouped.
+pub const CAUSES_OF: usize = 20;
+/// The live figures are drawn anew this often.
+pub const LIVE_EVERY: Duration = Duration::from_secs(2);
+/// Minutes that their charts go back.
+pub const LIVE_MINUTES: i64 = 60;

@@ -17,7 +17,7 @@ struct Layer {
 }
 
 /// The direction: http and cli → ops → store, wire, providers → transport → domain → limits; engine → store, wire, providers, traces.
-const LAYERS: [Layer; 17] = [
+const LAYERS: [Layer; 18] = [
     Layer { name: "limits", may: &[], instead: "limits are plain numbers; compute what depends on more where it is used" },
     Layer { name: "fields", may: &[], instead: "fields know of no rules; pass what is read from them on to ops" },
     Layer { name: "domain", may: &["limits"], instead: "the rules are pure; take what they need as an argument" },
@@ -61,6 +61,11 @@ const LAYERS: [Layer; 17] = [
         instead: "call a verb of ops; of the store only the types of its answers may be named",
     },
     Layer {
+        name: "panel",
+        may: &["http", "ops", "store", "wire::standard", "domain", "limits", "fields"],
+        instead: "call a verb of ops; of the store only the types of its answers may be named",
+    },
+    Layer {
         name: "config",
         may: &[
             "domain",
@@ -95,6 +100,7 @@ const EVERYTHING: &[&str] = &[
     "limits",
     "meters",
     "ops",
+    "panel",
     "providers",
     "store",
     "traces",

@@ -101,6 +101,10 @@ impl Handoff for Nobody {
     fn replaying(&self, _: EndpointId) {}
     fn placed(&self) {}
 
+    fn in_flight(&self) -> usize {
+        0
+    }
+
     fn holds_lease(&self) -> bool {
         true
     }

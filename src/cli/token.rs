@@ -134,7 +134,7 @@ pub(super) async fn make(store: &dyn Store, surroundings: &Surroundings, name: &
     let text = TokenText::new(&Scope::Operator, &random);
     let now = surroundings.clock.now();
     let id = TokenId::from(surroundings.ids.next(now));
-    let token = Stored { id, scope: Scope::Operator, name: name.to_owned(), allowed_ips: Vec::new(), created_at: now };
+    let token = Stored { id, scope: Scope::Operator, name: name.to_owned(), allowed_ips: Vec::new(), created_at: now, last_used_at: None };
     let note = Note { details: json!({"name": name}), ..super::note("token.created", id) };
     super::change(store, surroundings, Deed::CreateToken(token, text.hash()), note).await?;
     Ok(text)

@@ -10,8 +10,9 @@ use super::Settings;
 use crate::app::open_store;
 use crate::clock::Surroundings;
 use crate::config::{ConfigError, password_in_environment};
+use crate::domain::user::User as Login;
 use crate::ops::{OpsError, new_operator_user};
-use crate::store::Deed;
+use crate::store::{Deed, Store};
 
 /// What can be done with logins.
 #[derive(Debug, Subcommand)]
@@ -55,13 +56,10 @@ impl Create {
         };
         let surroundings = Surroundings::system(0);
         let user = super::runtime()?.block_on(async {
-            let (user, hash) = new_operator_user(&self.email, &password, &surroundings).await.map_err(wrong)?;
+            // What is wrong with the address or the password is told before a database is made.
+            new_operator_user(&self.email, &password, &surroundings).await.map_err(wrong)?;
             let store = open_store(&config, surroundings.clone()).await?;
-            let (deed, note) = (Deed::CreateUser(user.clone(), hash), super::note("user.created", user.id));
-            if !super::change(&*store, &surroundings, deed, note).await?.came_to_pass() {
-                bail!("{} has a login already", user.email);
-            }
-            Ok(user)
+            make(&*store, &surroundings, &self.email, &password).await
         })?;
         if self.json {
             anstream::println!("{}", json!({"id": user.id, "email": user.email}));
@@ -70,6 +68,16 @@ impl Create {
         }
         Ok(())
     }
+}
+
+/// Makes an operator's login in a store.
+pub(super) async fn make(store: &dyn Store, surroundings: &Surroundings, email: &str, password: &str) -> anyhow::Result<Login> {
+    let (user, hash) = new_operator_user(email, password, surroundings).await.map_err(wrong)?;
+    let (deed, note) = (Deed::CreateUser(user.clone(), hash), super::note("user.created", user.id));
+    if !super::change(store, surroundings, deed, note).await?.came_to_pass() {
+        bail!("{} has a login already", user.email);
+    }
+    Ok(user)
 }
 
 fn wrong(error: OpsError) -> anyhow::Error {

@@ -3,6 +3,7 @@
 use super::endpoint::Endpoint;
 use super::id::{ConflictId, EndpointId, RechargeId};
 use super::recharge::Contradiction;
+use super::secret::Secret;
 use super::time::Timestamp;
 use crate::limits;
 
@@ -87,6 +88,17 @@ impl Alert {
             ),
         }
     }
+}
+
+/// A mail to one person that goes out at once and by itself. Nobody else may see its text: there is a link in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// The address.
+    pub to: String,
+    /// The subject.
+    pub title: String,
+    /// The text.
+    pub text: Secret,
 }
 
 /// A mail that gathers what waits for an address: its subject and its text.

@@ -16,6 +16,8 @@ pub enum Actor {
     Vendor(TokenId),
     /// Somebody who was logged in.
     User(UserId),
+    /// Somebody whom a link of the platform's own pages let in.
+    Link,
     /// A command, straight into the database.
     CommandLine,
     /// A rule of Ringback's own, such as `disable_after`.
@@ -28,6 +30,7 @@ impl fmt::Display for Actor {
             Self::Operator(id) => write!(f, "operator {id}"),
             Self::Vendor(id) => write!(f, "vendor {id}"),
             Self::User(id) => write!(f, "user {id}"),
+            Self::Link => f.write_str("panel link"),
             Self::CommandLine => f.write_str("command line"),
             Self::Rule => f.write_str("rule"),
         }

@@ -94,6 +94,32 @@ impl Event {
         }
     }
 
+    /// A made-up event of what a recharge comes to, in the place of a test. Its number is none that counts.
+    pub fn sample(self, status: Status) -> Self {
+        let facts = RechargeFacts {
+            id: RechargeId::new(self.id.sequence),
+            transaction_id: 100_001,
+            reference_no: "SAMPLE-1".to_owned(),
+            status,
+            amount: Some("50.00".to_owned()),
+            currency: Some("NPR".to_owned()),
+            operator: Some("Ncell".to_owned()),
+            connection_no: Some("9800000000".to_owned()),
+            provider_ref: Some("SAMPLE-P1".to_owned()),
+            reason: (status != Status::Success).then(|| "a sample, nothing has happened".to_owned()),
+            settled_at: self.created_at,
+            late: false,
+            erased: false,
+        };
+        let event_type = status.event_type().unwrap_or(TEST_TYPE).into();
+        Self { event_type, facts: Facts::Recharge(Box::new(facts)), ..self }
+    }
+
+    /// The number as bodies tell it: 0 where the event has none.
+    pub fn told_sequence(&self) -> i64 {
+        if self.numbered { self.id.sequence } else { 0 }
+    }
+
     /// The same event without what belongs to the person of this connection number; `None` if it does not name it.
     pub fn erased(&self, connection_no: &str) -> Option<Self> {
         let facts = match &self.facts {

@@ -154,6 +154,10 @@ single! {
     ReplayId = "rpl_";
     /// An entry of the audit log.
     AuditId = "aud_";
+    /// Somebody's being logged in. It is never shown.
+    SessionId = "ses_";
+    /// A one-time link that was sent to somebody.
+    LinkId = "lnk_";
 }
 
 macro_rules! pair {

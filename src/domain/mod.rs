@@ -17,6 +17,7 @@ pub mod recharge;
 pub mod replay;
 pub mod retry;
 pub mod secret;
+pub mod session;
 pub mod shard;
 pub mod submission;
 pub mod time;

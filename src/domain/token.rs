@@ -91,6 +91,8 @@ pub struct Token {
     pub allowed_ips: Vec<IpNet>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When it was last used, to ten minutes.
+    pub last_used_at: Option<Timestamp>,
 }
 
 impl Token {
@@ -113,6 +115,7 @@ mod tests {
             name: String::new(),
             allowed_ips: vec!["203.0.113.0/24".parse().unwrap(), "2001:db8::1/128".parse().unwrap()],
             created_at: Timestamp::from_millis(0),
+            last_used_at: None,
         };
         for (address, allowed) in
             [("203.0.113.9", true), ("::ffff:203.0.113.9", true), ("203.0.114.9", false), ("2001:db8::1", true), ("2001:db8::2", false)]

@@ -48,6 +48,10 @@ impl Handoff for Engine {
         self.board.lock().pace(endpoint, self.now())
     }
 
+    fn in_flight(&self) -> usize {
+        self.board.lock().in_flight()
+    }
+
     fn holds_lease(&self) -> bool {
         self.board.lock().tenure().0
     }

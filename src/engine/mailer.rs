@@ -35,7 +35,10 @@ impl Engine {
         let now = self.now();
         let mailed_before = Timestamp::from_millis(now.as_millis() - limits::MAIL_PAUSE.as_millis() as i64);
         for mailing in self.store.mailings(now, mailed_before, limits::MAIL_ADDRESSES).await? {
-            let (subject, text) = alert::mail(&mailing.alerts, mailing.waiting, &self.public_url);
+            let (subject, text) = match mailing.alerts.as_slice() {
+                [letter] if mailing.is_letter => (letter.title.clone(), letter.text.clone()),
+                alerts => alert::mail(alerts, mailing.waiting, &self.public_url),
+            };
             let mail = Mail { to: &mailing.address, subject: &subject, text: &text, number: mailing.up_to, at: now };
             match mailer.send(mail).await {
                 Ok(()) => {

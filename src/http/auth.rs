@@ -70,7 +70,7 @@ fn token(headers: &HeaderMap) -> Option<&str> {
 
 /// The address a call comes from: the peer's, or, where that is a trusted proxy, the last one in `X-Forwarded-For` that
 /// is not a trusted proxy itself.
-pub(super) fn caller_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+pub fn caller_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(&address.to_canonical()));
     if !is_trusted(&peer) {
         return peer;

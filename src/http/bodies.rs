@@ -50,6 +50,25 @@ pub(super) struct UserInput {
     email: String,
     #[schema(min_length = 10, max_length = 200)]
     password: String,
+    /// `owner` if left out.
+    role: Option<crate::domain::user::Role>,
+}
+
+#[derive(ToSchema)]
+pub(super) struct PanelLinkInput {
+    /// `viewer` if left out.
+    role: Option<crate::domain::user::Role>,
+    /// How long whoever follows it stays; an hour if left out.
+    #[schema(minimum = 60, maximum = 43200)]
+    lifetime_seconds: Option<u32>,
+}
+
+/// Which test event; `webhook.test` if left out.
+#[derive(ToSchema)]
+pub(super) struct TestInput {
+    /// In test mode also `recharge.success`, `recharge.failed` or `recharge.reversed`, of which a made-up event is sent.
+    #[schema(rename = "type")]
+    r#type: Option<String>,
 }
 
 #[derive(ToSchema)]
@@ -359,6 +378,8 @@ pub(super) struct RechargesQuery {
     reference_no: Option<String>,
     /// Needs a time range of at most 31 days.
     connection_no: Option<String>,
+    /// The network's name; needs a time range of at most 31 days.
+    operator: Option<String>,
     /// Inclusive.
     #[param(format = DateTime)]
     since: Option<String>,

@@ -94,6 +94,12 @@ impl From<OpsError> for ApiError {
                 let retry_after = Some(wait.as_secs() + 1);
                 Self { retry_after, ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail) }
             }
+            OpsError::WrongCredentials(_) => Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail),
+            OpsError::TooManyTries(wait) => {
+                let retry_after = Some(wait.as_secs() + 1);
+                Self { retry_after, ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail) }
+            }
+            OpsError::LinkGone => Self::new(StatusCode::NOT_FOUND, "not_found", detail),
             OpsError::EndpointLimit(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "endpoint_limit", detail),
             OpsError::ConnectFailed(seen) => {
                 let more = json!({"seen": views::SeenView::of(&seen)});

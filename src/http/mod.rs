@@ -9,6 +9,8 @@ mod once;
 mod routes;
 mod views;
 
+pub use auth::caller_address;
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -34,6 +36,8 @@ pub struct Api {
     pub meters: Arc<Meters>,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Arc<[IpNet]>,
+    /// Origins whose pages may show the panel in a frame.
+    pub frame_ancestors: Arc<[String]>,
 }
 
 #[derive(OpenApi)]
@@ -93,10 +97,10 @@ pub fn openapi() -> String {
     text
 }
 
-/// A part of the API.
-pub fn router(api: Api, part: Part) -> Router {
+/// A part of the API, and `pages` beside it.
+pub fn router(api: Api, part: Part, pages: Router<Api>) -> Router {
     let (router, _) = build(part);
-    let router = if part == Part::Health { router } else { router.merge(routes::platform::routes()) };
+    let router = if part == Part::Health { router } else { router.merge(routes::platform::routes()).merge(pages) };
     router
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)

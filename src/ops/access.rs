@@ -20,15 +20,15 @@ use crate::domain::token::{Scope, Token, TokenHash, TokenText};
 use crate::domain::vendor::{Mode, Vendor};
 use crate::fields::{Fields, Problem};
 use crate::limits;
-use crate::store::{Deed, Page};
+use crate::store::{Change, Deed, Page, Write};
 
-/// Somebody whose token was found good.
+/// Somebody whose token, or session, was found good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller {
-    /// What the token opens.
+    /// What is open to it.
     pub scope: Scope,
-    /// The token.
-    pub token: TokenId,
+    /// Who that is, for the audit log.
+    pub actor: Actor,
     /// Where the call comes from.
     pub address: IpAddr,
 }
@@ -53,18 +53,10 @@ impl Caller {
         }
     }
 
-    /// Who that is, for the audit log.
-    pub(super) fn actor(self) -> Actor {
-        match self.scope {
-            Scope::Operator => Actor::Operator(self.token),
-            Scope::Vendor { .. } => Actor::Vendor(self.token),
-        }
-    }
-
     /// What the audit log notes of something that it did to `object`.
     pub(super) fn note(self, action: &'static str, object: impl ToString, about: About) -> Note {
         let About { vendor, mode } = about;
-        Note { actor: self.actor(), address: Some(self.address), vendor, mode, action, object: object.to_string(), details: json!({}) }
+        Note { actor: self.actor, address: Some(self.address), vendor, mode, action, object: object.to_string(), details: json!({}) }
     }
 }
 
@@ -152,7 +144,11 @@ impl Ops {
     pub async fn authenticate(&self, token: Option<&str>, from: IpAddr) -> Result<Caller, OpsError> {
         let token = self.find_token(token, from).await?;
         self.paces.take(token.id).inspect_err(|_| self.meters.rate_limited.increment(1))?;
-        Ok(Caller { scope: token.scope, token: token.id, address: from })
+        let actor = match token.scope {
+            Scope::Operator => Actor::Operator(token.id),
+            Scope::Vendor { .. } => Actor::Vendor(token.id),
+        };
+        Ok(Caller { scope: token.scope, actor, address: from })
     }
 
     /// The token, if it is good from this address.
@@ -166,10 +162,22 @@ impl Ops {
             None => {
                 let token = self.store.token(hash).await?.ok_or(OpsError::Unauthorized)?;
                 self.tokens.put(hash, token.clone());
+                self.note_use(&token);
                 token
             }
         };
         if token.allows(from) { Ok(token) } else { Err(OpsError::Unauthorized) }
+    }
+
+    /// Has it noted that a token is in use. Nobody waits for that, and it may fail.
+    fn note_use(&self, token: &Token) {
+        let now = self.surroundings.clock.now();
+        if token.last_used_at.is_some_and(|last| now.since(last) < limits::TOKEN_USE_NOTED) {
+            return;
+        }
+        let (committer, deed) = (self.committer.clone(), Deed::TokenUsed(token.id));
+        let change = Change { deed, now, note: None, keep: None };
+        tokio::spawn(async move { committer.write(Write::Change(Box::new(change))).await });
     }
 
     pub(super) fn new_token(&self, scope: Scope, name: String, allowed_ips: Vec<IpNet>) -> NewToken {
@@ -178,7 +186,7 @@ impl Ops {
         let text = TokenText::new(&scope, &random);
         let now = self.surroundings.clock.now();
         let id = TokenId::from(self.surroundings.ids.next(now));
-        NewToken { token: Token { id, scope, name, allowed_ips, created_at: now }, text }
+        NewToken { token: Token { id, scope, name, allowed_ips, created_at: now, last_used_at: None }, text }
     }
 
     /// Makes a token for a vendor: `{mode, name?, allowed_ips?}`.
@@ -230,6 +238,19 @@ impl Ops {
         let done = self.change(Deed::RevokeToken { id, vendor: Some(vendor) }, Some(note), None).await?;
         self.tokens.clear();
         if done.came_to_pass() { Ok(()) } else { Err(OpsError::NotFound("token")) }
+    }
+
+    /// The mode of a vendor's token, if there is such a token.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn mode_of_token(&self, vendor: VendorId, id: TokenId) -> Result<Option<Mode>, OpsError> {
+        let before = id.get().checked_add(1).map(TokenId::new);
+        let found = self.store.tokens(Some(vendor), Page { before, limit: 1 }).await?.into_iter().find(|token| token.id == id);
+        Ok(found.and_then(|token| match token.scope {
+            Scope::Vendor { mode, .. } => Some(mode),
+            Scope::Operator => None,
+        }))
     }
 
     /// The vendor whose tokens a call is about: a vendor's token says it, the operator names `vendor_id`.

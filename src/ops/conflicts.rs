@@ -61,7 +61,7 @@ impl Ops {
         let mine = self.owner(recharge.stream).await?;
         let details = json!({"as": to, "reason": reason, "recharge_id": conflict.recharge});
         let note = Note { details, ..caller.note("conflict.resolved", id, mine.into()) };
-        let deed = Deed::Resolve { id, to, reason, by: caller.actor().to_string(), deadline: self.rules.delivery_deadline };
+        let deed = Deed::Resolve { id, to, reason, by: caller.actor.to_string(), deadline: self.rules.delivery_deadline };
         let keep = once.keep(move |done| match done {
             Done::Resolved(Some(Ok(resolved))) => Some((mine, resolved.1.clone())),
             _ => None,

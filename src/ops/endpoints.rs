@@ -7,11 +7,13 @@ use url::Url;
 
 use super::input::{Mine, Paging, finish};
 use super::settings::{changed_settings, read_secret, read_word, secret_text};
-use super::{Caller, Once, Ops, OpsError};
+use super::{Caller, Once, Ops, OpsError, Seen};
 use crate::domain::attempt::Attempt;
 use crate::domain::audit::Note;
 use crate::domain::endpoint::{Endpoint, EndpointStatus, Profile, Settings};
+use crate::domain::filter::TEST_TYPE;
 use crate::domain::id::EndpointId;
+use crate::domain::recharge::Status;
 use crate::domain::time::Timestamp;
 use crate::domain::vendor::Mode;
 use crate::fields::Fields;
@@ -54,10 +56,12 @@ pub struct NewSecret {
 }
 
 /// An endpoint that was connected.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Connected {
     /// Events that it did not get.
     pub missed: u64,
+    /// What was seen of it.
+    pub seen: Seen,
 }
 
 impl Ops {
@@ -124,7 +128,7 @@ impl Ops {
         self.shown_endpoint(self.find_endpoint(caller, id).await?).await
     }
 
-    async fn shown_endpoint(&self, endpoint: Endpoint) -> Result<ShownEndpoint, OpsError> {
+    pub(super) async fn shown_endpoint(&self, endpoint: Endpoint) -> Result<ShownEndpoint, OpsError> {
         let size = self.store.open_size(endpoint.id).await?;
         let now = self.surroundings.clock.now();
         let oldest = size.oldest.map(|at| now.since(at));
@@ -196,7 +200,7 @@ impl Ops {
         if !FROM.contains(&endpoint.status) {
             return Err(OpsError::IllegalState("the endpoint is paused; resume it".to_owned()));
         }
-        self.shake_hands(&endpoint, &endpoint.settings).await?;
+        let seen = self.shake_hands(&endpoint, &endpoint.settings).await?;
         let missed = self.store.missed(id).await?;
         let change =
             EndpointChange::Status { from: FROM, to: EndpointStatus::Connected, reason: None, by_rule: false, failing_since: None };
@@ -206,7 +210,7 @@ impl Ops {
         let connected =
             if replay_missed { self.apply_behind_missed(id, change, note).await? } else { self.apply(id, change, note, None).await? };
         connected.ok_or_else(|| OpsError::IllegalState("the endpoint was changed meanwhile; look at it and try again".to_owned()))?;
-        Ok(Connected { missed })
+        Ok(Connected { missed, seen })
     }
 
     /// Disables an endpoint: it gets no events until it is enabled; what is pending waits, and its deadlines run.
@@ -263,19 +267,36 @@ impl Ops {
         self.shown_endpoint(resumed.ok_or_else(|| OpsError::IllegalState(format!("the endpoint is {status}, not paused")))?).await
     }
 
-    /// Sends a `webhook.test` event to this endpoint alone; answers with the attempt and its headers, masked.
+    /// Sends a `webhook.test` event to this endpoint alone; answers with the attempt and its headers, masked. In test mode
+    /// `{type?}` may be one of the recharge types, of which a made-up event is sent: in live mode a receiver would take it for
+    /// real.
     ///
     /// # Errors
-    /// There is no such endpoint.
+    /// The input's problems; there is no such endpoint.
     pub async fn test_endpoint(
         &self,
         caller: Caller,
         id: EndpointId,
-        fields: Fields,
+        mut fields: Fields,
     ) -> Result<(Attempt, Vec<(String, String)>), OpsError> {
-        finish(fields)?;
         let endpoint = self.find_endpoint(caller, id).await?;
-        self.try_out(&endpoint).await
+        let event_type = fields.text("type", limits::EVENT_TYPE_MAX);
+        let sample = match event_type.as_deref() {
+            None | Some(TEST_TYPE) => None,
+            Some(named) => {
+                let sample = Status::ALL.into_iter().find(|status| status.event_type() == Some(named));
+                match (sample, endpoint.mode) {
+                    (Some(_), Mode::Test) => {}
+                    (Some(_), Mode::Live) => {
+                        fields.invalid("type", "can only be webhook.test in live mode: a receiver would take another for real")
+                    }
+                    (None, _) => fields.invalid("type", "must be webhook.test, recharge.success, recharge.failed or recharge.reversed"),
+                }
+                sample
+            }
+        };
+        finish(fields)?;
+        self.try_out(&endpoint, sample).await
     }
 
     /// Puts a new secret in the place of the present one: `{secret?, legacy_secret?, overlap_seconds?}`. Until the overlap

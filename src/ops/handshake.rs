@@ -6,13 +6,14 @@ use super::{Ops, OpsError};
 use crate::domain::attempt::{Attempt, Outcome};
 use crate::domain::endpoint::{Endpoint, Profile, Settings};
 use crate::domain::event::Event;
+use crate::domain::recharge::Status;
 use crate::transport::Target;
 use crate::wire::{self, Message, Turn, Writer};
 
-/// What was seen of an endpoint that did not connect.
+/// What was seen of an endpoint at a handshake.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// What is wrong and what to do.
+    /// What is wrong and what to do; empty where nothing is.
     pub problem: String,
     /// The address that was dialled.
     pub address: Option<IpAddr>,
@@ -43,21 +44,23 @@ impl Ops {
     }
 
     /// Does the handshake with these settings, which may not be the endpoint's own yet.
-    pub(super) async fn shake_hands(&self, endpoint: &Endpoint, settings: &Settings) -> Result<(), OpsError> {
+    pub(super) async fn shake_hands(&self, endpoint: &Endpoint, settings: &Settings) -> Result<Seen, OpsError> {
         let (writer, event) = (Writer::new(settings), self.test_event(endpoint));
         let (turn, iv) = self.turn(&event);
         let outcome = self.send(settings, || writer.handshake(&event, turn, iv)).await?;
-        if writer.connects(&outcome) {
-            return Ok(());
-        }
         let content_type = wire::content_type(&outcome);
+        if writer.connects(&outcome) {
+            return Ok(Seen { problem: String::new(), address: outcome.address, content_type, outcome });
+        }
         let problem = problem(settings.profile, &outcome, content_type.as_deref());
         Err(OpsError::ConnectFailed(Box::new(Seen { problem, address: outcome.address, content_type, outcome })))
     }
 
-    /// Sends a test event to an endpoint; answers with the attempt and the headers it had, masked.
-    pub(super) async fn try_out(&self, endpoint: &Endpoint) -> Result<(Attempt, Vec<(String, String)>), OpsError> {
-        let (writer, event) = (Writer::new(&endpoint.settings), self.test_event(endpoint));
+    /// Sends a test event to an endpoint, or a made-up one of another type; answers with the attempt and the headers it had,
+    /// masked.
+    pub(super) async fn try_out(&self, endpoint: &Endpoint, sample: Option<Status>) -> Result<(Attempt, Vec<(String, String)>), OpsError> {
+        let (writer, test) = (Writer::new(&endpoint.settings), self.test_event(endpoint));
+        let event = sample.map_or(test.clone(), |status| test.sample(status));
         let (turn, iv) = self.turn(&event);
         let outcome = self.send(&endpoint.settings, || writer.event(&event, turn, iv)).await?;
         let headers = writer.displayed_headers(&event, turn);

@@ -9,9 +9,10 @@ use crate::domain::event::Event;
 use crate::domain::filter::{self, RESERVED};
 use crate::domain::id::{EventId, RechargeId};
 use crate::domain::recharge::{Recharge, Status};
+use crate::domain::time::Timestamp;
 use crate::fields::{Fields, Problem};
 use crate::limits;
-use crate::store::{Deed, Done, KeptReport, Listed, Publish, Published, RechargeQuery, Write, Written};
+use crate::store::{Deed, Done, KeptReport, Listed, Publish, Published, RechargeQuery, Standing, Write, Written};
 
 /// An event that was taken.
 #[derive(Debug, Clone, Copy)]
@@ -96,7 +97,18 @@ impl Ops {
         event.ok_or(OpsError::NotFound("event"))
     }
 
-    /// Recharges: `status`, `reference_no`, `connection_no`, `since`, `until`, `limit`, `cursor`.
+    /// How a vendor and mode's recharges stand, and what each hour since then brought.
+    ///
+    /// # Errors
+    /// The input's problems.
+    pub async fn standing(&self, caller: Caller, mut fields: Fields, since: Timestamp) -> Result<Standing, OpsError> {
+        let mine = self.mine(caller, &mut fields).await?;
+        let problems = fields.finish();
+        let (Some(mine), true) = (mine, problems.is_empty()) else { return Err(OpsError::Invalid(problems)) };
+        Ok(self.store.standing(mine.stream, since).await?)
+    }
+
+    /// Recharges: `status`, `reference_no`, `connection_no`, `operator`, `since`, `until`, `limit`, `cursor`.
     ///
     /// # Errors
     /// The input's problems.
@@ -105,10 +117,14 @@ impl Ops {
         let status = fields.parse::<Status>("status");
         let reference_no = fields.text("reference_no", limits::REFERENCE_MAX);
         let connection_no = fields.text("connection_no", limits::CONNECTION_NO_MAX);
+        let network = fields.text("operator", limits::NAME_MAX);
         let range = time_range(&mut fields);
         let Paging(page) = Paging::read(&mut fields);
         let now = self.surroundings.clock.now();
         if reference_no.is_none() {
+            if network.is_some() {
+                require_range(&mut fields, range, now, "operator");
+            }
             if connection_no.is_some() {
                 require_range(&mut fields, range, now, "connection_no");
             }
@@ -118,7 +134,7 @@ impl Ops {
         }
         let problems = fields.finish();
         let (Some(mine), true) = (mine, problems.is_empty()) else { return Err(OpsError::Invalid(problems)) };
-        let query = RechargeQuery { stream: mine.stream, status, reference_no, connection_no, range, page };
+        let query = RechargeQuery { stream: mine.stream, status, reference_no, connection_no, network, range, page };
         Ok((mine, self.store.recharges(query).await?))
     }
 

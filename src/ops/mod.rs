@@ -12,18 +12,21 @@ mod endpoints;
 mod feed;
 mod handshake;
 mod input;
+mod invitations;
 mod ledger;
 mod once;
 mod orders;
 mod oversight;
 mod replays;
 mod reports;
+mod sessions;
 mod settings;
 mod users;
 mod vendors;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub use access::{Caller, NewToken};
@@ -33,12 +36,15 @@ pub use feed::{FeedPart, Follow};
 pub use handshake::Seen;
 pub(crate) use input::networks;
 pub use input::{Mine, Paging, only_paging};
+pub use invitations::{Invited, PanelLink};
 pub use ledger::NewEvent;
 pub use once::{Begun, Once};
 pub use orders::Ordered;
+pub use oversight::Issue;
 use parking_lot::RwLock;
 pub use replays::Replaying;
 pub use reports::Answer;
+pub use sessions::{NewSession, Proposed, Visitor};
 pub use settings::secret_hint;
 pub use users::new_operator_user;
 pub use vendors::NewVendor;
@@ -46,6 +52,7 @@ pub use vendors::NewVendor;
 use crate::clock::Surroundings;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::id::{StreamId, VendorId};
+use crate::domain::time::Timestamp;
 use crate::domain::vendor::Vendor;
 use crate::fields::Problem;
 use crate::meters::Meters;
@@ -96,6 +103,15 @@ pub enum OpsError {
     /// A request with this `Idempotency-Key` is still running.
     #[error("a request with this Idempotency-Key is still running; wait for its answer, or send it again later")]
     InProgress,
+    /// The address and the password, or the digits, do not belong together.
+    #[error("{0}")]
+    WrongCredentials(&'static str),
+    /// Too many logins were tried; the next may be after this time.
+    #[error("too many tries; wait {} s and try again", .0.as_secs() + 1)]
+    TooManyTries(Duration),
+    /// A link that is not good, or was used before.
+    #[error("this link is not good any more: it was used, withdrawn, or is too old; ask for a new one")]
+    LinkGone,
     /// The handshake failed.
     #[error("the endpoint did not connect: {}", .0.problem)]
     ConnectFailed(Box<Seen>),
@@ -130,6 +146,12 @@ pub struct Rules {
     pub disable_after: Duration,
     /// Requests a second that each token may make.
     pub token_rate_limit: Option<std::num::NonZeroU32>,
+    /// Whether the operator's people need a second factor.
+    pub operators_need_second_factor: bool,
+    /// Whether mails go out; else they wait.
+    pub mails_go_out: bool,
+    /// Where people reach the server, without a slash at its end; where it listens if not said.
+    pub public_url: Option<String>,
 }
 
 /// The verbs, with all that they need.
@@ -145,8 +167,11 @@ pub struct Ops {
     providers: Providers,
     tokens: access::TokenCache,
     paces: access::Paces,
+    tries: sessions::Tries,
     running: once::Running,
     stopping: feed::Stopping,
+    /// Where it listens, once it does.
+    listens_on: OnceLock<SocketAddr>,
     /// Vendors never change their streams, so that these can be remembered for ever.
     streams: RwLock<HashMap<VendorId, Arc<Vendor>>>,
     owners: RwLock<HashMap<StreamId, Mine>>,
@@ -180,9 +205,11 @@ impl Ops {
         let Parts { store, committer, handoff, transport, surroundings, meters, rules, catalogue, providers } = parts;
         Self {
             paces: access::Paces::new(rules.token_rate_limit),
+            tries: sessions::Tries::new(),
             tokens: access::TokenCache::default(),
             running: once::Running::default(),
             stopping: Arc::default(),
+            listens_on: OnceLock::new(),
             streams: RwLock::default(),
             owners: RwLock::default(),
             store,
@@ -195,6 +222,27 @@ impl Ops {
             catalogue,
             providers,
         }
+    }
+
+    /// The settings that the verbs obey.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// The server listens there.
+    pub fn listens_on(&self, address: SocketAddr) {
+        self.listens_on.get_or_init(|| address);
+    }
+
+    /// Where people reach the server.
+    pub fn public_url(&self) -> String {
+        let listens_on = || format!("http://{}", self.listens_on.get().map_or_else(String::new, ToString::to_string));
+        self.rules.public_url.clone().unwrap_or_else(listens_on)
+    }
+
+    /// The present.
+    pub fn now(&self) -> Timestamp {
+        self.surroundings.clock.now()
     }
 
     /// Whether the store answers, and the node's lease stands, where it is one of many.

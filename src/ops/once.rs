@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use super::{Caller, Ops, OpsError};
-use crate::domain::audit::Note;
+use crate::domain::audit::{Actor, Note};
 use crate::domain::time::Timestamp;
 use crate::fields::{Fields, Problem};
 use crate::limits;
@@ -89,7 +89,8 @@ impl Ops {
         if !(1..=limits::IDEMPOTENCY_KEY_MAX).contains(&key.len()) || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Problem::invalid("Idempotency-Key", "must be 1 to 255 visible ASCII characters").into());
         }
-        let key = AnswerKey { token: caller.token, path: path.to_owned(), key: key.to_owned() };
+        let (Actor::Operator(token) | Actor::Vendor(token)) = caller.actor else { return Ok(Begun::First(Once(None))) };
+        let key = AnswerKey { token, path: path.to_owned(), key: key.to_owned() };
         let body: [u8; 32] = Sha256::digest(fields.canonical()).into();
         if !self.running.0.lock().insert(key.clone()) {
             return Err(OpsError::InProgress);

@@ -1,19 +1,21 @@
 //! People who log in.
 
-use argon2::password_hash::PasswordHasher;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Argon2, Params};
+use tokio::sync::Semaphore;
 
+use super::access::About;
 use super::input::{email, finish};
 use super::{Caller, Once, Ops, OpsError};
 use crate::clock::{Entropy, Surroundings};
 use crate::domain::id::{UserId, VendorId};
-use crate::domain::user::{PasswordHash, User};
+use crate::domain::user::{PasswordHash, Role, User};
 use crate::fields::Fields;
 use crate::limits;
 use crate::store::{Created, Deed, Done, Page};
 
 impl Ops {
-    /// Makes a login for a vendor's people: `{email, password}`.
+    /// Makes a login for a vendor's people: `{email, password, role?}`.
     ///
     /// # Errors
     /// The input's problems; there is no such vendor.
@@ -24,11 +26,13 @@ impl Ops {
         if !named {
             fields.invalid("email", "is required");
         }
-        let password = read_password(&mut fields);
+        let password = read_password(&mut fields, "password");
+        let role = fields.parse("role").unwrap_or(Role::Owner);
         let problems = fields.finish();
         let (vendor, Some(email), true) = (found?, email, problems.is_empty()) else { return Err(OpsError::Invalid(problems)) };
         let now = self.surroundings.clock.now();
-        let user = User { id: UserId::from(self.surroundings.ids.next(now)), email, vendor: Some(vendor.id), created_at: now };
+        let id = UserId::from(self.surroundings.ids.next(now));
+        let user = User { role, ..User::new(id, email, Some(vendor.id), now) };
         let hash = hash_password(password, &*self.surroundings.entropy).await;
         let note = caller.note("user.created", user.id, vendor.id.into());
         match self.change(Deed::CreateUser(user.clone(), hash), Some(note), once.known(&user)).await? {
@@ -46,6 +50,24 @@ impl Ops {
         Ok(self.store.users(Some(vendor), page).await?)
     }
 
+    /// The operator's own logins.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn operators(&self, page: Page<UserId>) -> Result<Vec<User>, OpsError> {
+        Ok(self.store.users(None, page).await?)
+    }
+
+    /// Removes one of the operator's own logins.
+    ///
+    /// # Errors
+    /// There is no such login.
+    pub async fn remove_operator(&self, caller: Caller, id: UserId) -> Result<(), OpsError> {
+        let note = caller.note("user.removed", id, About::default());
+        let done = self.change(Deed::RemoveUser { id, vendor: None }, Some(note), None).await?;
+        if done.came_to_pass() { Ok(()) } else { Err(OpsError::NotFound("user")) }
+    }
+
     /// Removes a vendor's login.
     ///
     /// # Errors
@@ -58,10 +80,11 @@ impl Ops {
     }
 }
 
-fn read_password(fields: &mut Fields) -> String {
-    let password = fields.required_text("password", *limits::PASSWORD.end());
+/// A password that is to be set.
+pub(super) fn read_password(fields: &mut Fields, name: &str) -> String {
+    let password = fields.required_text(name, *limits::PASSWORD.end());
     if !password.is_empty() && password.chars().count() < *limits::PASSWORD.start() {
-        fields.invalid("password", format!("must be at least {} characters long", limits::PASSWORD.start()));
+        fields.invalid(name, format!("must be at least {} characters long", limits::PASSWORD.start()));
     }
     password
 }
@@ -73,15 +96,15 @@ fn read_password(fields: &mut Fields) -> String {
 pub async fn new_operator_user(email: &str, password: &str, surroundings: &Surroundings) -> Result<(User, PasswordHash), OpsError> {
     let mut fields = Fields::new([("email".into(), email.into()), ("password".into(), password.into())].into_iter().collect());
     let email = super::input::email(&mut fields, "email").unwrap_or_default().to_lowercase();
-    let password = read_password(&mut fields);
+    let password = read_password(&mut fields, "password");
     finish(fields)?;
     let now = surroundings.clock.now();
-    let user = User { id: UserId::from(surroundings.ids.next(now)), email, vendor: None, created_at: now };
+    let user = User::new(UserId::from(surroundings.ids.next(now)), email, None, now);
     Ok((user, hash_password(password, &*surroundings.entropy).await))
 }
 
 /// argon2id with the parameters that OWASP's password storage page recommends first: 19 MiB, two passes, one lane.
-async fn hash_password(password: String, entropy: &dyn Entropy) -> PasswordHash {
+pub(super) async fn hash_password(password: String, entropy: &dyn Entropy) -> PasswordHash {
     let mut salt = [0; 16];
     entropy.fill(&mut salt);
     let work = move || {
@@ -89,6 +112,21 @@ async fn hash_password(password: String, entropy: &dyn Entropy) -> PasswordHash 
         let argon2 = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
         argon2.hash_password_with_salt(password.as_bytes(), &salt).expect("a password of this length can be hashed").to_string()
     };
-    // It takes tens of milliseconds of a core.
-    PasswordHash(tokio::task::spawn_blocking(work).await.expect("hashing does not panic"))
+    PasswordHash(hashing(work).await)
+}
+
+/// Whether this is the password. Where there is no login the time goes to a password that nobody has, so that an address that
+/// has a login cannot be told from one that has not.
+pub(super) async fn is_password(password: String, hash: Option<&PasswordHash>) -> bool {
+    const NOBODYS: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5J3Mgc2FsdC4$6+vAUc3wpTMUoZDR0rqvw8ZDDpCwS5Tp4kV0mCUsYpY";
+    let is_somebodys = hash.is_some();
+    let hash = hash.map_or_else(|| NOBODYS.to_owned(), |hash| hash.0.clone());
+    hashing(move || Argon2::default().verify_password(password.as_bytes(), hash.as_str()).is_ok()).await && is_somebodys
+}
+
+/// It takes tens of milliseconds of a core and 19 MiB, so that only a few are under way at once.
+async fn hashing<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    static ROOM: Semaphore = Semaphore::const_new(4);
+    let _room = ROOM.acquire().await.expect("it is never closed");
+    tokio::task::spawn_blocking(work).await.expect("hashing does not panic")
 }

@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Callback, Created, Delivery, EndpointChange, Place, Placed, Publish, Published, VendorChange};
+use crate::domain::alert::Letter;
 use crate::domain::audit::Note;
 use crate::domain::conflict::{CaseState, Conflict, Unfit};
 use crate::domain::delivery::RunKey;
 use crate::domain::endpoint::{Endpoint, EndpointStatus};
-use crate::domain::id::{ConflictId, DeliveryId, EndpointId, RechargeId, ReplayId, TokenId, UserId, VendorId};
+use crate::domain::id::{ConflictId, DeliveryId, EndpointId, LinkId, RechargeId, ReplayId, TokenId, UserId, VendorId};
 use crate::domain::recharge::{Recharge, Report};
 use crate::domain::replay::Replay;
+use crate::domain::session::{Link, Session};
 use crate::domain::submission::{Next, Submission};
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Token, TokenHash};
-use crate::domain::user::{PasswordHash, User};
+use crate::domain::user::{PasswordHash, Role, SecondFactor, User};
 use crate::domain::vendor::Vendor;
 
 /// A change with what goes along with it.
@@ -49,6 +51,59 @@ pub enum Deed {
     },
     /// Adds a login, unless its address is taken. [`Done::Made`].
     CreateUser(User, PasswordHash),
+    /// Gives a vendor's login another role. [`Done::Found`].
+    SetRole {
+        /// The login.
+        id: UserId,
+        /// Whose.
+        vendor: VendorId,
+        /// The role.
+        role: Role,
+    },
+    /// Gives a login another password; its other sessions end. [`Done::Found`].
+    SetPassword(UserId, NewPassword),
+    /// Changes a login's second factor, if that still is as it was read. [`Done::Found`].
+    ChangeSecondFactor {
+        /// The login.
+        id: UserId,
+        /// As it was read.
+        from: Option<SecondFactor>,
+        /// As it is to be.
+        to: Option<SecondFactor>,
+    },
+    /// Begins a session. [`Done::Found`]: whether the one that it takes the place of was there, if it takes one's.
+    LogIn {
+        /// The session.
+        session: Box<Session>,
+        /// Its ticket's hash.
+        hash: TokenHash,
+        /// The one that ends with it.
+        instead_of: Option<TokenHash>,
+    },
+    /// Ends a session. [`Done::Found`].
+    LogOut(TokenHash),
+    /// Ends all sessions of a login. [`Done::Noted`].
+    LogOutEverywhere(UserId),
+    /// Makes a one-time link, and the mail that carries it. [`Done::Noted`].
+    CreateLink {
+        /// The link.
+        link: Link,
+        /// Its ticket's hash.
+        hash: TokenHash,
+        /// The mail.
+        letter: Option<Letter>,
+    },
+    /// Takes an invitation back. [`Done::Found`].
+    Withdraw {
+        /// The invitation.
+        id: LinkId,
+        /// Whose; none for the operator's.
+        vendor: Option<VendorId>,
+    },
+    /// Uses a link up. [`Done::Redeemed`].
+    Redeem(TokenHash, Box<Redeeming>),
+    /// Notes that a token is in use. [`Done::Noted`].
+    TokenUsed(TokenId),
     /// Removes a login. [`Done::Found`].
     RemoveUser {
         /// The login.
@@ -191,12 +246,45 @@ pub enum Done {
     Resolved(Option<Result<Box<(Conflict, Recharge)>, Unfit>>),
     /// Whether the recharge was settled.
     Settled(SettledRecharge),
+    /// What became of a link.
+    Redeemed(Redeemed),
     /// Whether a recharge was made.
     Placed(Placed),
     /// What is to be done.
     Taken(Vec<Submission>),
     /// It was noted.
     Noted,
+}
+
+/// A password that takes the place of another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPassword {
+    /// Its hash.
+    pub hash: PasswordHash,
+    /// The session that goes on.
+    pub keep: Option<TokenHash>,
+}
+
+/// What a link is used for.
+#[derive(Debug)]
+pub enum Redeeming {
+    /// A login that was invited.
+    Login(User, PasswordHash),
+    /// A new password.
+    Password(UserId, NewPassword),
+    /// A session, with its ticket's hash.
+    Session(Session, TokenHash),
+}
+
+/// What became of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redeemed {
+    /// It did what it is for.
+    Yes,
+    /// It is not good, or not any more.
+    Gone,
+    /// The address has a login already.
+    Taken,
 }
 
 /// Whether a new run was started.
@@ -245,6 +333,7 @@ impl Done {
             Self::Resent(resent) => matches!(resent, Resent::Opened(_)),
             Self::Cancelled(runs) => runs.is_some(),
             Self::Resolved(resolved) => matches!(resolved, Some(Ok(_))),
+            Self::Redeemed(redeemed) => *redeemed == Redeemed::Yes,
             Self::Settled(settled) => matches!(settled, SettledRecharge::Yes(_)),
             Self::Placed(placed) => !matches!(placed, Placed::Taken),
             Self::Opened(_) => false,

@@ -47,6 +47,8 @@ pub trait Handoff: Send + Sync + 'static {
     fn placed(&self);
     /// Deliveries a second that an endpoint takes at present, where this node knows it.
     fn pace(&self, endpoint: EndpointId) -> Option<f64>;
+    /// Attempts that are under way on this node.
+    fn in_flight(&self) -> usize;
     /// Whether this node may send, where it is one of many.
     fn holds_lease(&self) -> bool;
     /// Outcomes that were written, or could not be.

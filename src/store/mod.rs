@@ -20,6 +20,7 @@ mod query;
 pub mod seal;
 mod sql;
 pub mod sqlite;
+mod standing;
 mod types;
 
 use std::ops::Range;
@@ -39,10 +40,12 @@ use crate::domain::event::Event;
 use crate::domain::id::{AuditId, ConflictId, DeliveryId, EndpointId, EventId, RechargeId, ReplayId, StreamId, TokenId, UserId, VendorId};
 use crate::domain::recharge::Recharge;
 use crate::domain::replay::{Only, Replay};
+use crate::domain::session::{Link, LoggedIn};
 use crate::domain::submission::Submission;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Token, TokenHash};
-use crate::domain::user::User;
+use crate::domain::traffic::Traffic;
+use crate::domain::user::{Credentials, User};
 use crate::domain::vendor::{Mode, Vendor};
 
 /// Why a store could not find out.
@@ -121,6 +124,18 @@ pub trait Store: Send + Sync + 'static {
     /// A vendor's logins (the operator's, if none is named), newest first.
     async fn users(&self, vendor: Option<VendorId>, page: Page<UserId>) -> Result<Vec<User>, StoreError>;
 
+    /// What a login with this address (in lower case) is judged by.
+    async fn credentials(&self, email: String) -> Result<Option<Credentials>, StoreError>;
+
+    /// The session of this ticket, unless it has ended, its login is gone, or its vendor is disabled.
+    async fn session(&self, hash: TokenHash, now: Timestamp) -> Result<Option<LoggedIn>, StoreError>;
+
+    /// The link of this ticket, while it is good.
+    async fn link(&self, hash: TokenHash, now: Timestamp) -> Result<Option<Link>, StoreError>;
+
+    /// A vendor's invitations (the operator's, if none is named) that can still be taken, newest first.
+    async fn invitations(&self, vendor: Option<VendorId>, now: Timestamp) -> Result<Vec<Link>, StoreError>;
+
     /// The answer kept for this request since this time.
     async fn kept_answer(&self, key: AnswerKey, since: Timestamp) -> Result<Option<KeptAnswer>, StoreError>;
 
@@ -129,6 +144,21 @@ pub trait Store: Send + Sync + 'static {
 
     /// How everything stands.
     async fn overview(&self, now: Timestamp) -> Result<Overview, StoreError>;
+
+    /// What each minute since then held, in order; minutes in which nothing happened are left out.
+    async fn minutes(&self, since: Timestamp) -> Result<Vec<(Timestamp, Traffic)>, StoreError>;
+
+    /// How a stream's recharges stand, and what each hour since then brought.
+    async fn standing(&self, stream: StreamId, since: Timestamp) -> Result<Standing, StoreError>;
+
+    /// How providers do that have anything.
+    async fn providers(&self) -> Result<Vec<ProviderStanding>, StoreError>;
+
+    /// Endpoints that somebody should look at: those that fail, and those that a rule disabled, the newest first.
+    async fn troubled(&self, page: Page<EndpointId>) -> Result<Vec<Trouble>, StoreError>;
+
+    /// Mails that wait, newest first.
+    async fn waiting_mails(&self, page: Page<i64>) -> Result<Vec<WaitingMail>, StoreError>;
 
     // --- Recharges and events ------------------------------------------------------------------------------------
 

@@ -28,6 +28,8 @@ pub struct RechargeQuery {
     pub reference_no: Option<String>,
     /// To this number.
     pub connection_no: Option<String>,
+    /// Of this network.
+    pub network: Option<String>,
     /// Made in this time.
     pub range: TimeRange,
     /// Which part.
@@ -153,5 +155,6 @@ impl RechargeQuery {
     pub fn matches(&self, recharge: &Recharge) -> bool {
         self.status.is_none_or(|status| recharge.status == status)
             && self.connection_no.as_deref().is_none_or(|number| recharge.details.connection_no.as_deref() == Some(number))
+            && self.network.as_deref().is_none_or(|network| recharge.details.network.as_deref() == Some(network))
     }
 }

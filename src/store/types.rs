@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 pub use super::change::*;
 pub use super::query::*;
+pub use super::standing::*;
 use crate::domain::alert::Alert;
 use crate::domain::attempt::Attempt;
 pub use crate::domain::delivery::OpenRun;
@@ -17,7 +18,6 @@ use crate::domain::id::{DeliveryId, EndpointId, RechargeId, ReplayId, StreamId};
 use crate::domain::recharge::{Recharge, Report, Status, Verdict};
 use crate::domain::submission::Order;
 use crate::domain::time::Timestamp;
-use crate::domain::traffic::Traffic;
 use crate::domain::vendor::Mode;
 
 /// One typed write; the group commit puts many into a transaction.
@@ -412,31 +412,8 @@ pub struct Mailing {
     pub up_to: i64,
     /// Tries that failed since the last mail.
     pub tries: u32,
-}
-
-/// How everything stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Overview {
-    /// Recharges by status, in the order of [`Status::ALL`].
-    pub recharges: [u64; 4],
-    /// When the oldest queued one was made.
-    pub oldest_queued: Option<Timestamp>,
-    /// The last hour's traffic.
-    pub hour: Traffic,
-    /// The last day's.
-    pub day: Traffic,
-    /// Endpoints whose last attempt failed.
-    pub failing: u64,
-    /// Endpoints that are disabled.
-    pub disabled: u64,
-    /// Conflicts that are open.
-    pub conflicts: u64,
-    /// Replays that are running.
-    pub replays: u64,
-    /// Alerts that wait to be mailed.
-    pub alerts: u64,
-    /// Queued recharges that nobody could tell anything about for too long.
-    pub stuck: u64,
+    /// It is a mail by itself, and nothing of what waits is gathered in it.
+    pub is_letter: bool,
 }
 
 /// Before when things are old.

@@ -158,7 +158,7 @@ fn recharge_payload<'a>(event: &'a Event, facts: &'a RechargeFacts) -> RechargeP
         package_name: None,
         event_id: event.id,
         event: &event.event_type,
-        sequence: event.id.sequence,
+        sequence: event.told_sequence(),
         reference_no: &facts.reference_no,
         mode: event.mode,
         created_at: event.created_at,

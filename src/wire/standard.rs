@@ -179,7 +179,7 @@ pub struct Data<'a>(pub &'a Event);
 impl Serialize for Data<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.0.facts {
-            Facts::Recharge(facts) => RechargeData { facts, mode: self.0.mode, sequence: self.0.id.sequence }.serialize(serializer),
+            Facts::Recharge(facts) => RechargeData { facts, mode: self.0.mode, sequence: self.0.told_sequence() }.serialize(serializer),
             Facts::Given(data) => data.serialize(serializer),
         }
     }

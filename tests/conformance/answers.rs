@@ -23,7 +23,7 @@ fn keep(key: AnswerKey, body: u8, answer: &str) -> Keep {
 }
 
 fn login(on: &Subject, email: &str) -> Deed {
-    let user = User { id: on.ids.next(START).into(), email: email.to_owned(), vendor: None, created_at: START };
+    let user = User::new(on.ids.next(START).into(), email.to_owned(), None, START);
     Deed::CreateUser(user, PasswordHash(String::new()))
 }
 

@@ -75,7 +75,7 @@ async fn in_vain(on: &Subject) -> Vec<Deed> {
     let side = on.side().await;
     let (id, deadline) = (EndpointId::new(1), DAY);
     let delivery = DeliveryId { endpoint: id, sequence: 1 };
-    let taken = User { id: on.ids.next(START).into(), email: "a@himal.example".to_owned(), vendor: None, created_at: START };
+    let taken = User::new(on.ids.next(START).into(), "a@himal.example".to_owned(), None, START);
     on.store.deed(Deed::CreateUser(taken.clone(), PasswordHash(String::new())), START).await.unwrap();
     let again = User { id: on.ids.next(START).into(), ..taken };
     let to = EndpointStatus::Connected;

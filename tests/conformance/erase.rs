@@ -1,12 +1,18 @@
 //! A person's data is removed, and secrets are sealed again.
 
+use ringback::domain::alert::Letter;
 use ringback::domain::event::Facts;
 use ringback::domain::id::{EventId, StreamId};
 use ringback::domain::recharge::{Details, Recharge, Status};
+use ringback::domain::secret::Secret;
+use ringback::domain::session::{Link, Purpose};
+use ringback::domain::token::TokenHash;
+use ringback::domain::user::SecondFactor;
 use ringback::limits;
 use ringback::store::{Change, ConflictQuery, Deed, EndpointChange, Keep, KeptReport, Publish, SweepPlace, TimeRange, Write};
 use serde_json::value::RawValue;
 
+use crate::deeds::Deeds;
 use crate::endpoints::rich_settings;
 use crate::ledger::details;
 use crate::subject::{START, Side, Subject, at, attempted, eight, first, publish, report};
@@ -172,4 +178,19 @@ pub async fn very_many_endpoints_are_sealed_in_bounded_steps(on: Subject) {
     let step = on.store.reseal(SweepPlace::default()).await.unwrap();
     assert_eq!(step.removed as usize, limits::SWEEP_STEP_ROWS);
     assert_eq!(reseal(&on).await as usize, count);
+}
+
+pub async fn second_factors_and_letters_are_sealed_again(on: Subject) {
+    let user = crate::people::login(&on, "a@himal.example", None).await;
+    let factor = SecondFactor { secret: Secret::new(*b"twenty bytes of it.."), used: 3, codes: vec![[7; 32]] };
+    on.store.deed(Deed::ChangeSecondFactor { id: user.id, from: None, to: Some(factor.clone()) }, START).await.unwrap();
+    let letter = Letter { to: "a@himal.example".to_owned(), title: "Come in".to_owned(), text: Secret::new("with this link") };
+    let link = Link { id: on.ids.next(START).into(), purpose: Purpose::Reset { user: user.id }, created_at: START, expires_at: at(50) };
+    on.store.deed(Deed::CreateLink { link, hash: TokenHash::of("link"), letter: Some(letter) }, START).await.unwrap();
+    for _ in 0..2 {
+        let found = on.store.credentials("a@himal.example".to_owned()).await.unwrap().unwrap();
+        assert_eq!(found.second_factor, Some(factor.clone()));
+        assert_eq!(on.store.mailings(START, START, 10).await.unwrap()[0].alerts[0].text, "with this link");
+        reseal(&on).await;
+    }
 }

@@ -42,6 +42,10 @@ impl Handoff for Heard {
 
     fn placed(&self) {}
 
+    fn in_flight(&self) -> usize {
+        0
+    }
+
     fn holds_lease(&self) -> bool {
         true
     }

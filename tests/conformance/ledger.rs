@@ -12,7 +12,7 @@ use crate::subject::{START, Side, Subject, accept, at, eight, first, just_before
 
 fn query(side: Side) -> RechargeQuery {
     let (range, page) = (TimeRange::default(), first(100));
-    RechargeQuery { stream: side.stream, status: None, reference_no: None, connection_no: None, range, page }
+    RechargeQuery { stream: side.stream, status: None, reference_no: None, connection_no: None, network: None, range, page }
 }
 
 /// References in the order of a whole list.

@@ -1,11 +1,15 @@
 //! Alerts on their way into mails: who is told what, what is gathered, and what waits.
 
+use ringback::domain::alert::Letter;
 use ringback::domain::attempt::OutcomeKind;
 use ringback::domain::endpoint::{Endpoint, EndpointStatus};
 use ringback::domain::id::EndpointId;
 use ringback::domain::recharge::{Details, Status};
+use ringback::domain::secret::Secret;
+use ringback::domain::session::{Link, Purpose};
 use ringback::domain::time::Timestamp;
-use ringback::domain::user::{PasswordHash, User};
+use ringback::domain::token::TokenHash;
+use ringback::domain::user::{PasswordHash, Role, User};
 use ringback::limits;
 use ringback::store::{After, Deed, Mailing, Write};
 
@@ -49,7 +53,7 @@ async fn trouble(on: &Subject, side: Side, id: EndpointId, times: usize) {
 }
 
 async fn operator(on: &Subject, email: &str) {
-    let user = User { id: on.ids.next(START).into(), email: email.to_owned(), vendor: None, created_at: START };
+    let user = User::new(on.ids.next(START).into(), email.to_owned(), None, START);
     on.store.deed(Deed::CreateUser(user, PasswordHash(String::new())), START).await.unwrap();
 }
 
@@ -73,7 +77,7 @@ pub async fn a_contradiction_is_told_every_operator(on: Subject) {
         operator(&on, email).await;
     }
     let side = on.side().await;
-    let theirs = User { id: on.ids.next(START).into(), email: "v@himal.example".to_owned(), vendor: Some(side.vendor), created_at: START };
+    let theirs = User::new(on.ids.next(START).into(), "v@himal.example".to_owned(), Some(side.vendor), START);
     on.store.deed(Deed::CreateUser(theirs, PasswordHash(String::new())), START).await.unwrap();
     let mut first = report(side, "INV-1", Status::Success);
     first.report.details = details();
@@ -166,4 +170,57 @@ pub async fn eight_who_mailed_end_it_once(on: Subject) {
     })
     .await;
     assert!(waiting(&on).await.is_empty());
+}
+
+// --- Letters ---------------------------------------------------------------------------------------------------------
+
+async fn letter(on: &Subject, to: &str, text: &str) {
+    let letter = Letter { to: to.to_owned(), title: "Come in".to_owned(), text: Secret::new(text) };
+    let purpose = Purpose::Invitation { email: format!("{text}@himal.example"), vendor: None, role: Role::Owner };
+    let link = Link { id: on.ids.next(START).into(), purpose, created_at: START, expires_at: at(50) };
+    let deed = Deed::CreateLink { link, hash: TokenHash::of(text), letter: Some(letter) };
+    on.store.deed(deed, START).await.unwrap();
+}
+
+pub async fn a_letter_goes_out_at_once_and_by_itself(on: Subject) {
+    let side = on.side().await;
+    let id = endpoint(&on, side, Some("a@himal.example")).await;
+    trouble(&on, side, id, 1).await;
+    letter(&on, "a@himal.example", "one").await;
+    letter(&on, "a@himal.example", "two").await;
+    let told = |mailing: &Mailing| (mailing.is_letter, mailing.alerts.iter().map(|alert| alert.text.clone()).collect::<Vec<_>>());
+    let all = waiting(&on).await;
+    assert_eq!(all.len(), 3);
+    assert_eq!((told(&all[0]), told(&all[1])), ((true, vec!["one".to_owned()]), (true, vec!["two".to_owned()])));
+    assert_eq!((all[2].is_letter, all[2].waiting), (false, 2), "what is gathered has no letter in it");
+    on.store.mailed(all[0].clone(), at(1)).await.unwrap();
+    let left = mailings(&on, at(2), at(0)).await;
+    assert_eq!((left.len(), told(&left[0]).1), (2, vec!["two".to_owned()]), "a letter that was sent delays no alert");
+    on.store.mailed(left[1].clone(), at(3)).await.unwrap();
+    assert_eq!(mailings(&on, at(4), at(0)).await.len(), 1, "nor an alert that was sent a letter");
+    on.store.mail_failed(left[0].clone(), "it is down".to_owned(), at(100)).await.unwrap();
+    assert!(mailings(&on, at(99), at(0)).await.is_empty());
+    let again = mailings(&on, at(100), at(0)).await;
+    assert_eq!((again.len(), again[0].tries), (1, 1));
+    on.store.mailed(again[0].clone(), at(101)).await.unwrap();
+    assert!(waiting(&on).await.is_empty());
+}
+
+pub async fn mails_that_wait_are_listed(on: Subject) {
+    let list = async |page| on.store.waiting_mails(page).await.unwrap();
+    assert!(list(crate::subject::first(10)).await.is_empty());
+    let side = on.side().await;
+    let id = endpoint(&on, side, Some("a@himal.example")).await;
+    trouble(&on, side, id, 1).await;
+    letter(&on, "b@himal.example", "secret").await;
+    let mails = list(crate::subject::first(10)).await;
+    assert_eq!(mails.iter().map(|mail| mail.endpoint).collect::<Vec<_>>(), [None, Some(id), Some(id)], "newest first");
+    assert_eq!((mails[0].address.as_str(), mails[0].title.as_str(), mails[0].tries), ("b@himal.example", "Come in", 0));
+    assert!(!format!("{mails:?}").contains("secret"));
+    let second = list(ringback::store::Page { before: Some(mails[0].id), limit: 1 }).await;
+    assert_eq!(second, mails[1..2]);
+    let due = waiting(&on).await.into_iter().find(|mailing| mailing.is_letter).unwrap();
+    on.store.mail_failed(due, "it is down".to_owned(), at(100)).await.unwrap();
+    let told = list(crate::subject::first(1)).await.remove(0);
+    assert_eq!((told.tries, told.next_try_at, told.error.as_deref()), (1, Some(at(100)), Some("it is down")));
 }

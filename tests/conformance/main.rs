@@ -24,6 +24,7 @@ mod mixed;
 mod nodes;
 mod overview;
 mod pauses;
+mod people;
 mod postgres;
 mod replays;
 mod sqlite;
@@ -83,6 +84,12 @@ macro_rules! examine {
                 a_login_is_kept_as_given, logins_are_listed_newest_first, an_address_is_taken_once,
                 eight_logins_for_one_address, a_removed_login_is_gone, eight_removals_remove_once,
                 the_operators_tokens_are_listed_newest_first, the_operators_tokens_are_revoked_by_the_operator_alone;
+            people:
+                a_session_is_kept_as_given, a_session_ends_when_it_says, a_session_ends_by_logging_out,
+                a_session_ends_with_its_login_and_its_vendor, a_session_takes_anothers_place_once, credentials_are_found_by_their_address,
+                a_second_factor_changes_from_what_was_read, a_new_password_ends_other_sessions, a_role_is_changed_by_its_vendor,
+                a_link_is_kept_as_given, invitations_are_listed_until_they_are_taken, only_the_latest_link_to_an_address_is_good,
+                a_link_is_good_once, a_link_does_what_it_is_for, a_tokens_use_is_noted_now_and_then;
             answers:
                 a_kept_answer_is_read_back, an_answer_is_kept_for_a_day, a_request_that_was_answered_is_not_done_again,
                 eight_requests_with_one_key_are_done_once, what_did_not_come_to_pass_keeps_no_answer,
@@ -95,7 +102,8 @@ macro_rules! examine {
                 an_overview_of_nothing, sums_follow_every_move, sums_of_a_batch_are_right, a_refused_batch_moves_no_sum,
                 eight_reporters_are_counted, the_oldest_queued_is_told, an_hour_and_a_day_have_their_minutes,
                 attempts_are_counted, an_outcome_given_twice_is_counted_once, latencies_have_their_quantiles,
-                what_waits_for_people_is_counted;
+                what_waits_for_people_is_counted, minutes_are_told_one_by_one, a_streams_hours_follow_every_move,
+                providers_are_told_by_their_latest, who_fails_and_who_was_disabled_is_trouble;
             conflicts:
                 a_contradiction_opens_a_case, no_conflict, a_case_is_opened_once_for_each_claim_and_field,
                 a_dismissed_case_is_not_opened_again, eight_contradictions_open_one_case, conflicts_are_listed_newest_first,
@@ -134,7 +142,7 @@ macro_rules! examine {
                 nothing_to_mail, alerts_go_to_the_endpoints_address_or_else_to_its_vendors,
                 a_contradiction_is_told_every_operator, alerts_of_an_address_are_gathered, a_mail_ends_what_it_told_of,
                 an_address_has_a_rest_between_two_mails, a_mail_that_failed_is_tried_again_in_time,
-                eight_who_mailed_end_it_once;
+                eight_who_mailed_end_it_once, a_letter_goes_out_at_once_and_by_itself, mails_that_wait_are_listed;
             sweep:
                 nothing_is_old, an_event_goes_with_its_deliveries_and_attempts, numbers_go_on_where_they_stood,
                 an_event_with_an_open_run_stays_and_so_does_what_follows, a_run_that_was_asked_for_keeps_its_event,
@@ -143,13 +151,14 @@ macro_rules! examine {
                 eight_sweeps_remove_everything_once, settled_recharges_go_if_they_ever_do, a_recharge_with_an_open_case_stays,
                 very_many_recharges_go_in_bounded_steps, old_reports_of_a_recharge_that_stays_go,
                 resolved_cases_go_and_open_ones_stay, ended_replays_go_and_running_ones_stay,
-                entries_answers_minutes_and_alerts_go_by_their_age, very_many_entries_go_in_bounded_steps,
+                entries_answers_minutes_and_alerts_go_by_their_age, sessions_links_and_hours_go_by_their_age, very_many_entries_go_in_bounded_steps,
                 what_is_removed_does_not_come_back;
             erase:
                 nothing_of_that_person, a_persons_number_and_what_was_said_of_them_is_removed,
                 cases_and_answers_do_not_name_the_person, a_person_behind_very_many_is_found,
                 eight_erasures_remove_everything_once, what_is_sealed_again_opens_as_before,
-                very_many_endpoints_are_sealed_in_bounded_steps;
+                very_many_endpoints_are_sealed_in_bounded_steps,
+                second_factors_and_letters_are_sealed_again;
             submissions:
                 a_recharge_is_placed_once, eight_who_place_it_place_one, what_is_taken_counts_as_handed_over,
                 eight_who_take_take_each_once, what_follows_is_done_when_it_is_due, recharges_are_looked_up_and_walked_over,

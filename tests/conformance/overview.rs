@@ -8,7 +8,7 @@ use ringback::domain::recharge::{Details, Report, Status};
 use ringback::domain::time::Timestamp;
 use ringback::domain::traffic::Traffic;
 use ringback::domain::vendor::Mode;
-use ringback::store::{Deed, EndpointChange, Overview, RechargeQuery, Settle, TimeRange, Write};
+use ringback::store::{Deed, EndpointChange, OpenRun, Overview, RechargeQuery, Settle, TimeRange, Write};
 
 use crate::conflicts::{resolve, settle_by_person};
 use crate::deeds::Deeds;
@@ -26,7 +26,15 @@ async fn sums(on: &Subject, sides: &[Side]) -> [u64; 4] {
     for side in sides {
         for status in Status::ALL {
             let (range, page) = (TimeRange::default(), first(1000));
-            let query = RechargeQuery { stream: side.stream, status: Some(status), reference_no: None, connection_no: None, range, page };
+            let query = RechargeQuery {
+                stream: side.stream,
+                status: Some(status),
+                reference_no: None,
+                connection_no: None,
+                network: None,
+                range,
+                page,
+            };
             counted[status as usize] += on.store.recharges(query).await.unwrap().items.len() as u64;
         }
     }
@@ -231,4 +239,99 @@ pub async fn what_waits_for_people_is_counted(on: Subject) {
     resolve(&on, judged[0].recharge, CaseState::Dismissed).await;
     on.record(succeeded(&runs[1], 2, at(40))).await;
     assert_eq!(counts().await, [0, 0, 0, 1, 1]);
+}
+
+/// A run to an endpoint that is new.
+async fn connected_run(on: &Subject, side: Side) -> OpenRun {
+    let id = on.connected(side).await;
+    on.event(side, "recharge.sample", START).await.into_iter().find(|run| run.key.endpoint == id).unwrap()
+}
+
+// --- Hour by hour, minute by minute ----------------------------------------------------------------------------------
+
+pub async fn minutes_are_told_one_by_one(on: Subject) {
+    let side = on.side().await;
+    let run = connected_run(&on, side).await;
+    let minute = |number: i64| Timestamp::from_millis((START.as_millis().div_euclid(60_000) + number) * 60_000);
+    on.judged(minute(1), vec![report(side, "INV-1", Status::Queued), report(side, "INV-2", Status::Queued)]).await;
+    on.record(succeeded(&run, 1, minute(3))).await;
+    let told = async |since| {
+        let minutes = on.store.minutes(since).await.unwrap();
+        minutes.into_iter().map(|(at, traffic)| (at, traffic.accepted, traffic.attempts, traffic.succeeded)).collect::<Vec<_>>()
+    };
+    assert_eq!(told(minute(1)).await, [(minute(1), 2, 0, 0), (minute(3), 0, 1, 1)], "what is empty is left out");
+    assert_eq!(told(minute(2)).await, [(minute(3), 0, 1, 1)]);
+    assert!(told(minute(4)).await.is_empty());
+}
+
+pub async fn a_streams_hours_follow_every_move(on: Subject) {
+    let (side, other) = (on.side().await, on.side().await);
+    let hour = |number: i64| Timestamp::from_millis((START.as_millis().div_euclid(3_600_000) + number) * 3_600_000);
+    on.judged(hour(1), vec![report(side, "INV-1", Status::Queued), report(side, "INV-2", Status::Success)]).await;
+    on.judged(hour(1), vec![report(other, "INV-1", Status::Failed)]).await;
+    on.judged(hour(3), vec![report(side, "INV-1", Status::Failed), report(side, "INV-3", Status::Queued)]).await;
+    let contradicted = on.judge(hour(3), report(side, "INV-2", Status::Failed)).await.recharge;
+    let told = async |since| {
+        let standing = on.store.standing(side.stream, since).await.unwrap();
+        let hours = standing.hours.iter().map(|hour| (hour.at, [hour.made, hour.success, hour.failed, hour.reversed])).collect::<Vec<_>>();
+        (standing.recharges, standing.oldest_queued, hours)
+    };
+    let (recharges, oldest, hours) = told(hour(1)).await;
+    assert_eq!((recharges, oldest), ([1, 1, 1, 0], Some(hour(3))));
+    assert_eq!(hours, [(hour(1), [2, 1, 0, 0]), (hour(3), [1, 0, 1, 0])]);
+    // That is done in the first hour, as the exam's clock has it.
+    resolve(&on, contradicted, CaseState::Reversed).await;
+    let (recharges, _, hours) = told(hour(0)).await;
+    assert_eq!((recharges, hours[0].1, hours.len()), ([1, 0, 1, 1], [0, -1, 0, 1], 3));
+    assert_eq!(told(hour(2)).await.2.len(), 1);
+    assert!(told(hour(4)).await.2.is_empty());
+}
+
+pub async fn providers_are_told_by_their_latest(on: Subject) {
+    let side = on.side().await;
+    assert!(on.store.providers().await.unwrap().is_empty());
+    for reference in ["R-1", "R-2", "R-3"] {
+        crate::submissions::new(&on, side, reference).await;
+    }
+    let taken = crate::submissions::take(&on, at(1), true).await;
+    crate::submissions::say(&on, side, &taken[0], Status::Success, at(11)).await;
+    let [told] = <[_; 1]>::try_from(on.store.providers().await.unwrap()).expect("there is one");
+    assert_eq!((told.name.as_str(), told.waiting, told.oldest, told.latest), ("himal", 2, Some(START), [2, 1, 0, 0]));
+    assert_eq!(told.took, [Duration::from_secs(11)]);
+    for submission in &taken[1..] {
+        crate::submissions::say(&on, side, submission, Status::Failed, at(12)).await;
+    }
+    let told = on.store.providers().await.unwrap().remove(0);
+    assert_eq!((told.waiting, told.oldest, told.latest), (0, None, [0, 1, 2, 0]));
+}
+
+pub async fn who_fails_and_who_was_disabled_is_trouble(on: Subject) {
+    let side = on.side().await;
+    let troubled = async || on.store.troubled(first(10)).await.unwrap();
+    assert!(troubled().await.is_empty());
+    let run = connected_run(&on, side).await;
+    assert!(troubled().await.is_empty(), "it works");
+    on.record(failed(&run, 1, at(1), at(99))).await;
+    let told = troubled().await;
+    assert_eq!((told.len(), told[0].endpoint, told[0].warned_at, told[0].mails_waiting), (1, run.key.endpoint, None, 0));
+    on.store.deed(Deed::Warn(run.key.endpoint), at(2)).await.unwrap();
+    assert_eq!((troubled().await[0].warned_at, troubled().await[0].mails_waiting), (Some(at(2)), 1));
+    let by_rule = |by_rule| EndpointChange::Status {
+        from: &EndpointStatus::ALL,
+        to: EndpointStatus::Disabled,
+        reason: Some("it fails".to_owned()),
+        by_rule,
+        failing_since: None,
+    };
+    on.store.change_endpoint(run.key.endpoint, by_rule(true), at(3)).await.unwrap();
+    assert_eq!(troubled().await.len(), 1, "a rule disabled it");
+    let another = connected_run(&on, side).await;
+    on.record(failed(&another, 1, at(1), at(99))).await;
+    let told = troubled().await;
+    assert_eq!(told.iter().map(|trouble| trouble.endpoint).collect::<Vec<_>>(), [another.key.endpoint, run.key.endpoint], "newest first");
+    let page = ringback::store::Page { before: Some(another.key.endpoint), limit: 10 };
+    assert_eq!(on.store.troubled(page).await.unwrap().len(), 1);
+    on.store.change_endpoint(another.key.endpoint, by_rule(false), at(4)).await.unwrap();
+    on.store.change_endpoint(run.key.endpoint, EndpointChange::Delete, at(4)).await.unwrap();
+    assert!(troubled().await.is_empty(), "a person did it, and the other is gone");
 }

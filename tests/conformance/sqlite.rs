@@ -256,7 +256,14 @@ async fn secrets_are_not_on_the_disk() {
 }
 
 fn operators(on: &Subject) -> Token {
-    Token { id: on.ids.next(START).into(), scope: Scope::Operator, name: "op".to_owned(), allowed_ips: Vec::new(), created_at: START }
+    Token {
+        id: on.ids.next(START).into(),
+        scope: Scope::Operator,
+        name: "op".to_owned(),
+        allowed_ips: Vec::new(),
+        created_at: START,
+        last_used_at: None,
+    }
 }
 
 /// Everything that was there before the store was closed, read through the trait.

@@ -42,14 +42,14 @@ async fn placed(on: &Subject, side: Side, reference_no: &str, order: Order) -> P
     }
 }
 
-async fn new(on: &Subject, side: Side, reference_no: &str) -> Recharge {
+pub async fn new(on: &Subject, side: Side, reference_no: &str) -> Recharge {
     match placed(on, side, reference_no, order(5000)).await {
         Placed::New(recharge) => *recharge,
         other => panic!("not new: {other:?}"),
     }
 }
 
-async fn take(on: &Subject, now: Timestamp, with_new: bool) -> Vec<Submission> {
+pub async fn take(on: &Subject, now: Timestamp, with_new: bool) -> Vec<Submission> {
     let deed = Deed::TakeSubmissions { provider: PROVIDER.to_owned(), with_new, hold: HOLD, limit: 100 };
     match on.store.deed(deed, now).await.unwrap() {
         Done::Taken(taken) => taken,
@@ -61,7 +61,7 @@ fn ids(taken: &[Submission]) -> Vec<RechargeId> {
     taken.iter().map(|submission| submission.recharge.id).collect()
 }
 
-async fn say(on: &Subject, side: Side, submission: &Submission, status: Status, now: Timestamp) -> Verdict {
+pub async fn say(on: &Subject, side: Side, submission: &Submission, status: Status, now: Timestamp) -> Verdict {
     let word = Word::Settled { status, provider_ref: None, reason: None };
     let reports = vec![Addressed { stream: side.stream, mode: side.mode, report: submission.report(&word).unwrap() }];
     match on.commit(vec![Write::Accept(Accept { source: "callback", now, deadline: DAY, reports })]).await.remove(0) {

@@ -9,7 +9,10 @@ use ringback::domain::endpoint::EndpointStatus;
 use ringback::domain::id::{EventId, TokenId};
 use ringback::domain::recharge::{Status, Verdict};
 use ringback::domain::replay::Only;
+use ringback::domain::session::{Link, Purpose, Session};
 use ringback::domain::time::Timestamp;
+use ringback::domain::token::TokenHash;
+use ringback::domain::user::Role;
 use ringback::limits;
 use ringback::store::{
     AnswerKey, AuditQuery, Change, ConflictQuery, Deed, EndpointChange, Horizon, Keep, OpenRun, Publish, SweepPlace, Swept, TimeRange,
@@ -363,6 +366,34 @@ pub async fn ended_replays_go_and_running_ones_stay(on: Subject) {
 }
 
 // --- Small tables ----------------------------------------------------------------------------------------------------
+
+pub async fn sessions_links_and_hours_go_by_their_age(on: Subject) {
+    let side = on.side().await;
+    let session = Session {
+        id: on.ids.next(START).into(),
+        user: None,
+        vendor: None,
+        role: Role::Owner,
+        awaits_second_factor: false,
+        address: None,
+        created_at: START,
+        expires_at: at(10),
+    };
+    on.store.deed(Deed::LogIn { session: Box::new(session), hash: TokenHash::of("ticket"), instead_of: None }, START).await.unwrap();
+    let purpose = Purpose::Invitation { email: "a@himal.example".to_owned(), vendor: None, role: Role::Owner };
+    let link = Link { id: on.ids.next(START).into(), purpose, created_at: START, expires_at: at(10) };
+    on.store.deed(Deed::CreateLink { link, hash: TokenHash::of("link"), letter: None }, START).await.unwrap();
+    on.judge(START, report(side, "INV-1", Status::Queued)).await;
+    let hours = async || on.store.standing(side.stream, NEVER).await.unwrap().hours.len();
+    assert_eq!(sweep(&on, Horizon { answers: at(10), ..nothing() }).await, [] as [u64; 0]);
+    assert!(on.store.session(TokenHash::of("ticket"), START).await.unwrap().is_some());
+    assert_eq!(sweep(&on, Horizon { answers: at(11), ..nothing() }).await, [2]);
+    assert!(on.store.session(TokenHash::of("ticket"), START).await.unwrap().is_none());
+    assert!(on.store.link(TokenHash::of("link"), START).await.unwrap().is_none());
+    assert_eq!(hours().await, 1);
+    sweep(&on, old(at(7200))).await;
+    assert_eq!(hours().await, 0);
+}
 
 pub async fn entries_answers_minutes_and_alerts_go_by_their_age(on: Subject) {
     let side = on.side().await;

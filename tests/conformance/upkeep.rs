@@ -110,6 +110,7 @@ async fn no_row_of_a_removed_endpoint_is_left() {
 async fn with_secrets(file: &File) -> Vec<ringback::domain::endpoint::Endpoint> {
     let on = file.subject();
     let side = on.side().await;
+    crate::erase::second_factors_and_letters_are_sealed_again(on.clone()).await;
     let ids = [on.connected(side).await, on.connected(side).await];
     on.resettle(ids[0], rich_settings()).await;
     let mut endpoints = Vec::new();
@@ -123,6 +124,9 @@ async fn assert_opens(store: &dyn Store, endpoints: &[ringback::domain::endpoint
     for endpoint in endpoints {
         assert_eq!(store.endpoint(endpoint.id).await.unwrap().as_ref(), Some(endpoint));
     }
+    let found = store.credentials("a@himal.example".to_owned()).await.unwrap().unwrap();
+    assert!(found.second_factor.is_some());
+    assert_eq!(store.mailings(START, START, 10).await.unwrap()[0].alerts[0].text, "with this link");
 }
 
 #[tokio::test(flavor = "multi_thread")]

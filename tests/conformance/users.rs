@@ -10,7 +10,7 @@ use crate::deeds::Deeds;
 use crate::subject::{START, Side, Subject, at, eight, first};
 
 fn login(on: &Subject, email: &str, vendor: Option<VendorId>) -> User {
-    User { id: on.ids.next(START).into(), email: email.to_owned(), vendor, created_at: at(3) }
+    User::new(on.ids.next(START).into(), email.to_owned(), vendor, at(3))
 }
 
 async fn create(on: &Subject, user: &User) -> Created {
@@ -115,7 +115,14 @@ pub async fn eight_removals_remove_once(on: Subject) {
 // --- The operator's tokens -------------------------------------------------------------------------------------------
 
 fn token(on: &Subject, scope: Scope) -> Token {
-    Token { id: on.ids.next(START).into(), scope, name: "billing".to_owned(), allowed_ips: Vec::new(), created_at: at(7) }
+    Token {
+        id: on.ids.next(START).into(),
+        scope,
+        name: "billing".to_owned(),
+        allowed_ips: Vec::new(),
+        created_at: at(7),
+        last_used_at: None,
+    }
 }
 
 async fn operators(on: &Subject) -> Vec<TokenId> {

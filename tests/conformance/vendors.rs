@@ -10,7 +10,7 @@ use crate::subject::{START, Side, Subject, at, eight, first};
 
 fn token(on: &Subject, scope: Scope) -> Token {
     let allowed_ips = vec!["203.0.113.0/24".parse().unwrap(), "2001:db8::1/128".parse().unwrap()];
-    Token { id: on.ids.next(START).into(), scope, name: "till 3".to_owned(), allowed_ips, created_at: at(7) }
+    Token { id: on.ids.next(START).into(), scope, name: "till 3".to_owned(), allowed_ips, created_at: at(7), last_used_at: None }
 }
 
 fn scope(vendor: &Vendor, mode: Mode) -> Scope {

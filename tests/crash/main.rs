@@ -23,6 +23,7 @@ mod mail_server;
 mod mails;
 mod moving;
 mod nodes;
+mod panel;
 mod postgres;
 mod programs;
 mod receiver;

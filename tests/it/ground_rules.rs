@@ -70,6 +70,7 @@ fn calls(app: &TestApp, of: &World, hook: &Receiver) -> Vec<(String, String, Val
         (operator, "/v1/vendors".to_owned(), json!({"name": "Second", "email": "second@example.com"}), 201),
         (operator, on_vendor("tokens"), json!({"mode": "live", "name": "more", "allowed_ips": ["10.0.0.0/8"]}), 201),
         (operator, on_vendor("users"), json!({"email": "ann@example.com", "password": "correct horse"}), 201),
+        (operator, on_vendor("panel-link"), json!({"role": "developer"}), 201),
         (operator, "/v1/tokens".to_owned(), json!({"vendor_id": vendor.id, "mode": "live"}), 201),
         (live, "/v1/tokens".to_owned(), json!({"mode": "test", "name": "own"}), 201),
         (
@@ -145,12 +146,14 @@ async fn every_call_that_creates_is_done_once_and_answered_the_same() {
 async fn secrets_in_kept_answers_are_sealed() {
     let (app, hook) = (TestApp::start().await, Receiver::start().await);
     let world = world(&app, &hook).await;
-    let mut secrets = vec!["correct horse".to_owned()];
+    let (mut secrets, mut link) = (vec!["correct horse".to_owned()], None);
     for (token, path, body, status) in &calls(&app, &world, &hook) {
         let answer = keyed(&app, "K-1", (token, path, body)).await.expect(*status);
+        link = link.or_else(|| Some(answer["url"].as_str()?.split_once("/panel/link/")?.1.to_owned()));
         secrets.extend(["secret", "token", "live_token", "test_token"].iter().filter_map(|name| answer[name].as_str().map(str::to_owned)));
     }
-    assert_eq!(secrets.len(), 8);
+    secrets.extend(link);
+    assert_eq!(secrets.len(), 9);
     app.quiet(|| hook.count()).await;
     let (file, mut log) = (app.file(), app.file().into_os_string());
     log.push("-wal");

@@ -18,11 +18,14 @@ use ringback::config::{Config, Sources};
 use ringback::domain::id::TokenId;
 use ringback::domain::time::Timestamp;
 use ringback::domain::token::{Scope, Token, TokenText};
+use ringback::ops::new_operator_user;
 use ringback::store::{Change, Deed, Write};
 use ringback::transport::Resolve;
 use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -157,7 +160,7 @@ async fn make_operator(config: &Config, surroundings: &Surroundings) -> String {
     let text = TokenText::new(&Scope::Operator, &[7; TokenText::RANDOM]);
     let now = surroundings.clock.now();
     let id = TokenId::from(surroundings.ids.next(now));
-    let token = Token { id, scope: Scope::Operator, name: "test".to_owned(), allowed_ips: Vec::new(), created_at: now };
+    let token = Token { id, scope: Scope::Operator, name: "test".to_owned(), allowed_ips: Vec::new(), created_at: now, last_used_at: None };
     let store = open_store(config, surroundings.clone()).await.expect("the store opens");
     let change = Change { deed: Deed::CreateToken(token, text.hash()), now, note: None, keep: None };
     store.commit(vec![Write::Change(Box::new(change))]).await.1.expect("the token is stored");
@@ -357,6 +360,23 @@ impl TestApp {
 
     pub async fn post(&self, path: &str, token: &str, body: Value) -> Reply {
         self.call("POST", path, token, Some(body)).await
+    }
+
+    /// A login of the operator's, as the command makes it.
+    pub async fn operator_login(&self, email: &str, password: &str) {
+        let (user, hash) = new_operator_user(email, password, &self.surroundings).await.expect("a good login");
+        let store = open_store(&self.config, self.surroundings.clone()).await.expect("the store opens");
+        let change = Change { deed: Deed::CreateUser(user, hash), now: self.now(), note: None, keep: None };
+        store.commit(vec![Write::Change(Box::new(change))]).await.1.expect("the login is stored");
+    }
+
+    /// What the server answers to these bytes.
+    pub async fn raw(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.expect("it listens");
+        stream.write_all(request.as_bytes()).await.expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("it answers");
+        answer
     }
 
     pub async fn vendor(&self) -> Vendor {

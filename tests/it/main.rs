@@ -25,6 +25,7 @@ mod mails;
 mod master_key;
 mod observing;
 mod oversight;
+mod panel;
 mod pausing;
 mod personal_data;
 mod providers;

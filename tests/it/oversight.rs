@@ -162,6 +162,7 @@ async fn the_audit_log_tells_everything_that_was_changed_and_no_secret() {
     let login = json!({"email": "ann@example.com", "password": "correct horse"});
     let id = text(&log.does("operator", ("POST", &format!("{own}/users"), login), "user.created", "", None).await["id"]);
     log.does("operator", ("DELETE", &format!("{own}/users/{id}"), none.clone()), "user.removed", &id, None).await;
+    log.does("operator", ("POST", &format!("{own}/panel-link"), json!({})), "vendor.panel_link_made", "", None).await;
     let id = text(&log.does("vendor", ("POST", "/v1/tokens", json!({"mode": "live"})), "token.created", "", live).await["id"]);
     log.does("vendor", ("DELETE", &format!("/v1/tokens/{id}"), none.clone()), "token.revoked", &id, None).await;
     // Endpoints.

@@ -56,12 +56,16 @@ const VENDORS: [Character; 2] = [
 /// A vendor that takes part.
 struct Vendor {
     name: &'static str,
+    email: &'static str,
     token: String,
     client: Client,
     kind: Kind,
     is_flaky: bool,
 }
 
+/// The operator's login, and the password of all of the demo's logins.
+const OPERATOR: &str = "operator@ringback.example";
+const PASSWORD: &str = "ringback demo";
 /// A new recharge is asked for this often.
 const PACE: Duration = Duration::from_millis(200);
 /// How long the end waits for deliveries that are still retried.
@@ -89,6 +93,7 @@ impl Demo {
         let config = Config::read(Sources { flags, file: Some(file), ..Sources::default() })?;
         let store = open_store(&config, Surroundings::system(0)).await?;
         let operator = super::token::make(&*store, &Surroundings::system(0), "demo").await?;
+        super::user::make(&*store, &Surroundings::system(0), OPERATOR, PASSWORD).await?;
         drop(store);
         let app = App::start(&config, Outside::system()?).await?;
         let listeners = Listeners::bind(&config).await?;
@@ -135,6 +140,8 @@ impl Stage {
         for (at, Character { name, email, kind, fails_one_in }) in VENDORS.iter().enumerate() {
             let made = platform.post("/v1/vendors", &json!({"name": name, "email": email})).await?;
             let text = |field: &str| made[field].as_str().unwrap_or_default().to_owned();
+            let login = json!({"email": email, "password": PASSWORD});
+            platform.post(&format!("/v1/vendors/{}/users", text("id")), &login).await?;
             let secret = match kind {
                 Kind::Standard => Secret::new(*b"the standard demo secret, 32 b.."),
                 Kind::GlobalTopup => Secret::new(*b"an older demo secret of 32 bytes"),
@@ -157,7 +164,7 @@ impl Stage {
             let endpoint = its_own.post("/v1/endpoints", &endpoint).await?;
             let id = endpoint["id"].as_str().unwrap_or_default();
             its_own.post(&format!("/v1/endpoints/{id}/connect"), &json!({})).await?;
-            let vendor = Vendor { name, token: text("live_token"), client: its_own, kind: *kind, is_flaky: fails_one_in.is_some() };
+            let vendor = Vendor { name, email, token: text("live_token"), client: its_own, kind: *kind, is_flaky: fails_one_in.is_some() };
             vendors.push(vendor);
         }
         Ok(Self { vendors, surroundings, received, delivered: HashMap::new(), wrong: 0, recharges: 0 })

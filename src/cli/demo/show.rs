@@ -4,7 +4,7 @@ use anstyle::{AnsiColor, Style};
 use serde_json::json;
 
 use super::receivers::{Kind, Received, Taken};
-use super::{VENDORS, Vendor};
+use super::{OPERATOR, PASSWORD, VENDORS, Vendor};
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
@@ -15,6 +15,14 @@ const STRONG: Style = Style::new().bold();
 /// Where everything is.
 pub(super) fn opening(url: &str, operator: &str, vendors: &[Vendor]) {
     anstream::println!("{STRONG}Ringback{STRONG:#} makes sure a vendor learns what became of every recharge.\n");
+    anstream::println!(
+        "  {STRONG}Panel      {url}/panel{STRONG:#}   {FAINT}log in with the password{FAINT:#} {PASSWORD} {FAINT}as{FAINT:#}"
+    );
+    anstream::println!("             {OPERATOR}   {FAINT}(the operator){FAINT:#}");
+    for vendor in vendors {
+        anstream::println!("             {}   {FAINT}({}){FAINT:#}", vendor.email, vendor.name);
+    }
+    anstream::println!();
     anstream::println!("  API        {url}   {FAINT}(the document: {url}/openapi.json){FAINT:#}");
     anstream::println!("  operator   {operator}");
     for vendor in vendors {

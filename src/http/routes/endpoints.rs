@@ -7,7 +7,9 @@ use http::StatusCode;
 
 use super::super::Api;
 use super::super::auth::Authenticated;
-use super::super::bodies::{ConnectInput, EndpointInput, EndpointPatch, MineQuery, OnceHeader, PageQuery, PauseInput, RotateInput};
+use super::super::bodies::{
+    ConnectInput, EndpointInput, EndpointPatch, MineQuery, OnceHeader, PageQuery, PauseInput, RotateInput, TestInput,
+};
 use super::super::error::{ApiError, ProblemBody};
 use super::super::input::{Body, Id, Query};
 use super::super::once::Key;
@@ -129,7 +131,7 @@ pub(in super::super) async fn disable(
 }
 
 /// Send a `webhook.test` event to this endpoint alone; the answer is the attempt.
-#[utoipa::path(post, path = "/v1/endpoints/{id}/test", tag = "vendor", params(("id" = String, Path)), responses(
+#[utoipa::path(post, path = "/v1/endpoints/{id}/test", tag = "vendor", params(("id" = String, Path)), request_body = Option<TestInput>, responses(
     (status = 200, body = AttemptView),
     (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
 ))]

@@ -34,6 +34,7 @@ pub(super) fn calls() -> OpenApiRouter<Api> {
         .routes(routes!(vendors::revoke_token))
         .routes(routes!(vendors::create_user, vendors::users))
         .routes(routes!(vendors::remove_user))
+        .routes(routes!(vendors::panel_link))
         .routes(routes!(vendors::erase_personal_data))
         .routes(routes!(tokens::create, tokens::list))
         .routes(routes!(tokens::revoke))

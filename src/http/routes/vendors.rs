@@ -7,11 +7,11 @@ use http::StatusCode;
 
 use super::super::Api;
 use super::super::auth::Operator;
-use super::super::bodies::{OnceHeader, PageQuery, PersonQuery, TokenInput, UserInput, VendorInput, VendorPatch};
+use super::super::bodies::{OnceHeader, PageQuery, PanelLinkInput, PersonQuery, TokenInput, UserInput, VendorInput, VendorPatch};
 use super::super::error::{ApiError, ProblemBody};
 use super::super::input::{Body, Id, Pair, Query};
 use super::super::once::Key;
-use super::super::views::{List, NewTokenView, NewVendorView, TokenView, UserView, VendorView};
+use super::super::views::{List, NewTokenView, NewVendorView, PanelLinkView, TokenView, UserView, VendorView};
 use crate::domain::id::{TokenId, UserId, VendorId};
 use crate::ops::only_paging;
 
@@ -155,6 +155,22 @@ pub(in super::super) async fn remove_user(
 ) -> Result<StatusCode, ApiError> {
     api.ops.remove_user(caller, id, user, fields).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Make a one-time link that lets somebody whom the platform knows into a vendor's panel, to be followed within five minutes.
+#[utoipa::path(post, path = "/v1/vendors/{id}/panel-link", tag = "operator", params(("id" = String, Path), OnceHeader), request_body = Option<PanelLinkInput>, responses(
+    (status = 201, body = PanelLinkView),
+    (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub(in super::super) async fn panel_link(
+    State(api): State<Api>,
+    Operator(caller): Operator,
+    Id(id): Id<VendorId>,
+    key: Key,
+    Body(fields): Body,
+) -> Result<Response, ApiError> {
+    key.answer(&api, caller, fields, StatusCode::CREATED, PanelLinkView::of, |fields, once| api.ops.panel_link(caller, id, fields, once))
+        .await
 }
 
 /// Remove a person's data everywhere. Events stay as tombstones, so that numbers have no gap.

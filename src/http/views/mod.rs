@@ -14,7 +14,7 @@ pub(super) use ledger::{
 pub(super) use oversight::{EntryView, OverviewView};
 use serde::Serialize;
 use utoipa::ToSchema;
-pub(super) use vendors::{NewTokenView, NewVendorView, TokenView, UserView, VendorView};
+pub(super) use vendors::{NewTokenView, NewVendorView, PanelLinkView, TokenView, UserView, VendorView};
 
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]

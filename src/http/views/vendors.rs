@@ -5,9 +5,9 @@ use utoipa::ToSchema;
 
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Scope, Token};
-use crate::domain::user::User;
+use crate::domain::user::{Role, User};
 use crate::domain::vendor::{Mode, Vendor};
-use crate::ops::{NewToken, NewVendor};
+use crate::ops::{NewToken, NewVendor, PanelLink};
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Vendor)]
@@ -62,6 +62,9 @@ pub(in super::super) struct TokenView {
     allowed_ips: Vec<String>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+    /// When it was last used, to ten minutes; null if never.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_used_at: Option<Timestamp>,
 }
 
 impl TokenView {
@@ -71,7 +74,7 @@ impl TokenView {
             Scope::Vendor { mode, .. } => Some(mode),
         };
         let allowed_ips = token.allowed_ips.iter().map(ToString::to_string).collect();
-        Self { id: token.id, mode, name: token.name.clone(), allowed_ips, created_at: token.created_at }
+        Self { id: token.id, mode, name: token.name.clone(), allowed_ips, created_at: token.created_at, last_used_at: token.last_used_at }
     }
 }
 
@@ -97,12 +100,35 @@ pub(in super::super) struct UserView {
     #[schema(value_type = String)]
     id: crate::domain::id::UserId,
     email: String,
+    role: Role,
+    /// Whether it has a second factor beside its password.
+    second_factor: bool,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
 }
 
 impl UserView {
     pub fn of(user: &User) -> Self {
-        Self { id: user.id, email: user.email.clone(), created_at: user.created_at }
+        let User { id, role, second_factor, created_at, .. } = *user;
+        Self { id, email: user.email.clone(), role, second_factor, created_at }
+    }
+}
+
+/// A one-time link into a vendor's panel.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PanelLink)]
+pub(in super::super) struct PanelLinkView {
+    #[schema(value_type = String)]
+    id: crate::domain::id::LinkId,
+    /// Where it leads; it is good once.
+    url: String,
+    /// Until when it has to be followed.
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+}
+
+impl PanelLinkView {
+    pub fn of(link: &PanelLink) -> Self {
+        Self { id: link.id, url: link.url.clone(), expires_at: link.expires_at }
     }
 }

@@ -71,6 +71,8 @@ pub(super) struct Batch<'a> {
     pub transaction_ids: &'a mut VecDeque<i64>,
     traffic: BTreeMap<i64, Traffic>,
     minutes: &'a mut BTreeMap<i64, Traffic>,
+    /// The hour in which recharges move.
+    pub hour: i64,
     /// Another node was in the way lately.
     pub locks_counters: bool,
     pub ahead: Ahead,
@@ -134,6 +136,7 @@ pub(super) fn commit(
         transaction_ids,
         traffic: BTreeMap::new(),
         minutes,
+        hour: 0,
         locks_counters,
         ahead: Ahead::default(),
     };
@@ -196,6 +199,7 @@ impl Batch<'_> {
     pub fn accept(&mut self, accept: &Accept) -> Result<Written, StoreError> {
         let mut opened = Vec::new();
         let mut answers = Vec::with_capacity(accept.reports.len());
+        self.hour = overview::hour(accept.now);
         self.traffic(accept.now).accepted += accept.reports.len() as u64;
         for addressed in &accept.reports {
             answers.push(self.report(accept, addressed, &mut opened)?);

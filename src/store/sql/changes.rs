@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::accept::{Audience, Batch, Emission};
 use super::deliveries::{self, ToCancel};
-use super::{audit, conflicts, endpoints, health, replays, settle, submissions, vendors};
+use super::{audit, conflicts, endpoints, health, overview, people, replays, settle, submissions, vendors};
 use crate::domain::alert::Alert;
 use crate::domain::delivery::RunKey;
 use crate::domain::endpoint::{Endpoint, EndpointStatus};
@@ -23,6 +23,7 @@ impl Batch<'_> {
     pub(super) fn change(&mut self, change: &Change) -> Result<Written, StoreError> {
         // Some deeds write counter rows themselves.
         self.write_counters()?;
+        self.hour = overview::hour(change.now);
         let mut opened = Vec::new();
         let done = self.act(&change.deed, change.now, &mut opened)?;
         if done.came_to_pass() {
@@ -57,8 +58,27 @@ impl Batch<'_> {
                 Done::Made(Created::Yes)
             }
             Deed::RevokeToken { id, vendor } => Done::Found(vendors::revoke_token(conn, *vendor, *id, now)?),
-            Deed::CreateUser(user, hash) => Done::Made(vendors::create_user(conn, user, hash)?),
-            Deed::RemoveUser { id, vendor } => Done::Found(vendors::remove_user(conn, *vendor, *id)?),
+            Deed::CreateUser(user, hash) => Done::Made(people::create_user(conn, user, hash)?),
+            Deed::RemoveUser { id, vendor } => Done::Found(people::remove_user(conn, *vendor, *id)?),
+            Deed::SetRole { id, vendor, role } => Done::Found(people::set_role(conn, *vendor, *id, *role)?),
+            Deed::SetPassword(id, new) => Done::Found(people::set_password(conn, *id, new)?),
+            Deed::ChangeSecondFactor { id, from, to } => Done::Found(people::change_second_factor(self, *id, from.as_ref(), to.as_ref())?),
+            Deed::LogIn { session, hash, instead_of } => Done::Found(people::log_in(conn, session, *hash, *instead_of)?),
+            Deed::LogOut(hash) => Done::Found(people::log_out(conn, *hash)?),
+            Deed::LogOutEverywhere(id) => {
+                people::end_sessions(conn, *id, None)?;
+                Done::Noted
+            }
+            Deed::CreateLink { link, hash, letter } => {
+                people::create_link(self, link, *hash, letter.as_ref())?;
+                Done::Noted
+            }
+            Deed::Withdraw { id, vendor } => Done::Found(people::withdraw(conn, *vendor, *id)?),
+            Deed::Redeem(hash, redeeming) => Done::Redeemed(people::redeem(conn, *hash, redeeming, now)?),
+            Deed::TokenUsed(id) => {
+                vendors::token_used(conn, *id, now)?;
+                Done::Noted
+            }
             Deed::CreateEndpoint { endpoint, most } => Done::Made(endpoints::create(conn, self.sealer, endpoint, *most)?),
             Deed::ChangeEndpoint { id, change, deadline } => {
                 Done::Endpoint(self.change_endpoint(*id, change, (now, *deadline), opened)?.map(Box::new))

@@ -3,7 +3,7 @@
 use super::KEY_CHECK;
 use super::conn::{Conn, Result, Row, params};
 use super::rows::place;
-use super::{ledger, submissions};
+use super::{health, ledger, people, submissions};
 use crate::clock::Stopwatch;
 use crate::domain::event::{Event, in_json};
 use crate::domain::id::{ConflictId, DeliveryId, EndpointId, EventId, RechargeId, StreamId};
@@ -180,6 +180,8 @@ pub(super) fn reseal(conn: Conn, sealer: &Sealer, place: SweepPlace) -> Result<S
     }
     // Kept answers are a day old at the most; to forget them costs a repeated request, not an answer of another key.
     let removed = conn.execute("DELETE FROM kept_answer", params![])?;
+    people::reseal(conn, sealer)?;
+    health::reseal(conn, sealer)?;
     conn.execute("UPDATE meta SET value = ?2 WHERE name = ?1", params![KEY_CHECK, sealer.seal(KEY_CHECK, b"ringback")])?;
     Ok(Swept { removed: removed as u64, next: None })
 }

@@ -8,14 +8,15 @@ use std::collections::HashSet;
 use super::accept::Batch;
 use super::conn::{Conn, Result, Row, params};
 use super::endpoints;
-use crate::domain::alert::Alert;
+use crate::domain::alert::{Alert, Letter};
 use crate::domain::attempt::OutcomeKind;
 use crate::domain::delivery::{DeliveryState, EndReason};
 use crate::domain::endpoint::{Endpoint, EndpointStatus};
 use crate::domain::id::EndpointId;
 use crate::domain::time::Timestamp;
 use crate::limits;
-use crate::store::{After, Failing, Mailing, Settle, Settled, StoreError};
+use crate::store::seal::Sealer;
+use crate::store::{After, Failing, Mailing, Page, Settle, Settled, StoreError, Trouble, WaitingMail};
 
 /// The endpoints that have a row.
 pub(super) fn known(conn: Conn) -> Result<HashSet<EndpointId>, StoreError> {
@@ -103,6 +104,34 @@ fn keep(batch: &Batch, address: &str, alert: &Alert, now: Timestamp) -> Result<(
     Ok(())
 }
 
+/// Keeps a mail that goes out by itself; its text is sealed.
+pub(super) fn keep_letter(batch: &Batch, letter: &Letter, now: Timestamp) -> Result<(), StoreError> {
+    const KEEP: &str = "INSERT INTO alert (id, address, title, text, letter, created_at) VALUES (?1, ?2, ?3, '', ?4, ?5)";
+    let id = batch.ids.next(now).get();
+    let sealed = batch.sealer.seal(&sealed_for(id), letter.text.expose());
+    batch.conn.execute(KEEP, params![id, letter.to, letter.title, sealed, now.as_millis()]).map(drop)
+}
+
+fn sealed_for(letter: i64) -> String {
+    format!("letter {letter}")
+}
+
+/// Endpoints that somebody should look at: those that fail, and those that a rule disabled; by id, the newest first.
+pub(super) fn troubled(conn: Conn, page: Page<EndpointId>) -> Result<Vec<Trouble>, StoreError> {
+    const TROUBLED: &str = "SELECT e.id, h.warned_at, \
+        (SELECT count(*) FROM alert a WHERE a.endpoint = e.id) AS waiting \
+        FROM endpoint e LEFT JOIN health h ON h.endpoint = e.id \
+        WHERE e.id < ?1 AND e.deleted_at IS NULL AND ((h.endpoint IS NOT NULL AND e.status = ?2) OR (e.status = ?3 AND e.by_rule = 1)) \
+        ORDER BY e.id DESC LIMIT ?4";
+    let (connected, disabled) = (EndpointStatus::Connected as i64, EndpointStatus::Disabled as i64);
+    let values = params![page.before.map_or(i64::MAX, EndpointId::get), connected, disabled, page.limit];
+    let read = |row: &Row| {
+        let warned_at = row.get("warned_at")?;
+        Ok(Trouble { endpoint: EndpointId::new(row.get("id")?), warned_at, mails_waiting: row.get("waiting")? })
+    };
+    conn.all(TROUBLED, values, read)
+}
+
 pub(super) fn failing(conn: Conn, since: Timestamp, after: Option<EndpointId>, limit: usize) -> Result<Vec<Failing>, StoreError> {
     const FAILING: &str = "SELECT h.endpoint, h.failing_since, h.exhausted, h.warned_at IS NOT NULL AS warned FROM health h \
         JOIN endpoint e ON e.id = h.endpoint JOIN stream s ON s.id = e.stream JOIN vendor v ON v.id = s.vendor \
@@ -136,32 +165,56 @@ pub(super) fn pauses_over(conn: Conn, now: Timestamp, limit: usize) -> Result<Ve
 
 // --- Mails -----------------------------------------------------------------------------------------------------------
 
-pub(super) fn mailings(conn: Conn, now: Timestamp, mailed_before: Timestamp, limit: usize) -> Result<Vec<Mailing>, StoreError> {
+pub(super) fn mailings(
+    conn: Conn,
+    sealer: &Sealer,
+    (now, mailed_before): (Timestamp, Timestamp),
+    limit: usize,
+) -> Result<Vec<Mailing>, StoreError> {
     const DUE: &str = "SELECT a.address, count(*) AS waiting, coalesce(max(m.tries), 0) AS tries FROM alert a \
         LEFT JOIN mailbox m ON m.address = a.address \
-        WHERE coalesce(m.mailed_at, 0) <= ?1 AND coalesce(m.next_try_at, 0) <= ?2 GROUP BY a.address ORDER BY min(a.id) LIMIT ?3";
+        WHERE a.letter IS NULL AND coalesce(m.mailed_at, 0) <= ?1 AND coalesce(m.next_try_at, 0) <= ?2 GROUP BY a.address ORDER BY min(a.id) LIMIT ?3";
     let read = |row: &Row| {
         let (address, waiting, tries) = (row.get("address")?, row.get("waiting")?, row.get("tries")?);
-        Ok(Mailing { address, alerts: Vec::new(), waiting, up_to: 0, tries })
+        Ok(Mailing { address, alerts: Vec::new(), waiting, up_to: 0, tries, is_letter: false })
     };
     let due = conn.all(DUE, params![mailed_before.as_millis(), now.as_millis(), limit], read)?;
-    due.into_iter().map(|mailing| with_alerts(conn, mailing)).collect()
+    let letters = letters(conn, sealer, now, limit)?.into_iter().map(Ok);
+    letters.chain(due.into_iter().map(|mailing| with_alerts(conn, mailing))).collect()
+}
+
+fn letters(conn: Conn, sealer: &Sealer, now: Timestamp, limit: usize) -> Result<Vec<Mailing>, StoreError> {
+    const DUE: &str = "SELECT a.id, a.address, a.title, a.letter, coalesce(m.tries, 0) AS tries FROM alert a \
+        LEFT JOIN mailbox m ON m.address = a.address \
+        WHERE a.letter IS NOT NULL AND coalesce(m.next_try_at, 0) <= ?1 ORDER BY a.id LIMIT ?2";
+    conn.all(DUE, params![now.as_millis(), limit], |row| {
+        let id: i64 = row.get("id")?;
+        let text = sealer.open(&sealed_for(id), &row.get::<Vec<u8>>("letter")?)?;
+        let text = String::from_utf8_lossy(text.expose()).into_owned();
+        let alerts = vec![Alert { endpoint: None, title: row.get("title")?, text }];
+        Ok(Mailing { address: row.get("address")?, alerts, waiting: 1, up_to: id, tries: row.get("tries")?, is_letter: true })
+    })
 }
 
 fn with_alerts(conn: Conn, mut mailing: Mailing) -> Result<Mailing, StoreError> {
-    const FIRST: &str = "SELECT endpoint, title, text FROM alert WHERE address = ?1 ORDER BY id LIMIT ?2";
+    const FIRST: &str = "SELECT endpoint, title, text FROM alert WHERE address = ?1 AND letter IS NULL ORDER BY id LIMIT ?2";
     let read = |row: &Row| {
         let endpoint = row.get::<Option<i64>>("endpoint")?.map(EndpointId::new);
         Ok(Alert { endpoint, title: row.get("title")?, text: row.get("text")? })
     };
     mailing.alerts = conn.all(FIRST, params![mailing.address, limits::MAIL_ALERTS_MAX], read)?;
-    const LAST: &str = "SELECT max(id) FROM alert WHERE address = ?1";
+    const LAST: &str = "SELECT max(id) FROM alert WHERE address = ?1 AND letter IS NULL";
     mailing.up_to = conn.one(LAST, params![&mailing.address], |row| row.get(0))?;
     Ok(mailing)
 }
 
 pub(super) fn mailed(conn: Conn, mailing: &Mailing, now: Timestamp) -> Result<(), StoreError> {
-    conn.execute("DELETE FROM alert WHERE address = ?1 AND id <= ?2", params![mailing.address, mailing.up_to])?;
+    if mailing.is_letter {
+        conn.execute("DELETE FROM alert WHERE id = ?1", params![mailing.up_to])?;
+        const WORKS: &str = "UPDATE mailbox SET tries = 0, next_try_at = NULL, error = NULL WHERE address = ?1";
+        return conn.execute(WORKS, params![mailing.address]).map(drop);
+    }
+    conn.execute("DELETE FROM alert WHERE address = ?1 AND id <= ?2 AND letter IS NULL", params![mailing.address, mailing.up_to])?;
     const MAILED: &str = "INSERT INTO mailbox (address, mailed_at) VALUES (?1, ?2) \
         ON CONFLICT (address) DO UPDATE SET mailed_at = excluded.mailed_at, tries = 0, next_try_at = NULL, error = NULL";
     conn.execute(MAILED, params![mailing.address, now.as_millis()])?;
@@ -172,5 +225,34 @@ pub(super) fn mail_failed(conn: Conn, mailing: &Mailing, error: &str, again: Tim
     const FAILED: &str = "INSERT INTO mailbox (address, tries, next_try_at, error) VALUES (?1, 1, ?2, ?3) \
         ON CONFLICT (address) DO UPDATE SET tries = mailbox.tries + 1, next_try_at = excluded.next_try_at, error = excluded.error";
     conn.execute(FAILED, params![mailing.address, again.as_millis(), error])?;
+    Ok(())
+}
+
+/// Mails that wait, the newest first.
+pub(super) fn waiting_mails(conn: Conn, page: Page<i64>) -> Result<Vec<WaitingMail>, StoreError> {
+    const WAITING: &str = "SELECT a.id, a.address, a.endpoint, a.title, a.created_at, m.tries, m.next_try_at, m.error FROM alert a \
+        LEFT JOIN mailbox m ON m.address = a.address WHERE a.id < ?1 ORDER BY a.id DESC LIMIT ?2";
+    let read = |row: &Row| {
+        Ok(WaitingMail {
+            id: row.get("id")?,
+            address: row.get("address")?,
+            endpoint: row.get::<Option<i64>>("endpoint")?.map(EndpointId::new),
+            title: row.get("title")?,
+            created_at: row.get("created_at")?,
+            tries: row.get::<Option<u32>>("tries")?.unwrap_or(0),
+            next_try_at: row.get("next_try_at")?,
+            error: row.get("error")?,
+        })
+    };
+    conn.all(WAITING, params![page.before.unwrap_or(i64::MAX), page.limit], read)
+}
+
+/// Mails with links in them under the present key.
+pub(super) fn reseal(conn: Conn, sealer: &Sealer) -> Result<(), StoreError> {
+    const ALL: &str = "SELECT id, letter FROM alert WHERE letter IS NOT NULL";
+    for (id, sealed) in conn.all(ALL, params![], |row| Ok((row.get::<i64>(0)?, row.get::<Vec<u8>>(1)?)))? {
+        let again = sealer.seal(&sealed_for(id), sealer.open(&sealed_for(id), &sealed)?.expose());
+        conn.execute("UPDATE alert SET letter = ?2 WHERE id = ?1", params![id, again])?;
+    }
     Ok(())
 }

@@ -14,6 +14,7 @@ mod health;
 mod ledger;
 pub mod moving;
 mod overview;
+mod people;
 pub mod references;
 mod replays;
 mod rows;
@@ -36,8 +37,8 @@ use super::cluster::Cluster;
 use super::seal::Sealer;
 use super::{
     AnswerKey, AuditQuery, Backlog, ConflictQuery, Delivery, DeliveryQuery, Expired, Failing, Feed, Horizon, KeptAnswer, KeptReport,
-    Listed, Mailing, OpenQuery, OpenRun, OpenSize, Overview, Page, RechargeQuery, ReplayScope, Sought, Store, StoreError, SweepPlace,
-    Swept, TimeRange, Whose, Write, Written,
+    Listed, Mailing, OpenQuery, OpenRun, OpenSize, Overview, Page, ProviderStanding, RechargeQuery, ReplayScope, Sought, Standing, Store,
+    StoreError, SweepPlace, Swept, TimeRange, Trouble, WaitingMail, Whose, Write, Written,
 };
 use crate::clock::{Ids, Stopwatch};
 use crate::domain::audit::Entry;
@@ -47,11 +48,12 @@ use crate::domain::event::Event;
 use crate::domain::id::{AuditId, ConflictId, DeliveryId, EndpointId, EventId, RechargeId, ReplayId, StreamId, TokenId, UserId, VendorId};
 use crate::domain::recharge::Recharge;
 use crate::domain::replay::Replay;
+use crate::domain::session::{Link, LoggedIn};
 use crate::domain::submission::Submission;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Token, TokenHash};
 use crate::domain::traffic::Traffic;
-use crate::domain::user::User;
+use crate::domain::user::{Credentials, User};
 use crate::domain::vendor::{Mode, Vendor};
 use crate::limits;
 
@@ -137,7 +139,9 @@ pub(super) fn check_key(conn: Conn, sealer: &Sealer) -> Result<(), StoreError> {
 pub(super) fn begin(conn: Conn, sealer: &Sealer, ids: &Ids) -> Result<(), StoreError> {
     let check = sealer.seal(KEY_CHECK, b"ringback");
     conn.execute("INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING", params![KEY_CHECK, check])?;
-    for table in ["recharge", "conflict", "vendor", "stream", "token", "endpoint", "alert", "replay", "\"user\"", "audit"] {
+    for table in
+        ["recharge", "conflict", "vendor", "stream", "token", "endpoint", "alert", "replay", "\"user\"", "audit", "session", "link"]
+    {
         let highest = conn.one(&format!("SELECT max(id) FROM {table}"), params![], |row| row.get::<Option<i64>>(0))?;
         ids.go_beyond(highest.unwrap_or(0));
     }
@@ -200,7 +204,24 @@ impl<D: Driver> Store for SqlStore<D> {
     }
 
     async fn users(&self, vendor: Option<VendorId>, page: Page<UserId>) -> Result<Vec<User>, StoreError> {
-        self.driver.read(move |conn| vendors::users(conn, vendor, page)).await
+        self.driver.read(move |conn| people::users(conn, vendor, page)).await
+    }
+
+    async fn credentials(&self, email: String) -> Result<Option<Credentials>, StoreError> {
+        let sealer = self.sealer.clone();
+        self.driver.read(move |conn| people::credentials(conn, &sealer, &email)).await
+    }
+
+    async fn session(&self, hash: TokenHash, now: Timestamp) -> Result<Option<LoggedIn>, StoreError> {
+        self.driver.read(move |conn| people::session(conn, hash, now)).await
+    }
+
+    async fn link(&self, hash: TokenHash, now: Timestamp) -> Result<Option<Link>, StoreError> {
+        self.driver.read(move |conn| people::link(conn, hash, now)).await
+    }
+
+    async fn invitations(&self, vendor: Option<VendorId>, now: Timestamp) -> Result<Vec<Link>, StoreError> {
+        self.driver.read(move |conn| people::invitations(conn, vendor, now)).await
     }
 
     async fn kept_answer(&self, key: AnswerKey, since: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
@@ -214,6 +235,26 @@ impl<D: Driver> Store for SqlStore<D> {
 
     async fn overview(&self, now: Timestamp) -> Result<Overview, StoreError> {
         self.driver.read(move |conn| overview::overview(conn, now)).await
+    }
+
+    async fn minutes(&self, since: Timestamp) -> Result<Vec<(Timestamp, Traffic)>, StoreError> {
+        self.driver.read(move |conn| overview::minutes(conn, since)).await
+    }
+
+    async fn standing(&self, stream: StreamId, since: Timestamp) -> Result<Standing, StoreError> {
+        self.driver.read(move |conn| overview::standing(conn, stream, since)).await
+    }
+
+    async fn providers(&self) -> Result<Vec<ProviderStanding>, StoreError> {
+        self.driver.read(overview::providers).await
+    }
+
+    async fn troubled(&self, page: Page<EndpointId>) -> Result<Vec<Trouble>, StoreError> {
+        self.driver.read(move |conn| health::troubled(conn, page)).await
+    }
+
+    async fn waiting_mails(&self, page: Page<i64>) -> Result<Vec<WaitingMail>, StoreError> {
+        self.driver.read(move |conn| health::waiting_mails(conn, page)).await
     }
 
     async fn recharge(&self, id: RechargeId) -> Result<Option<(Recharge, Vec<KeptReport>)>, StoreError> {
@@ -350,7 +391,8 @@ impl<D: Driver> Store for SqlStore<D> {
     }
 
     async fn mailings(&self, now: Timestamp, mailed_before: Timestamp, limit: usize) -> Result<Vec<Mailing>, StoreError> {
-        self.driver.read(move |conn| health::mailings(conn, now, mailed_before, limit)).await
+        let sealer = self.sealer.clone();
+        self.driver.read(move |conn| health::mailings(conn, &sealer, (now, mailed_before), limit)).await
     }
 
     async fn mailed(&self, mailing: Mailing, now: Timestamp) -> Result<(), StoreError> {

@@ -23,7 +23,7 @@ const fn table(name: &'static str, key: &'static str) -> Table {
 }
 
 /// All but `meta` and `reference`, which are each database's own.
-const TABLES: [Table; 23] = [
+const TABLES: [Table; 26] = [
     table("vendor", "id"),
     table("stream", "id"),
     table("token", "id"),
@@ -47,6 +47,9 @@ const TABLES: [Table; 23] = [
     table("audit", "id"),
     table("kept_answer", "token, path, key"),
     table("traffic", "minute, node"),
+    table("session", "id"),
+    table("link", "id"),
+    table("tally", "stream, hour"),
 ];
 
 /// The name under which `meta` tells that a move into a database has begun, and where it stands.

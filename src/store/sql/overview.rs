@@ -3,11 +3,15 @@
 use std::ops::ControlFlow;
 
 use super::conn::{Conn, Result, Row, params};
+use super::rows::word;
 use crate::clock::Ids;
 use crate::domain::endpoint::EndpointStatus;
+use crate::domain::id::StreamId;
+use crate::domain::recharge::Status;
 use crate::domain::time::Timestamp;
 use crate::domain::traffic::Traffic;
-use crate::store::{Overview, StoreError};
+use crate::limits;
+use crate::store::{Hour, Overview, ProviderStanding, Standing, StoreError};
 
 const COLUMNS: &str = "accepted, attempts, succeeded, latency";
 
@@ -19,6 +23,72 @@ fn read(row: &Row) -> Result<Traffic> {
 /// The minute of a time.
 pub(super) fn minute(at: Timestamp) -> i64 {
     at.as_millis().div_euclid(60_000)
+}
+
+/// The hour of a time.
+pub(super) fn hour(at: Timestamp) -> i64 {
+    at.as_millis().div_euclid(3_600_000)
+}
+
+/// What each minute since then held, of all nodes.
+pub(super) fn minutes(conn: Conn, since: Timestamp) -> Result<Vec<(Timestamp, Traffic)>, StoreError> {
+    let sql = format!("SELECT minute, {COLUMNS} FROM traffic WHERE minute >= ?1 ORDER BY minute");
+    let mut minutes: Vec<(Timestamp, Traffic)> = Vec::new();
+    conn.each(&sql, params![minute(since)], |row| {
+        let (at, traffic) = (Timestamp::from_millis(row.get::<i64>("minute")? * 60_000), read(row)?);
+        match minutes.last_mut().filter(|(last, _)| *last == at) {
+            Some((_, sum)) => sum.add(&traffic),
+            None => minutes.push((at, traffic)),
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(minutes)
+}
+
+/// A stream's recharges: how they stand, and what each hour since then brought.
+pub(super) fn standing(conn: Conn, stream: StreamId, since: Timestamp) -> Result<Standing, StoreError> {
+    const NOW: &str = "SELECT queued, success, failed, reversed, \
+        (SELECT r.id FROM recharge r WHERE r.status = 0 AND r.stream = s.id ORDER BY r.id LIMIT 1) AS oldest FROM stream s WHERE s.id = ?1";
+    let read =
+        |row: &Row| -> Result<([u64; 4], Option<i64>)> { Ok(([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?], row.get("oldest")?)) };
+    let (recharges, oldest) = conn.one(NOW, params![stream.get()], read)?;
+    const HOURS: &str = "SELECT hour, made, success, failed, reversed FROM tally WHERE stream = ?1 AND hour >= ?2 ORDER BY hour";
+    let hours = conn.all(HOURS, params![stream.get(), hour(since)], |row| {
+        let at = Timestamp::from_millis(row.get::<i64>("hour")? * 3_600_000);
+        Ok(Hour { at, made: row.get("made")?, success: row.get("success")?, failed: row.get("failed")?, reversed: row.get("reversed")? })
+    })?;
+    Ok(Standing { recharges, oldest_queued: oldest.map(Ids::time_of), hours })
+}
+
+/// How the latest recharges went at each provider, and what waits there.
+pub(super) fn providers(conn: Conn) -> Result<Vec<ProviderStanding>, StoreError> {
+    const WAITING: &str = "SELECT s.provider, count(*) AS waiting, min(s.recharge) AS oldest FROM submission s \
+        JOIN recharge r ON r.id = s.recharge WHERE s.next_at IS NOT NULL AND r.status = 0 GROUP BY s.provider";
+    let read = |row: &Row| -> Result<ProviderStanding> {
+        let oldest: i64 = row.get("oldest")?;
+        let (name, waiting) = (row.get("provider")?, row.get("waiting")?);
+        Ok(ProviderStanding { name, waiting, oldest: Some(Ids::time_of(oldest)), latest: [0; 4], took: Vec::new() })
+    };
+    let mut found = conn.all(WAITING, params![], read)?;
+    const LATEST: &str = "SELECT s.provider, r.id, r.status, r.settled_at \
+        FROM (SELECT recharge, provider FROM submission ORDER BY recharge DESC LIMIT ?1) s JOIN recharge r ON r.id = s.recharge";
+    conn.each(LATEST, params![limits::PROVIDER_LATEST], |row| {
+        let name: String = row.get("provider")?;
+        let at = match found.iter().position(|provider| provider.name == name) {
+            Some(at) => at,
+            None => {
+                found.push(ProviderStanding { name, waiting: 0, oldest: None, latest: [0; 4], took: Vec::new() });
+                found.len() - 1
+            }
+        };
+        let status = word(row, "status", &Status::ALL)?;
+        found[at].latest[status as usize] += 1;
+        if let Some(settled) = row.get::<Option<Timestamp>>("settled_at")? {
+            found[at].took.push(settled.since(Ids::time_of(row.get("id")?)));
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(found)
 }
 
 /// What a minute holds of this node's.

@@ -4,7 +4,7 @@
 //! still open. The feed begins later then; its numbers stay as they are.
 
 use super::conn::{Conn, Result, Row, params};
-use super::ledger;
+use super::{ledger, overview};
 use crate::clock::Ids;
 use crate::domain::id::StreamId;
 use crate::limits;
@@ -186,6 +186,9 @@ fn small_tables(conn: Conn, horizon: &Horizon, _: i64) -> Result<Swept, StoreErr
             traffic.as_millis().div_euclid(60_000),
         ),
         ("DELETE FROM alert WHERE id IN (SELECT id FROM alert WHERE id < ?1 ORDER BY id LIMIT ?2)", Ids::floor(*retention).get()),
+        ("DELETE FROM session WHERE id IN (SELECT id FROM session WHERE expires_at < ?1 LIMIT ?2)", answers.as_millis()),
+        ("DELETE FROM link WHERE id IN (SELECT id FROM link WHERE expires_at < ?1 LIMIT ?2)", answers.as_millis()),
+        ("DELETE FROM tally WHERE (stream, hour) IN (SELECT stream, hour FROM tally WHERE hour < ?1 LIMIT ?2)", overview::hour(*retention)),
     ] {
         removed += conn.execute(sql, params![before, most])?;
     }

@@ -4,12 +4,12 @@ use ipnet::IpNet;
 
 use super::conn::{Conn, Result, Row, params};
 use super::rows::{bad, word};
-use crate::domain::id::{EndpointId, StreamId, TokenId, UserId, VendorId};
+use crate::domain::id::{EndpointId, StreamId, TokenId, VendorId};
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Scope, Token, TokenHash};
-use crate::domain::user::{PasswordHash, User};
 use crate::domain::vendor::{Mode, Vendor};
-use crate::store::{Created, Page, StoreError, VendorChange};
+use crate::limits;
+use crate::store::{Page, StoreError, VendorChange};
 
 pub(super) fn create(conn: Conn, vendor: &Vendor, tokens: &[(Token, TokenHash)]) -> Result<(), StoreError> {
     const VENDOR: &str = "INSERT INTO vendor (id, name, email, disabled, created_at) VALUES (?1, ?2, ?3, ?4, ?5)";
@@ -70,7 +70,7 @@ pub(super) fn owner(conn: Conn, stream: StreamId) -> Result<Option<(VendorId, Mo
     conn.first("SELECT vendor, mode FROM stream WHERE id = ?1", params![stream.get()], read)
 }
 
-const TOKEN_COLUMNS: &str = "t.id, t.vendor, t.stream, t.name, t.allowed_ips, t.created_at, s.mode";
+const TOKEN_COLUMNS: &str = "t.id, t.vendor, t.stream, t.name, t.allowed_ips, t.created_at, t.last_used_at, s.mode";
 
 fn read_token(row: &Row) -> Result<Token> {
     let vendor: Option<i64> = row.get("vendor")?;
@@ -88,6 +88,7 @@ fn read_token(row: &Row) -> Result<Token> {
         name: row.get("name")?,
         allowed_ips: allowed_ips.map_err(|error| bad("allowed_ips", error))?,
         created_at: row.get("created_at")?,
+        last_used_at: row.get("last_used_at")?,
     })
 }
 
@@ -113,35 +114,15 @@ pub(super) fn revoke_token(conn: Conn, vendor: Option<VendorId>, id: TokenId, no
     Ok(conn.execute(REVOKE, params![vendor.map(VendorId::get), id.get(), now.as_millis()])? == 1)
 }
 
+/// Notes that a token is in use, unless that was noted a moment ago.
+pub(super) fn token_used(conn: Conn, id: TokenId, now: Timestamp) -> Result<(), StoreError> {
+    const USED: &str = "UPDATE token SET last_used_at = ?2 WHERE id = ?1 AND coalesce(last_used_at, 0) < ?3";
+    let known = now.as_millis() - limits::TOKEN_USE_NOTED.as_millis() as i64;
+    conn.execute(USED, params![id.get(), now.as_millis(), known]).map(drop)
+}
+
 /// The endpoints of a vendor's two streams.
 pub(super) fn endpoints(conn: Conn, vendor: VendorId) -> Result<Vec<EndpointId>, StoreError> {
     const OF_VENDOR: &str = "SELECT e.id FROM stream s JOIN endpoint e ON e.stream = s.id WHERE s.vendor = ?1 AND e.deleted_at IS NULL";
     conn.all(OF_VENDOR, params![vendor.get()], |row| row.get(0).map(EndpointId::new))
-}
-
-// --- Users -----------------------------------------------------------------------------------------------------------
-
-pub(super) fn create_user(conn: Conn, user: &User, hash: &PasswordHash) -> Result<Created, StoreError> {
-    const CREATE: &str =
-        "INSERT INTO \"user\" (id, email, vendor, password_hash, created_at) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (email) DO NOTHING";
-    let values = params![user.id.get(), user.email, user.vendor.map(VendorId::get), hash.0, user.created_at.as_millis()];
-    Ok(if conn.execute(CREATE, values)? == 1 { Created::Yes } else { Created::Taken })
-}
-
-pub(super) fn remove_user(conn: Conn, vendor: Option<VendorId>, id: UserId) -> Result<bool, StoreError> {
-    Ok(conn.execute("DELETE FROM \"user\" WHERE id = ?1 AND vendor IS ?2", params![id.get(), vendor.map(VendorId::get)])? == 1)
-}
-
-pub(super) fn users(conn: Conn, vendor: Option<VendorId>, page: Page<UserId>) -> Result<Vec<User>, StoreError> {
-    const LIST: &str = "SELECT id, email, vendor, created_at FROM \"user\" WHERE vendor IS ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
-    let read = |row: &Row| {
-        Ok(User {
-            id: UserId::new(row.get("id")?),
-            email: row.get("email")?,
-            vendor: row.get::<Option<i64>>("vendor")?.map(VendorId::new),
-            created_at: row.get("created_at")?,
-        })
-    };
-    let values = params![vendor.map(VendorId::get), page.before.map_or(i64::MAX, UserId::get), page.limit];
-    conn.all(LIST, values, read)
 }

@@ -35,6 +35,14 @@ impl Batch<'_> {
             "UPDATE stream SET queued = queued + ?2, success = success + ?3, failed = failed + ?4, reversed = reversed + ?5 WHERE id = ?1";
         for (stream, counter) in self.counters.drain().filter(|(_, counter)| counter.raised || counter.moved != [0; 4]) {
             let [queued, success, failed, reversed] = counter.moved;
+            if counter.moved != [0; 4] {
+                const COUNT: &str = "INSERT INTO tally (stream, hour, made, success, failed, reversed) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+                    ON CONFLICT (stream, hour) DO UPDATE SET made = tally.made + excluded.made, success = tally.success + excluded.success, \
+                    failed = tally.failed + excluded.failed, reversed = tally.reversed + excluded.reversed";
+                // What came to a status and left none is new.
+                let made: i64 = counter.moved.iter().sum();
+                self.conn.later(COUNT, params![stream.get(), self.hour, made, success, failed, reversed])?;
+            }
             let values = params![stream.get(), counter.next, counter.last_event_at, queued, success, failed, reversed];
             match counter.unlocked {
                 None => self.conn.later(RAISE, values)?,

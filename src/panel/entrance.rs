@@ -1,0 +1,224 @@
+//! Before somebody is logged in: the login, the second factor, one-time links, a forgotten password.
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use http::StatusCode;
+use http::header::SET_COOKIE;
+use maud::{Markup, html};
+
+use super::door::{Half, Person, Visit};
+use super::draw::{Input, hidden, problems};
+use super::form::{Form, OpenForm, PROOF, Query, proof};
+use super::frame;
+use super::refusal::{Refusal, Shown, capital};
+use crate::domain::session::{Purpose, Ticket};
+use crate::fields::Problem;
+use crate::http::Api;
+use crate::limits;
+use crate::ops::{NewSession, OpsError};
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/panel", get(start))
+        .route("/panel/login", get(login).post(log_in))
+        .route("/panel/logout", post(log_out))
+        .route("/panel/second-factor", get(second_factor).post(pass_second_factor))
+        .route("/panel/forgotten", get(forgotten).post(ask_for_new_password))
+        .route("/panel/link/{ticket}", get(link).post(follow))
+}
+
+/// The first page of whoever is logged in.
+async fn start(person: Person) -> Redirect {
+    Redirect::to(if person.logged_in.vendor.is_some() { "/panel/live" } else { "/panel/operator" })
+}
+
+/// Only an address of ours may be gone on to.
+fn next_of(text: &str) -> &str {
+    if text.starts_with("/panel") && !text.contains(['\\', '\n']) { text } else { "/panel" }
+}
+
+fn login_page(query: &Query, email: &str, wrong: Option<&OpsError>) -> Markup {
+    let told = match query.get("told") {
+        "logged-out" => Some("You are logged out."),
+        "password-set" => Some("Your password is set. Log in with it."),
+        "mail-sent" => Some("If there is such a login, a mail with a link is on its way to it."),
+        _ => None,
+    };
+    let email_field = Input { kind: "email", required: true, autocomplete: "username", ..Input::text("email", "E-mail", email) };
+    let password = Input { kind: "password", required: true, autocomplete: "current-password", ..Input::text("password", "Password", "") };
+    frame::bare(
+        "Log in",
+        html! {
+            h1 { "Log in" }
+            @if let Some(told) = told { p.notice.good role="status" { (told) } }
+            @match wrong {
+                Some(OpsError::Invalid(found)) => (problems(found, &[])),
+                Some(wrong) => p.notice.bad role="alert" { (capital(&wrong.to_string())) "." },
+                None => {},
+            }
+            form method="post" action="/panel/login" {
+                (hidden("next", next_of(query.get("next"))))
+                (email_field.draw(&[])) (password.draw(&[]))
+                div.acts { button.main type="submit" { "Log in" } a href="/panel/forgotten" { "Forgotten your password?" } }
+            }
+        },
+    )
+}
+
+async fn login(query: Query) -> Markup {
+    login_page(&query, "", None)
+}
+
+fn entered(visit: &Visit, new: &NewSession, (to, by_link): (&str, bool)) -> Response {
+    let lasts = new.session.expires_at.since(new.session.created_at).as_secs();
+    ([(SET_COOKIE, visit.cookie(&new.ticket, lasts, by_link))], Redirect::to(to)).into_response()
+}
+
+async fn log_in(State(api): State<Api>, visit: Visit, OpenForm(mut form): OpenForm) -> Shown<Response> {
+    let (email, next) = (form.text("email").to_owned(), next_of(form.text("next")).to_owned());
+    form.0.swap_remove("next");
+    match api.ops.log_in(visit.who, form.fields()).await {
+        Ok(new) if new.session.awaits_second_factor => {
+            let next: String = url::form_urlencoded::byte_serialize(next.as_bytes()).collect();
+            Ok(entered(&visit, &new, (&format!("/panel/second-factor?next={next}"), false)))
+        }
+        Ok(new) => Ok(entered(&visit, &new, (&next, false))),
+        Err(wrong @ (OpsError::WrongCredentials(_) | OpsError::Invalid(_))) => {
+            Ok((StatusCode::UNAUTHORIZED, login_page(&Query::default(), &email, Some(&wrong))).into_response())
+        }
+        Err(other) => Err(other.into()),
+    }
+}
+
+async fn log_out(State(api): State<Api>, visit: Visit, half: Half, _: Form) -> Shown<Response> {
+    api.ops.log_out(&half.ticket).await?;
+    Ok(([(SET_COOKIE, visit.no_cookie())], Redirect::to("/panel/login?told=logged-out")).into_response())
+}
+
+fn second_factor_page(half: &Half, next: &str, wrong: Option<&OpsError>) -> Markup {
+    let code = Input {
+        required: true,
+        autocomplete: "one-time-code",
+        help: Some("Six digits from your authenticator app, or one of the codes that you kept for when it is lost."),
+        ..Input::text("code", "Code", "")
+    };
+    frame::bare(
+        "Second factor",
+        html! {
+            h1 { "Second factor" }
+            @if let Some(wrong) = wrong { p.notice.bad role="alert" { (capital(&wrong.to_string())) "." } }
+            form method="post" action="/panel/second-factor" {
+                (hidden(PROOF, &proof(&half.ticket))) (hidden("next", next_of(next)))
+                (code.draw(&[]))
+                button.main type="submit" { "Go on" }
+            }
+        },
+    )
+}
+
+async fn second_factor(half: Half, query: Query) -> Markup {
+    second_factor_page(&half, query.get("next"), None)
+}
+
+async fn pass_second_factor(State(api): State<Api>, visit: Visit, half: Half, mut form: Form) -> Shown<Response> {
+    let next = next_of(form.text("next")).to_owned();
+    form.0.swap_remove("next");
+    match api.ops.pass_second_factor(&half.logged_in, &half.ticket, form.fields()).await {
+        Ok(new) => Ok(entered(&visit, &new, (&next, false))),
+        Err(wrong @ (OpsError::WrongCredentials(_) | OpsError::Invalid(_))) => {
+            Ok((StatusCode::UNAUTHORIZED, second_factor_page(&half, &next, Some(&wrong))).into_response())
+        }
+        Err(other) => Err(other.into()),
+    }
+}
+
+async fn forgotten(State(api): State<Api>) -> Markup {
+    let email = Input { kind: "email", required: true, autocomplete: "username", ..Input::text("email", "E-mail", "") };
+    frame::bare(
+        "Forgotten password",
+        html! {
+            h1 { "Forgotten your password?" }
+            @if api.ops.rules().mails_go_out {
+                p { "A link to choose a new one is mailed to you. It is good once, for an hour." }
+            } @else {
+                p.notice.wait { "This server sends no mails at present. Ask the operator of the platform for a new login." }
+            }
+            form method="post" action="/panel/forgotten" {
+                (email.draw(&[]))
+                div.acts { button.main type="submit" { "Mail me a link" } a href="/panel/login" { "Back to the login" } }
+            }
+        },
+    )
+}
+
+async fn ask_for_new_password(State(api): State<Api>, visit: Visit, OpenForm(form): OpenForm) -> Shown<Redirect> {
+    api.ops.ask_for_new_password(visit.who, form.fields()).await?;
+    Ok(Redirect::to("/panel/login?told=mail-sent"))
+}
+
+// --- One-time links --------------------------------------------------------------------------------------------------
+
+fn choose_page(purpose: &Purpose, action: &str, wrong: &[Problem]) -> Markup {
+    let least = limits::PASSWORD.start();
+    let help = format!("At least {least} characters. A few words that have nothing to do with each other are good.");
+    let password = Input {
+        kind: "password",
+        required: true,
+        autocomplete: "new-password",
+        help: Some(&help),
+        ..Input::text("password", "Password", "")
+    };
+    let (title, told) = match purpose {
+        Purpose::Invitation { email, role, vendor } => {
+            let role = if vendor.is_some() { role.as_str() } else { "operator" };
+            ("Welcome", format!("Choose a password. You will log in as {email}; your role is {role}."))
+        }
+        _ => ("A new password", "It takes the place of the present one. Wherever you are logged in, you will be logged out.".to_owned()),
+    };
+    frame::bare(
+        title,
+        html! {
+            h1 { (title) } p { (told) }
+            (problems(wrong, &["password"]))
+            form method="post" action=(action) { (password.draw(wrong)) button.main type="submit" { "Set the password" } }
+        },
+    )
+}
+
+fn action(ticket: &Ticket) -> String {
+    format!("/panel/link/{}", ticket.expose())
+}
+
+async fn link(State(api): State<Api>, Path(text): Path<String>) -> Shown {
+    let ticket = Ticket::given(text);
+    Ok(match api.ops.link(&ticket).await?.purpose {
+        // Not at once: who only looks at a link (a mail scanner, a preview) must not use it up.
+        Purpose::Panel { .. } => frame::bare(
+            "Open the panel",
+            html! {
+                h1 { "Your webhooks" }
+                p { "See your recharges, and what your webhook endpoints got." }
+                form method="post" action=(action(&ticket)) { button.main type="submit" autofocus { "Open" } }
+            },
+        ),
+        purpose => choose_page(&purpose, &action(&ticket), &[]),
+    })
+}
+
+async fn follow(State(api): State<Api>, visit: Visit, Path(text): Path<String>, OpenForm(form): OpenForm) -> Shown<Response> {
+    let ticket = Ticket::given(text);
+    let purpose = api.ops.link(&ticket).await?.purpose;
+    if let Purpose::Panel { .. } = purpose {
+        let new = api.ops.enter_by_link(visit.who, &ticket).await?;
+        return Ok(entered(&visit, &new, ("/panel/live", true)));
+    }
+    match api.ops.choose_password(visit.who, &ticket, form.fields()).await {
+        Ok(()) => Ok(Redirect::to("/panel/login?told=password-set").into_response()),
+        Err(OpsError::Invalid(wrong)) => {
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, choose_page(&purpose, &action(&ticket), &wrong)).into_response())
+        }
+        Err(other) => Err(Refusal::from(other)),
+    }
+}

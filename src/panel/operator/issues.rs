@@ -1,0 +1,63 @@
+//! What fails: endpoints, by cause, since when, and what was said to whom.
+
+use axum::extract::State;
+use maud::{Markup, html};
+
+use super::super::door::OfOperator;
+use super::super::draw::{badge, count, empty, endpoint_status, facts, pager, span, time, time_or_dash, until};
+use super::super::form::Query;
+use super::super::frame;
+use super::super::refusal::Shown;
+use crate::domain::endpoint::EndpointStatus;
+use crate::domain::time::Timestamp;
+use crate::http::Api;
+use crate::ops::Issue;
+
+pub(super) async fn list(State(api): State<Api>, seat: OfOperator, query: Query) -> Shown {
+    let (issues, next) = api.ops.issues(query.get("cursor").parse().ok()).await?;
+    let now = api.ops.now();
+    let body = html! {
+        div.top { div { h1 { "Issues" } p { "Endpoints that fail, and those that were disabled for it." } } }
+        @if issues.is_empty() { section.sheet { (empty("Nothing fails", "Every connected endpoint took what it was sent last.")) } }
+        @for found in &issues { (issue(found, now)) }
+        (pager(&query, next.map(|id| id.to_string())))
+    };
+    Ok(frame::of_operator(&seat, &query, ("/issues", "Issues"), body))
+}
+
+fn issue(Issue { shown, vendor, trouble, causes }: &Issue, now: Timestamp) -> Markup {
+    let endpoint = &shown.endpoint;
+    let address = endpoint.settings.alert_email.as_deref().unwrap_or(&vendor.email);
+    html! {
+        section.sheet {
+            div.top {
+                div {
+                    h2 { (endpoint.settings.shown_url()) }
+                    p { a href=(format!("/panel/operator/vendors/{}", vendor.id)) { (vendor.name) } " · " (endpoint.mode.as_str()) " · " code { (endpoint.id) } }
+                }
+                (endpoint_status(endpoint.status, endpoint.failing_since.is_some()))
+            }
+            (facts(vec![
+                ("Failing since", time_or_dash(endpoint.failing_since)),
+                ("It is disabled", match (shown.disables_at, endpoint.status) {
+                    (Some(at), EndpointStatus::Connected) => until(at, now),
+                    (_, EndpointStatus::Disabled) => html! { "already" @if let Some(reason) = &endpoint.status_reason { ": " (reason) } },
+                    _ => html! { "–" },
+                }),
+                ("Waiting", html! { (count(shown.size.open)) @if let Some(age) = shown.oldest { span.faint { ", the oldest for " (span(age)) } } }),
+                ("Said to " , html! {
+                    (address) ": "
+                    @match (trouble.warned_at, trouble.mails_waiting) {
+                        (None, 0) if endpoint.status == EndpointStatus::Connected => "nothing yet",
+                        (_, 0) => "mailed" ,
+                        (_, waiting) => (format!("{waiting} mails wait")),
+                    }
+                    @if let Some(at) = trouble.warned_at { span.faint { ", warned " (time(at)) } }
+                }),
+            ]))
+            h3 { "Why, of its latest deliveries" }
+            @if causes.is_empty() { p.soft { "None of those that are kept failed." } }
+            @for (cause, times) in causes { p { (badge("bad", format!("{times} ×"))) " " (cause) } }
+        }
+    }
+}
