@@ -23,7 +23,7 @@ const FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-com
 
 /** Waits until `look` finds something. */
 export async function until(what, look) {
-  const end = Date.now() + 30_000;
+  const end = Date.now() + 120_000;
   for (;;) {
     const found = await look();
     if (found) return found;
@@ -154,6 +154,7 @@ export class Stage {
   async page(options = {}) {
     const context = await this.browser.newContext({ viewport: { width: 1440, height: 900 }, ...options });
     const page = await context.newPage();
+    page.setDefaultTimeout(120_000);
     page.wrong = [];
     page.on("console", (message) => message.type() === "error" && page.wrong.push(message.text()));
     page.on("pageerror", (error) => page.wrong.push(error.message));
