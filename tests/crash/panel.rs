@@ -1,4 +1,4 @@
-//! Each page of the panel in a real browser (tests/panel). The journeys are run by hand: `node --test tests/panel/journeys.test.mjs`.
+//! The panel in a real browser (tests/panel): each page, and the journeys that people make.
 
 use std::process::Command;
 
@@ -15,4 +15,9 @@ fn run(file: &str) {
 #[test]
 fn every_page_is_for_everybody() {
     run("pages.test.mjs");
+}
+
+#[test]
+fn people_find_their_way() {
+    run("journeys.test.mjs");
 }

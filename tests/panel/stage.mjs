@@ -32,14 +32,17 @@ export async function until(what, look) {
   }
 }
 
-async function firstLine(child, wanted) {
-  let text = "";
-  for await (const part of child.stdout) {
-    text += part;
-    const found = text.match(wanted);
-    if (found) return found;
-  }
-  throw new Error(`it ended before it said ${wanted}: ${text}`);
+/** What matches in a program's output, as soon as it is there. The output stays open: one who ends early breaks the program's pipe. */
+function firstLine(child, wanted) {
+  return new Promise((resolve, reject) => {
+    let text = "";
+    child.stdout.on("data", (part) => {
+      text += part;
+      const found = text.match(wanted);
+      if (found) resolve(found);
+    });
+    child.once("close", () => reject(new Error(`it ended before it said ${wanted}: ${text}`)));
+  });
 }
 
 function run(program, args, env) {
