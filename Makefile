@@ -1,4 +1,4 @@
-.PHONY: test demo bench openapi micro fmt clean
+.PHONY: test demo bench openapi screenshots micro fmt clean
 
 # Everything that must pass. Installs what the tests need first; quick when it is all there.
 test:
@@ -30,6 +30,12 @@ openapi:
 	mkdir -p docs target
 	cargo run --quiet --locked -- openapi > target/openapi.json
 	mv target/openapi.json docs/openapi.json
+
+# The pictures of the panel in docs/screenshots, four minutes; look at each of them afterwards.
+screenshots:
+	scripts/setup-tests
+	cargo build --locked
+	node tests/panel/screenshots.mjs
 
 # What the parts cost, each by itself: figures to compare with, and no test.
 micro:

@@ -23,8 +23,8 @@ pub const PAGE_MAX: usize = 200;
 /// Longest time range that a filter without an index of its own may scan.
 pub const RANGE_MAX: Duration = Duration::from_secs(31 * 24 * 3600);
 /// Rows that one list request may look at before it answers with what it has and a cursor.
-/// It keeps each read transaction far below the 100 ms that a checkpoint may have to wait for it.
-pub const SCAN_MAX: usize = 20_000;
+/// It keeps each read transaction far below the 100 ms that a checkpoint may have to wait for it, and a page of the panel below 50.
+pub const SCAN_MAX: usize = 10_000;
 /// How long a token that was found valid is believed without asking the store again. A change made by another
 /// process is in effect within a second, so this stays well below that.
 pub const TOKEN_CACHE: Duration = Duration::from_millis(400);
@@ -355,8 +355,8 @@ pub const PANEL_SESSION: Duration = Duration::from_secs(3600);
 pub const PANEL_SESSION_MAX: Duration = SESSION;
 /// Endpoints on a page of issues.
 pub const ISSUES_SHOWN: usize = 25;
-/// Deliveries of an endpoint by which its failures are grouped.
-pub const CAUSES_OF: usize = 20;
+/// Latest attempts at an endpoint that failed by which it is told why it fails.
+pub const CAUSES_OF: usize = 200;
 /// The live figures are drawn anew this often.
 pub const LIVE_EVERY: Duration = Duration::from_secs(2);
 /// Minutes that their charts go back.

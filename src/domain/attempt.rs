@@ -77,6 +77,19 @@ pub struct Outcome {
     pub answer_body: Option<Vec<u8>>,
 }
 
+impl Outcome {
+    /// Whether the request may have reached the receiver, for one that was made on a connection of its own: what was sent and
+    /// failed has a time to its first byte, and what was not answered in time has a connection.
+    pub fn was_sent(&self, with_tls: bool) -> bool {
+        match self.kind {
+            OutcomeKind::Refused => false,
+            OutcomeKind::TimedOut if with_tls => self.phases.tls.is_some(),
+            OutcomeKind::TimedOut => self.phases.connect.is_some(),
+            _ => self.phases.first_byte.is_some(),
+        }
+    }
+}
+
 /// Why no request could be made, where that is not the endpoint's doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FaultCause {

@@ -225,18 +225,14 @@ impl Lane {
 
     /// Runs may have come to be in the store that nobody told of.
     pub fn look_again(&mut self) {
-        (self.cursor, self.stored, self.replay_stored) = (0, true, true);
-        if let Some(refilling) = &mut self.refilling {
-            refilling.turned_away = true;
-        }
+        self.replay_stored = true;
+        self.look_from(1);
     }
 
     /// Another node opened runs, the first of them with this number.
     pub fn opened_elsewhere(&mut self, from: i64) {
-        (self.cursor, self.stored, self.cramped) = (self.cursor.min(from - 1), true, false);
-        if let Some(refilling) = &mut self.refilling {
-            refilling.turned_away = true;
-        }
+        self.cramped = false;
+        self.look_from(from);
     }
 
     // --- What may go out -----------------------------------------------------------------------------------------

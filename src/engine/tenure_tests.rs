@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::board::{Board, Finished, Job, Tenure};
+use super::board::{Board, Chore, Finished, Job, Tenure};
 use super::board_tests::{Table, bounds, outcome};
+use super::lane::Read;
 use crate::clock::BootTime;
 use crate::domain::attempt::OutcomeKind;
 use crate::domain::delivery::RunKey;
@@ -83,6 +84,24 @@ fn a_run_that_another_node_accepted_before_one_of_this_node_is_found() {
     let mut sent = table.drain();
     sent.sort_unstable();
     assert_eq!(sent, [2, 3]);
+}
+
+#[test]
+fn a_run_that_is_told_of_while_the_store_is_asked_for_later_ones_is_found() {
+    let (mut table, endpoint) = (table(), EndpointId::new(1));
+    table.stands(&standing(ME, 1));
+    table.prove(1);
+    table.open(1, 5..=5, 1);
+    let (earlier, later) = (table.run(1, 2, 1), table.run(1, 6, 1));
+    table.board.opened_elsewhere(endpoint, 6, table.now);
+    let Some(Chore::Refill(id, refill)) = table.board.next_chore() else { panic!("the store is asked") };
+    table.board.opened_elsewhere(endpoint, 2, table.now);
+    table.board.refilled(id, refill, Some(Read { ordered: vec![later.clone()], ..Read::default() }), table.now);
+    table.stored.get_mut(&endpoint).unwrap().extend([earlier, later]);
+    table.do_chores();
+    let mut sent = table.drain();
+    sent.sort_unstable();
+    assert_eq!(sent, [2, 5, 6]);
 }
 
 #[test]

@@ -77,8 +77,8 @@ fn problem(profile: Profile, outcome: &Outcome, content_type: Option<&str>) -> S
         (Some(200), _, Some(other)) => format!("200 with Content-Type: {other}"),
         (Some(200), _, None) => "200 without a Content-Type".to_owned(),
         (Some(status), _, _) => format!("{status}"),
-        (None, Some(error), _) => error.clone(),
-        (None, None, _) => "nothing".to_owned(),
+        (None, Some(error), _) => format!("no answer: {error}"),
+        (None, None, _) => "no answer".to_owned(),
     };
     format!("expected {expected}, got {came}")
 }

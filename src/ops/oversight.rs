@@ -1,12 +1,8 @@
 //! What the operator looks at: how everything stands, what fails, and who changed what.
 
-use std::collections::BTreeMap;
-
 use super::input::{Paging, finish, require_range, time_range};
 use super::{Ops, OpsError, ShownEndpoint};
-use crate::domain::attempt::OutcomeKind;
 use crate::domain::audit::Entry;
-use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{AuditId, EndpointId, VendorId};
 use crate::domain::time::Timestamp;
 use crate::domain::traffic::Traffic;
@@ -15,7 +11,7 @@ use crate::fields::Fields;
 use crate::limits;
 use crate::providers::Terms;
 use crate::store::cluster::Node;
-use crate::store::{AuditQuery, DeliveryQuery, Listed, Overview, Page, ProviderStanding, TimeRange, Trouble, WaitingMail};
+use crate::store::{AuditQuery, Cause, Listed, Overview, Page, ProviderStanding, Trouble, WaitingMail};
 
 /// An endpoint that fails or was disabled, with why.
 #[derive(Debug, Clone)]
@@ -26,8 +22,8 @@ pub struct Issue {
     pub vendor: Vendor,
     /// What was told about it.
     pub trouble: Trouble,
-    /// What its latest deliveries that failed came to, and how many did; the most frequent first.
-    pub causes: Vec<(String, usize)>,
+    /// Why its latest attempts failed, the most frequent cause first.
+    pub causes: Vec<Cause>,
 }
 
 impl Ops {
@@ -86,37 +82,10 @@ impl Ops {
         for trouble in troubles {
             let Some(endpoint) = self.store.endpoint(trouble.endpoint).await? else { continue };
             let Some(vendor) = self.store.vendor(endpoint.vendor).await? else { continue };
-            let causes = self.causes(&endpoint).await?;
+            let causes = self.store.causes(endpoint.id, limits::CAUSES_OF).await?;
             issues.push(Issue { shown: self.shown_endpoint(endpoint).await?, vendor, trouble, causes });
         }
         Ok((issues, next))
-    }
-
-    /// What the latest deliveries of an endpoint that failed came to.
-    async fn causes(&self, endpoint: &Endpoint) -> Result<Vec<(String, usize)>, OpsError> {
-        let page = Page { before: None, limit: limits::CAUSES_OF };
-        let latest = DeliveryQuery {
-            stream: endpoint.stream,
-            endpoint: Some(endpoint.id),
-            state: None,
-            sequence: None,
-            event_type: None,
-            recharge: None,
-            range: TimeRange::default(),
-            page,
-        };
-        let mut causes: BTreeMap<String, usize> = BTreeMap::new();
-        for delivery in self.store.deliveries(latest).await?.items {
-            let Some(outcome) = delivery.attempts.last().map(|attempt| &attempt.outcome) else { continue };
-            if outcome.kind != OutcomeKind::Succeeded {
-                let answered = outcome.status.map(|status| format!("answered {status}"));
-                let cause = answered.or_else(|| outcome.error.clone()).unwrap_or_else(|| outcome.kind.as_str().replace('_', " "));
-                *causes.entry(cause).or_default() += 1;
-            }
-        }
-        let mut causes: Vec<_> = causes.into_iter().collect();
-        causes.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
-        Ok(causes)
     }
 
     /// Mails that wait, the newest first.

@@ -18,7 +18,7 @@ use url::Url;
 use url::form_urlencoded::{Serializer, byte_serialize};
 
 use super::{Provider, Received, Terms, Trust};
-use crate::domain::attempt::{Outcome, OutcomeKind};
+use crate::domain::attempt::Outcome;
 use crate::domain::provider::{Said, Word};
 use crate::domain::recharge::Status;
 use crate::domain::secret::Secret;
@@ -299,18 +299,10 @@ fn same(given: &[u8], expected: &[u8]) -> bool {
     mac.verify_slice(&right.finalize().into_bytes()).is_ok()
 }
 
-/// No answer. Where no connection came to be, nothing was sent: what was sent and failed has a time to its first byte, and what
-/// was not answered in time a connection.
+/// No answer: whether anything was sent decides what is known.
 fn unanswered(outcome: &Outcome, with_tls: bool) -> Word {
     let why = outcome.error.clone().unwrap_or_else(|| "it did not answer".to_owned());
-    let phases = outcome.phases;
-    let is_connected = if with_tls { phases.tls.is_some() } else { phases.connect.is_some() };
-    let was_sent = match outcome.kind {
-        OutcomeKind::Refused => false,
-        OutcomeKind::TimedOut => is_connected,
-        _ => phases.first_byte.is_some(),
-    };
-    if was_sent { Word::Unclear(why) } else { Word::NotSent(why) }
+    if outcome.was_sent(with_tls) { Word::Unclear(why) } else { Word::NotSent(why) }
 }
 
 fn values(submission: &Submission) -> BTreeMap<&'static str, String> {

@@ -157,6 +157,9 @@ pub trait Store: Send + Sync + 'static {
     /// Endpoints that somebody should look at: those that fail, and those that a rule disabled, the newest first.
     async fn troubled(&self, page: Page<EndpointId>) -> Result<Vec<Trouble>, StoreError>;
 
+    /// Why attempts at an endpoint failed: the latest `limit` of those that are kept, grouped; the most frequent first.
+    async fn causes(&self, endpoint: EndpointId, limit: usize) -> Result<Vec<Cause>, StoreError>;
+
     /// Mails that wait, newest first.
     async fn waiting_mails(&self, page: Page<i64>) -> Result<Vec<WaitingMail>, StoreError>;
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::domain::attempt::OutcomeKind;
 use crate::domain::id::EndpointId;
 use crate::domain::time::Timestamp;
 use crate::domain::traffic::Traffic;
@@ -36,6 +37,23 @@ pub struct Trouble {
     pub warned_at: Option<Timestamp>,
     /// Alerts about it that wait to be mailed.
     pub mails_waiting: u64,
+}
+
+/// What attempts at an endpoint that failed have in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// What they came to.
+    pub kind: OutcomeKind,
+    /// The status of their answers.
+    pub status: Option<u16>,
+    /// What went wrong, in a sentence for people.
+    pub error: Option<String>,
+    /// How many there are.
+    pub times: u64,
+    /// When the first of them began.
+    pub first_at: Timestamp,
+    /// When the last of them began.
+    pub last_at: Timestamp,
 }
 
 /// What an hour brought a stream.

@@ -136,6 +136,8 @@ impl Target {
 struct Trace {
     phases: Phases,
     address: Option<IpAddr>,
+    /// The request is on a connection, a new one or one that was kept.
+    is_connected: bool,
     /// A connection to the proxy is being opened.
     is_reaching_proxy: bool,
 }
@@ -208,18 +210,21 @@ impl Transport {
         trace: &mut Trace,
     ) -> Result<Answer, Failure> {
         if let Some(mut connection) = target.take_idle() {
+            trace.is_connected = true;
             match connection.exchange(addressed(write(), target), &self.limits, &mut trace.phases).await {
                 Ok(answer) => return Ok(finish(target, connection, answer)),
                 // The other side closed it while it was idle, before it answered anything: a new one, once.
                 Err(exchange::Broken::Stale) => {}
                 Err(exchange::Broken::Failed(failure)) => return Err(failure),
             }
+            trace.is_connected = false;
             trace.phases.first_byte = None;
         }
         let limit = self.limits.connect_timeout;
         let connecting = tokio::time::timeout(limit, self.connect(target, trace)).await;
         let stream = connecting.map_err(|_| self.unconnected(trace, limit))??;
         let mut connection = Connection::open(stream).await?;
+        trace.is_connected = true;
         match connection.exchange(addressed(write(), target), &self.limits, &mut trace.phases).await {
             Ok(answer) => Ok(finish(target, connection, answer)),
             Err(exchange::Broken::Stale) => Err(Failure::new(OutcomeKind::Unreachable, "the connection was closed before an answer")),
@@ -230,10 +235,10 @@ impl Transport {
     /// `attempt_timeout` has passed.
     fn too_late(&self, trace: &Trace) -> Failure {
         let limit = self.limits.attempt_timeout;
-        let what = match (trace.phases.connect, trace.phases.first_byte) {
-            (None, None) if trace.phases.resolve.is_none() || trace.is_reaching_proxy => return self.unconnected(trace, limit),
-            (_, None) => "no answer",
-            _ => "the answer did not end",
+        let what = match trace.phases.first_byte {
+            _ if !trace.is_connected => return self.unconnected(trace, limit),
+            None => "no answer",
+            Some(_) => "the answer did not end",
         };
         Failure::new(OutcomeKind::TimedOut, format!("{what} within {} s", limit.as_secs_f64()))
     }

@@ -103,7 +103,7 @@ macro_rules! examine {
                 eight_reporters_are_counted, the_oldest_queued_is_told, an_hour_and_a_day_have_their_minutes,
                 attempts_are_counted, an_outcome_given_twice_is_counted_once, latencies_have_their_quantiles,
                 what_waits_for_people_is_counted, minutes_are_told_one_by_one, a_streams_hours_follow_every_move,
-                providers_are_told_by_their_latest, who_fails_and_who_was_disabled_is_trouble;
+                providers_are_told_by_their_latest, who_fails_and_who_was_disabled_is_trouble, causes_are_grouped_by_what_came_back;
             conflicts:
                 a_contradiction_opens_a_case, no_conflict, a_case_is_opened_once_for_each_claim_and_field,
                 a_dismissed_case_is_not_opened_again, eight_contradictions_open_one_case, conflicts_are_listed_newest_first,

@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
+use ringback::domain::attempt::OutcomeKind;
 use ringback::domain::conflict::CaseState;
 use ringback::domain::endpoint::EndpointStatus;
 use ringback::domain::recharge::{Details, Report, Status};
 use ringback::domain::time::Timestamp;
 use ringback::domain::traffic::Traffic;
 use ringback::domain::vendor::Mode;
-use ringback::store::{Deed, EndpointChange, OpenRun, Overview, RechargeQuery, Settle, TimeRange, Write};
+use ringback::store::{After, Deed, EndpointChange, OpenRun, Overview, RechargeQuery, Settle, TimeRange, Write};
 
 use crate::conflicts::{resolve, settle_by_person};
 use crate::deeds::Deeds;
 use crate::replays::start;
-use crate::subject::{DAY, START, Side, Subject, accept, at, eight, failed, first, just_before, publish, report, succeeded};
+use crate::subject::{DAY, START, Side, Subject, accept, at, attempted, eight, failed, first, just_before, publish, report, succeeded};
 
 async fn overview(on: &Subject, now: Timestamp) -> Overview {
     on.store.overview(now).await.unwrap()
@@ -303,6 +304,27 @@ pub async fn providers_are_told_by_their_latest(on: Subject) {
     }
     let told = on.store.providers().await.unwrap().remove(0);
     assert_eq!((told.waiting, told.oldest, told.latest), (0, None, [0, 1, 2, 0]));
+}
+
+pub async fn causes_are_grouped_by_what_came_back(on: Subject) {
+    let side = on.side().await;
+    let run = connected_run(&on, side).await;
+    let endpoint = run.key.endpoint;
+    let causes = async |limit| on.store.causes(endpoint, limit).await.unwrap();
+    assert!(causes(10).await.is_empty());
+    for number in 1..=3 {
+        on.record(failed(&run, number, at(number.into()), at(99))).await;
+    }
+    let late = After::Retry { at: at(99), failed_since: at(1) };
+    on.record(attempted(&run, 4, OutcomeKind::TimedOut, at(4), late)).await;
+    let told = causes(10).await;
+    let seen = told.iter().map(|cause| (cause.kind, cause.times, cause.last_at));
+    assert_eq!(seen.collect::<Vec<_>>(), [(OutcomeKind::Rejected, 3, just_before(at(3))), (OutcomeKind::TimedOut, 1, just_before(at(4)))]);
+    assert_eq!((told[0].status, told[0].first_at, told[1].status), (Some(500), just_before(at(1)), None));
+    assert_eq!(causes(2).await.iter().map(|cause| cause.times).sum::<u64>(), 2, "of the latest two");
+    let another = connected_run(&on, side).await;
+    on.record(failed(&another, 1, at(5), at(99))).await;
+    assert_eq!(causes(10).await, told, "another endpoint's are its own");
 }
 
 pub async fn who_fails_and_who_was_disabled_is_trouble(on: Subject) {

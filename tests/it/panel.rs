@@ -553,3 +553,22 @@ async fn the_platforms_link_lets_somebody_in_once() {
     assert_eq!(visitor.submit_with(&link, &[]).await.status, 410, "nobody followed it in time");
     app.finish().await;
 }
+
+#[tokio::test]
+async fn a_handshake_tells_which_step_failed() {
+    let app = TestApp::start().await;
+    let (vendor, mut ann) = inside(&app, "owner").await;
+    let gone = Receiver::start().await;
+    let url = gone.url();
+    drop(gone);
+    for (url, failing) in [(url.clone(), "It takes the connection"), (url.replace("127.0.0.1", "nothing.invalid"), "The name leads")] {
+        let endpoint = text(&app.post("/v1/endpoints", &vendor.live, json!({"url": url})).await.expect(201)["id"]);
+        let page = format!("/panel/live/webhooks/{endpoint}");
+        let reply = ann.submit(&page, &format!("{page}/connect"), &[]).await;
+        assert_eq!(reply.status, 422);
+        let bad: Vec<_> = reply.text.split("<li class=\"bad\">").skip(1).collect();
+        assert!(bad.len() == 1 && bad[0].starts_with(&format!("<div><strong>{failing}")), "{bad:?}");
+        assert!(reply.text.contains("It answers in time:</strong> not reached"), "{url}");
+    }
+    app.finish().await;
+}

@@ -50,6 +50,23 @@ async fn a_stall_is_timed_out() {
 }
 
 #[tokio::test]
+async fn a_stall_on_a_kept_connection_is_no_answer_either() {
+    let app = TestApp::with(&[("attempt_timeout", "300ms"), ("connect_timeout", "200ms")]).await;
+    let hook = Receiver::start().await;
+    let vendor = app.vendor().await;
+    let endpoint = app.connected(&vendor, &hook).await;
+    let first = app.succeed_one(&vendor, "R-1").await;
+    app.until_state(&endpoint, &first, "succeeded").await;
+    let before = hook.connections();
+    hook.always(Answer::Stall);
+    let event = app.succeed_one(&vendor, "R-2").await;
+    let delivery = app.until_attempts(&endpoint, &event, 1).await;
+    assert_eq!(hook.connections(), before, "the connection was kept");
+    says(&attempts(&delivery)[0], "timed_out", "no answer within 0.3 s");
+    app.finish_leaving(1).await;
+}
+
+#[tokio::test]
 async fn a_slow_answer_in_time_is_good() {
     let attempt = attempt_at(Answer::status(200).after(Duration::from_millis(100))).await;
     says(&attempt, "succeeded", "");

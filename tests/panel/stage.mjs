@@ -21,9 +21,9 @@ export const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"];
 
-/** Waits until `look` finds something. */
-export async function until(what, look) {
-  const end = Date.now() + 120_000;
+/** Waits until `look` finds something, for two minutes unless told otherwise. */
+export async function until(what, look, millis = 120_000) {
+  const end = Date.now() + millis;
   for (;;) {
     const found = await look();
     if (found) return found;

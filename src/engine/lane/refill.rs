@@ -51,9 +51,19 @@ pub(super) struct Refilling {
     pub ended: HashSet<Key>,
     /// Runs were offered meanwhile and turned away, so that what was read may not be all there is.
     pub turned_away: bool,
+    /// Runs from this number on came to be meanwhile that were told of only now, and the question may have begun behind them.
+    pub from: Option<i64>,
 }
 
 impl Lane {
+    /// Runs from this number on may be in the store, wherever it was read last.
+    pub(super) fn look_from(&mut self, from: i64) {
+        (self.cursor, self.stored) = (self.cursor.min(from - 1), true);
+        if let Some(refilling) = &mut self.refilling {
+            refilling.from = Some(refilling.from.map_or(from, |other| other.min(from)));
+        }
+    }
+
     /// What to ask the store for now, if anything; it is then under way.
     pub fn start_refill(&mut self, window: Window, now: Timestamp) -> Option<Refill> {
         let has_events = self.known.len() > self.replays_known;
@@ -111,7 +121,7 @@ impl Lane {
 
     /// What the store had.
     pub fn refilled(&mut self, refill: Refill, read: Read, window: Window, now: Timestamp) {
-        let Some(Refilling { stale, ended, turned_away }) = self.refilling.take() else { return };
+        let Some(Refilling { stale, ended, turned_away, from }) = self.refilling.take() else { return };
         if stale || !self.sends() {
             (self.stored, self.due_stored, self.replay_stored) = (true, true, true);
             return;
@@ -135,7 +145,8 @@ impl Lane {
             if !more && let Some((sequence, _)) = self.walk.take() {
                 self.cursor = self.cursor.max(sequence);
             }
-            self.stored = more || turned_away;
+            self.stored = more || turned_away || from.is_some();
+            self.cursor = from.map_or(self.cursor, |from| self.cursor.min(from - 1));
         }
         if let Some(Ask { limit, .. }) = refill.replayed {
             let full = replayed.len() == limit;

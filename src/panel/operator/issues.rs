@@ -12,6 +12,7 @@ use crate::domain::endpoint::EndpointStatus;
 use crate::domain::time::Timestamp;
 use crate::http::Api;
 use crate::ops::Issue;
+use crate::store::Cause;
 
 pub(super) async fn list(State(api): State<Api>, seat: OfOperator, query: Query) -> Shown {
     let (issues, next) = api.ops.issues(query.get("cursor").parse().ok()).await?;
@@ -23,6 +24,12 @@ pub(super) async fn list(State(api): State<Api>, seat: OfOperator, query: Query)
         (pager(&query, next.map(|id| id.to_string())))
     };
     Ok(frame::of_operator(&seat, &query, ("/issues", "Issues"), body))
+}
+
+/// What the attempts of a cause came to, in a few words.
+fn came_to(cause: &Cause) -> String {
+    let answered = cause.status.map(|status| format!("answered {status}"));
+    answered.or_else(|| cause.error.clone()).unwrap_or_else(|| cause.kind.as_str().replace('_', " "))
 }
 
 fn issue(Issue { shown, vendor, trouble, causes }: &Issue, now: Timestamp) -> Markup {
@@ -55,9 +62,14 @@ fn issue(Issue { shown, vendor, trouble, causes }: &Issue, now: Timestamp) -> Ma
                     @if let Some(at) = trouble.warned_at { span.faint { ", warned " (time(at)) } }
                 }),
             ]))
-            h3 { "Why, of its latest deliveries" }
+            h3 { "Why, of its latest attempts" }
             @if causes.is_empty() { p.soft { "None of those that are kept failed." } }
-            @for (cause, times) in causes { p { (badge("bad", format!("{times} ×"))) " " (cause) } }
+            @for cause in causes {
+                p {
+                    (badge("bad", format!("{} ×", cause.times))) " " (came_to(cause))
+                    span.faint { ", " @if cause.times > 1 { "first " (time(cause.first_at)) ", last " } (time(cause.last_at)) }
+                }
+            }
         }
     }
 }

@@ -127,7 +127,7 @@ fn once(seat: &OfVendor, shown: &ShownEndpoint, told: &Told) -> Markup {
         Told::Handshake { seen, missed } => html! {
             section.sheet.bad[missed.is_none()] role="status" {
                 h2 { @if missed.is_some() { "Connected" } @else { "Not connected: " (seen.problem) } }
-                (checks(seen))
+                (checks(seen, shown.endpoint.settings.url.scheme() == "https"))
                 (exchange(&seen.outcome))
                 @if let Some(missed) = missed { (missed_events(seat, id, *missed)) }
             }
@@ -158,13 +158,13 @@ fn missed_events(seat: &OfVendor, id: EndpointId, missed: u64) -> Markup {
 }
 
 /// Each step of a handshake: whether it was reached, what was seen, what to do.
-fn checks(seen: &Seen) -> Markup {
+fn checks(seen: &Seen, with_tls: bool) -> Markup {
     let Outcome { kind, status, error, phases, .. } = &seen.outcome;
     let answered = status.is_some();
     let millis =
         |micros: Option<u32>| micros.map_or_else(String::new, |micros| format!(" in {}", span(Duration::from_micros(micros.into()))));
     let wrong = error.clone().unwrap_or_default();
-    let connected = phases.connect.is_some() || answered;
+    let connected = answered || seen.outcome.was_sent(with_tls);
     let step = |passed: bool, reached: bool, name: &str, saw: String| {
         let class = if passed {
             "good"
@@ -173,6 +173,7 @@ fn checks(seen: &Seen) -> Markup {
         } else {
             ""
         };
+        let saw = if passed || reached { saw } else { "not reached".to_owned() };
         html! { li class=(class) { div { strong { (name) } " " (saw) } } }
     };
     let address = seen.address.map_or_else(String::new, |address| format!("{address}"));
@@ -187,8 +188,8 @@ fn checks(seen: &Seen) -> Markup {
     html! {
         ul.checks {
             (step(resolved && !is_refused, true, "The name leads to an address that may be reached:", if resolved { format!("{address}{}", millis(phases.resolve)) } else { wrong.clone() }))
-            (step(connected, resolved && !is_refused, "It takes the connection:", if connected { millis(phases.connect) } else if resolved { wrong.clone() } else { String::new() }))
-            (step(answered, connected, "It answers in time:", if answered { millis(Some(phases.total)) } else if connected { wrong } else { String::new() }))
+            (step(connected, resolved && !is_refused, "It takes the connection:", if connected { millis(phases.connect) } else { wrong.clone() }))
+            (step(answered, connected, "It answers in time:", if answered { millis(Some(phases.total)) } else { wrong }))
             (step(fits, answered, "It answers what connects it:", answer))
         }
         @if !fits { p { strong { "To mend it: " } (mend(seen)) } }

@@ -126,7 +126,7 @@ pub(super) async fn show(State(api): State<Api>, seat: OfVendor, Path(id): Path<
                 ("Reason", text(&details.reason)),
                 ("Transaction", html! { (recharge.transaction_id) }),
                 ("Made", time(recharge.created_at)),
-                ("Settled", html! { (time_or_dash(recharge.settled_at)) @if let Some(took) = took { span.faint { " after " (span(took)) } } }),
+                ("Settled", html! { (time_or_dash(recharge.settled_at)) @if let Some(took) = took.filter(|took| !took.is_zero()) { span.faint { " after " (span(took)) } } }),
             ]))
         }
         section.sheet {

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use super::accept::Batch;
 use super::conn::{Conn, Result, Row, params};
 use super::endpoints;
+use super::rows::word;
 use crate::domain::alert::{Alert, Letter};
 use crate::domain::attempt::OutcomeKind;
 use crate::domain::delivery::{DeliveryState, EndReason};
@@ -16,7 +17,7 @@ use crate::domain::id::EndpointId;
 use crate::domain::time::Timestamp;
 use crate::limits;
 use crate::store::seal::Sealer;
-use crate::store::{After, Failing, Mailing, Page, Settle, Settled, StoreError, Trouble, WaitingMail};
+use crate::store::{After, Cause, Failing, Mailing, Page, Settle, Settled, StoreError, Trouble, WaitingMail};
 
 /// The endpoints that have a row.
 pub(super) fn known(conn: Conn) -> Result<HashSet<EndpointId>, StoreError> {
@@ -130,6 +131,25 @@ pub(super) fn troubled(conn: Conn, page: Page<EndpointId>) -> Result<Vec<Trouble
         Ok(Trouble { endpoint: EndpointId::new(row.get("id")?), warned_at, mails_waiting: row.get("waiting")? })
     };
     conn.all(TROUBLED, values, read)
+}
+
+/// Why the latest attempts at an endpoint failed.
+pub(super) fn causes(conn: Conn, endpoint: EndpointId, limit: usize) -> Result<Vec<Cause>, StoreError> {
+    const CAUSES: &str = "SELECT outcome, status, error, count(*) AS times, min(started_at) AS first_at, max(started_at) AS last_at FROM \
+        (SELECT outcome, status, error, started_at FROM attempt WHERE endpoint = ?1 AND outcome <> ?2 \
+         ORDER BY sequence DESC, run DESC, number DESC LIMIT ?3) a \
+        GROUP BY outcome, status, error ORDER BY times DESC, last_at DESC";
+    let read = |row: &Row| {
+        Ok(Cause {
+            kind: word(row, "outcome", &OutcomeKind::ALL)?,
+            status: row.get("status")?,
+            error: row.get("error")?,
+            times: row.get("times")?,
+            first_at: row.get("first_at")?,
+            last_at: row.get("last_at")?,
+        })
+    };
+    conn.all(CAUSES, params![endpoint.get(), OutcomeKind::Succeeded as i64, limit], read)
 }
 
 pub(super) fn failing(conn: Conn, since: Timestamp, after: Option<EndpointId>, limit: usize) -> Result<Vec<Failing>, StoreError> {

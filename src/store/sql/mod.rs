@@ -36,7 +36,7 @@ use erase::Lately;
 use super::cluster::Cluster;
 use super::seal::Sealer;
 use super::{
-    AnswerKey, AuditQuery, Backlog, ConflictQuery, Delivery, DeliveryQuery, Expired, Failing, Feed, Horizon, KeptAnswer, KeptReport,
+    AnswerKey, AuditQuery, Backlog, Cause, ConflictQuery, Delivery, DeliveryQuery, Expired, Failing, Feed, Horizon, KeptAnswer, KeptReport,
     Listed, Mailing, OpenQuery, OpenRun, OpenSize, Overview, Page, ProviderStanding, RechargeQuery, ReplayScope, Sought, Standing, Store,
     StoreError, SweepPlace, Swept, TimeRange, Trouble, WaitingMail, Whose, Write, Written,
 };
@@ -247,6 +247,10 @@ impl<D: Driver> Store for SqlStore<D> {
 
     async fn providers(&self) -> Result<Vec<ProviderStanding>, StoreError> {
         self.driver.read(overview::providers).await
+    }
+
+    async fn causes(&self, endpoint: EndpointId, limit: usize) -> Result<Vec<Cause>, StoreError> {
+        self.driver.read(move |conn| health::causes(conn, endpoint, limit)).await
     }
 
     async fn troubled(&self, page: Page<EndpointId>) -> Result<Vec<Trouble>, StoreError> {
