@@ -1,4 +1,4 @@
-.PHONY: test demo bench openapi screenshots micro fmt clean
+.PHONY: test demo bench openapi screenshots soak micro fmt clean
 
 # Everything that must pass. Installs what the tests need first; quick when it is all there.
 test:
@@ -36,6 +36,12 @@ screenshots:
 	scripts/setup-tests
 	cargo build --locked
 	node tests/panel/screenshots.mjs
+
+# Random walks that make test does not make, for so many minutes.
+SOAK_MINUTES ?= 30
+soak:
+	cargo test --no-run --locked --test sim
+	scripts/soak $(SOAK_MINUTES)
 
 # What the parts cost, each by itself: figures to compare with, and no test.
 micro:

@@ -47,7 +47,12 @@ pub struct Outside {
     pub resolver: Arc<dyn Resolve>,
     /// Certificate authorities beside the system's.
     pub authorities: Vec<CertificateDer<'static>>,
+    /// What stands between the store and all who use it.
+    pub around_store: Option<AroundStore>,
 }
+
+/// Puts something around a store.
+pub type AroundStore = Arc<dyn Fn(Arc<dyn Store>) -> Arc<dyn Store> + Send + Sync>;
 
 impl Outside {
     /// The real ones.
@@ -56,7 +61,7 @@ impl Outside {
     /// The system's resolver configuration cannot be read.
     pub fn system() -> anyhow::Result<Self> {
         let resolver = SystemResolver::new().context("the system's resolver configuration cannot be read; check /etc/resolv.conf")?;
-        Ok(Self { surroundings: Surroundings::system(0), resolver: Arc::new(resolver), authorities: Vec::new() })
+        Ok(Self { surroundings: Surroundings::system(0), resolver: Arc::new(resolver), authorities: Vec::new(), around_store: None })
     }
 }
 
@@ -101,10 +106,11 @@ impl App {
     /// # Errors
     /// The database is in use, damaged, or sealed with another key; what to do is told.
     pub async fn start(config: &Config, outside: Outside) -> anyhow::Result<Self> {
-        let Outside { surroundings, resolver, authorities } = outside;
+        let Outside { surroundings, resolver, authorities, around_store } = outside;
         let lock = config.database.file().map(lock).transpose()?;
         let membership = Membership { address: config.listen.to_string(), lease: config.shard_lease };
         let store = open(config, surroundings.clone(), Some(membership)).await?;
+        let store = around_store.map_or_else(|| Arc::clone(&store), |around| around(Arc::clone(&store)));
         let meters = Arc::new(Meters::new());
         let guard = Guard::new(config.allow_networks.clone());
         let tls = tls_config(&authorities);

@@ -17,9 +17,10 @@ struct Layer {
 }
 
 /// The direction: http and cli → ops → store, wire, providers → transport → domain → limits; engine → store, wire, providers, traces.
-const LAYERS: [Layer; 18] = [
+const LAYERS: [Layer; 19] = [
     Layer { name: "limits", may: &[], instead: "limits are plain numbers; compute what depends on more where it is used" },
     Layer { name: "fields", may: &[], instead: "fields know of no rules; pass what is read from them on to ops" },
+    Layer { name: "failpoint", may: &[], instead: "a place to die knows nothing of where it stands" },
     Layer { name: "domain", may: &["limits"], instead: "the rules are pure; take what they need as an argument" },
     Layer { name: "clock", may: &["domain"], instead: "time and chance know only the domain's types" },
     Layer { name: "meters", may: &["domain"], instead: "meters are told what to count by those who do it" },
@@ -32,7 +33,7 @@ const LAYERS: [Layer; 18] = [
     },
     Layer {
         name: "store",
-        may: &["domain", "limits", "clock", "tls"],
+        may: &["domain", "limits", "clock", "tls", "failpoint"],
         instead: "a store keeps and finds; decide in domain, act in ops or engine",
     },
     Layer {
@@ -52,7 +53,7 @@ const LAYERS: [Layer; 18] = [
     },
     Layer {
         name: "engine",
-        may: &["store", "traces", "wire", "transport", "providers", "domain", "limits", "clock", "meters"],
+        may: &["store", "traces", "wire", "transport", "providers", "domain", "limits", "clock", "meters", "failpoint"],
         instead: "the engine works for nobody by name: it is told through Handoff, and names a store by its trait",
     },
     Layer {

@@ -8,6 +8,7 @@ use crate::domain::attempt::{Fault, FaultCause, OutcomeKind, Reach};
 use crate::domain::endpoint::Ordering as Strictness;
 use crate::domain::id::EndpointId;
 use crate::domain::retry::Decision;
+use crate::failpoint;
 use crate::store::Settle;
 use crate::store::group_commit::Haste;
 use crate::wire::Turn;
@@ -29,12 +30,14 @@ impl Engine {
         let write = || job.plan.writer.event(&job.run.event, turn, iv);
         self.meters.in_flight.increment(1);
         let mut revoked = self.revoked.subscribe();
+        failpoint::reach("attempt.before");
         let sent = tokio::select! {
             biased;
             sent = self.transport.send(&job.plan.target, write) => Some(sent),
             _ = revoked.changed() => None,
         };
         self.meters.in_flight.decrement(1);
+        failpoint::reach("attempt.after");
         let Some(sent) = sent else {
             self.act(|board, now| board.abandoned(job, now));
             return None;

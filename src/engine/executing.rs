@@ -16,9 +16,9 @@ use super::Engine;
 use crate::domain::provider::Word;
 use crate::domain::submission::{Next, Submission, ask_again, unclear_waits};
 use crate::domain::time::Timestamp;
-use crate::limits;
 use crate::providers::Provider;
 use crate::store::{Accept, Addressed, Deed, Done, StoreError, Write};
+use crate::{failpoint, limits};
 
 /// Whether a provider is well.
 #[derive(Default)]
@@ -109,7 +109,9 @@ impl Engine {
         let is_new = submission.sent_at.is_none();
         // It counts as handed over from here, as the store has it.
         let sent_at = submission.sent_at.unwrap_or_else(|| self.now());
+        failpoint::reach("submit.before");
         let word = if is_new { desk.provider.submit(&submission).await } else { desk.provider.enquire(&submission).await };
+        failpoint::reach("submit.after");
         let now = self.now();
         desk.breaker.lock().learn(&word, now);
         let asked = submission.asked + u32::from(!is_new);

@@ -79,6 +79,11 @@ impl Ops {
         finish(fields)?;
         self.delivery(caller, id).await?;
         let endpoint = self.store.endpoint(id.endpoint).await?.ok_or(OpsError::NotFound("delivery"))?;
+        if endpoint.deleted {
+            return Err(OpsError::IllegalState(
+                "the endpoint was deleted; make another one, and read what it missed from the feed".to_owned(),
+            ));
+        }
         let settings = endpoint.settings.clone();
         let show = move |done: &Done| match done {
             Done::Resent(Resent::Opened(delivery)) => Some(shown(&settings, (**delivery).clone())),

@@ -27,7 +27,7 @@ use super::{OpenRun, Settle, Store, StoreError, Write, Written};
 use crate::clock::Stopwatch;
 use crate::domain::delivery::RunKey;
 use crate::domain::id::{EndpointId, StreamId};
-use crate::limits;
+use crate::{failpoint, limits};
 
 /// Where ops and the engine meet: what was accepted, and what changed, as hints that may be lost.
 pub trait Handoff: Send + Sync + 'static {
@@ -245,7 +245,9 @@ async fn commit(store: &dyn Store, writes: Vec<Write>, handoff: &dyn Handoff) ->
     let mut answers = Vec::new();
     while let Some(writes) = pending.pop() {
         let watch = Stopwatch::start();
+        failpoint::reach("commit.before");
         let (mut writes, result) = store.commit(writes).await;
+        failpoint::reach("commit.after");
         if let Err(error) = &result {
             handoff.failed(error);
         }
@@ -272,6 +274,7 @@ fn answer(mut answers: Vec<(Write, Answer)>, callers: Vec<oneshot::Sender<Answer
     let opened: Vec<OpenRun> = answers.iter_mut().flat_map(|(_, answer)| take_opened(answer)).collect();
     if !opened.is_empty() {
         handoff.opened(opened);
+        failpoint::reach("handoff.after");
     }
     // A store whose writer has stopped answers nothing, and then the callers learn that from their channels.
     let outcomes = answers.split_off(callers.len().min(answers.len()));

@@ -34,6 +34,26 @@ const BACKLOG_MAX: usize = 1500;
 const MOVES_WITHIN: Duration = Duration::from_secs(20);
 const DRAINED_WITHIN: Duration = Duration::from_secs(60);
 
+/// Places where it dies, and how often each is reached before it does: before a transaction, before its end, after it, after its
+/// deliveries were handed over and before its callers are answered, before a request, after its answer.
+const STEPS: [&str; 15] = [
+    "commit.before:2",
+    "commit.before:90",
+    "commit.within:20",
+    "commit.within:60",
+    "commit.within:300",
+    "commit.after:1",
+    "commit.after:70",
+    "handoff.after:1",
+    "handoff.after:80",
+    "attempt.before:1",
+    "attempt.before:200",
+    "attempt.after:1",
+    "attempt.after:30",
+    "attempt.after:150",
+    "attempt.after:400",
+];
+
 /// What all parts of the test look at.
 pub struct Scene {
     pub load: Arc<Load>,
@@ -165,6 +185,32 @@ fn has_room(load: &Load, receiver: &Receiver) -> bool {
     let slowest = (receiver.accepted("second")).min(receiver.accepted("strict"));
     let accepted = receiver.accepted("first") + slowest;
     load.events.load(Ordering::SeqCst) as usize <= accepted + BACKLOG_MAX
+}
+
+/// Dies at each step from a report to the end of its deliveries, early and late.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_accepted_survives_a_death_at_each_step() {
+    let mut server = Server::start(&[RETRIES]);
+    let seed = seed();
+    println!("kill: RINGBACK_CRASH_SEED={seed}");
+    let mut client = server.operator();
+    let reporting = vec![client.clone(); REPORTERS];
+    let (scene, reporters) = set_the_scene(&mut client, reporting, seed).await;
+    for place in STEPS {
+        server.kill();
+        server.set("FAILPOINT", place);
+        server.restart();
+        server.dies().await;
+        server.unset("FAILPOINT");
+        server.restart();
+    }
+    scene.load.stop.store(true, Ordering::SeqCst);
+    reporters.join_all().await;
+    scene.drained(&mut client).await;
+    let report = Audit::new(&scene.load, &scene.receiver, &scene.endpoints).run(&mut client).await;
+    println!("kill: {report}");
+    assert!(report.sent_twice.is_empty(), "attempts were made twice although nothing crashed between: {:#?}", report.sent_twice);
+    assert!(!server.log().contains("ERROR"), "the server logged an error:\n{}", server.log());
 }
 
 async fn kill_again_and_again(server: &mut Server, postgres: Option<&Postgres>, scene: &Scene, seed: u64) -> Hit {

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
@@ -166,6 +167,18 @@ impl Server {
         running.child.wait().expect("it ends");
     }
 
+    /// Waits until it has died by itself, at the place that `FAILPOINT` names.
+    pub async fn dies(&mut self) {
+        let mut running = self.running.take().expect("it is running");
+        let mut ended = None;
+        wait::until("the server dies at its failpoint", STOPPED_WITHIN, async || {
+            ended = running.child.try_wait().expect("its state is known");
+            ended.is_some()
+        })
+        .await;
+        assert_eq!(ended.and_then(|status| status.signal()), Some(9), "it was killed:\n{}", self.log());
+    }
+
     /// Asks it to stop, and waits until it has.
     pub async fn terminate(&mut self) -> ExitStatus {
         self.signal("-TERM");
@@ -203,7 +216,13 @@ impl Server {
 
     /// Another setting from the next start on.
     pub fn set(&mut self, name: &'static str, value: &'static str) {
+        self.unset(name);
         self.settings.push((name, value));
+    }
+
+    /// A setting less from the next start on.
+    pub fn unset(&mut self, name: &'static str) {
+        self.settings.retain(|(known, _)| *known != name);
     }
 
     /// The database file.

@@ -21,6 +21,17 @@ use super::server::Server;
 use super::wait;
 
 const KILLS: usize = 12;
+/// Places where it dies by itself: before a provider is asked, after its answer, and before that is written down.
+const STEPS: [&str; 8] = [
+    "submit.before:1",
+    "submit.before:15",
+    "submit.after:1",
+    "submit.after:2",
+    "submit.after:20",
+    "commit.before:9",
+    "commit.within:11",
+    "commit.after:13",
+];
 const SETTLED_WITHIN: Duration = Duration::from_secs(120);
 
 /// A recharge as the provider has it.
@@ -128,9 +139,15 @@ async fn nothing_is_handed_over_twice_whenever_the_server_is_killed() {
     let (asked, (tell_over, over)) = (Arc::new(Mutex::new(Vec::new())), tokio::sync::watch::channel(false));
     let ordering = tokio::spawn(order(client.clone(), Arc::clone(&asked), over));
     let mut chance = StdRng::seed_from_u64(11);
-    for _ in 0..KILLS {
+    for kill in 0..KILLS {
         tokio::time::sleep(Duration::from_millis(chance.random_range(100..900))).await;
         server.kill();
+        if let Some(place) = STEPS.get(kill) {
+            server.set("FAILPOINT", place);
+            server.restart();
+            server.dies().await;
+            server.unset("FAILPOINT");
+        }
         server.restart();
     }
     tell_over.send_replace(true);

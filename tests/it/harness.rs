@@ -51,6 +51,9 @@ pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, find: impl Fn()
 #[derive(Default)]
 pub struct Names(Mutex<HashMap<String, Vec<IpAddr>>>);
 
+/// Whoever is asked for this name never answers.
+pub const NAME_THAT_HANGS: &str = "hangs.example";
+
 impl Names {
     pub fn tell(&self, name: &str, addresses: &[&str]) {
         let addresses = addresses.iter().map(|text| text.parse().expect("an address")).collect();
@@ -61,6 +64,9 @@ impl Names {
 #[async_trait::async_trait]
 impl Resolve for Names {
     async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+        if name == NAME_THAT_HANGS {
+            std::future::pending::<()>().await;
+        }
         self.0.lock().get(name).cloned().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such name"))
     }
 }
@@ -228,8 +234,12 @@ impl TestApp {
     }
 
     async fn run(&mut self) {
-        let outside =
-            Outside { surroundings: self.surroundings.clone(), resolver: self.names.clone(), authorities: self.authorities.clone() };
+        let outside = Outside {
+            surroundings: self.surroundings.clone(),
+            resolver: self.names.clone(),
+            authorities: self.authorities.clone(),
+            around_store: None,
+        };
         let app = App::start(&self.config, outside).await.expect("the server starts");
         let listeners = Listeners::bind(&self.config).await.expect("a port");
         self.address = listeners.api.local_addr().expect("an address");

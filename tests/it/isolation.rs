@@ -62,7 +62,7 @@ async fn a_healthy_endpoint_does_not_feel_those_that_hang() {
     latencies(&app, &vendor, &healthy, "warm").await;
     let before = latencies(&app, &vendor, &healthy, "before").await;
     silent.always(Answer::Stall);
-    dripping.always(Answer::Drip);
+    dripping.always(Answer::DRIP);
     for (other, _) in others.iter().chain(&drips) {
         app.succeed(other, (0..20).map(|number| format!("H-{number}"))).await;
     }

@@ -29,8 +29,8 @@ pub enum Answer {
     GateThen(Arc<Semaphore>, u16, String),
     /// 200, and then the connection is closed without a word about it.
     ThenClose,
-    /// 200, and then a byte of an endless body now and then.
-    Drip,
+    /// A beginning, and then the same again and again, as often as this.
+    Endless { head: &'static [u8], piece: &'static [u8], every: Duration },
     /// Nothing, while the connection stays open.
     Stall,
     /// The connection is reset.
@@ -42,6 +42,13 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// 200, and then a byte of an endless body now and then.
+    pub const DRIP: Self = Self::Endless {
+        head: b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+        piece: b"1\r\nx\r\n",
+        every: Duration::from_millis(20),
+    };
+
     pub fn status(status: u16) -> Self {
         Self::Reply { status, headers: Vec::new(), body: Vec::new(), delay: Duration::ZERO }
     }
@@ -323,10 +330,11 @@ async fn answer_with(stream: &mut Box<dyn Io>, answer: Answer, shared: &Shared) 
             write(stream, plain).await;
             false
         }
-        Answer::Drip => {
-            write(stream, b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
-            while write(stream, b"1\r\nx\r\n").await {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+        Answer::Endless { head, piece, every } => {
+            write(stream, head).await;
+            while write(stream, piece).await {
+                // A timer's shortest wait is a millisecond.
+                if every.is_zero() { tokio::task::yield_now().await } else { tokio::time::sleep(every).await }
             }
             done();
             false

@@ -38,7 +38,7 @@ fn says(attempt: &Value, outcome: &str, part: &str) {
 
 #[tokio::test]
 async fn a_body_that_drips_is_timed_out() {
-    let attempt = attempt_at(Answer::Drip).await;
+    let attempt = attempt_at(Answer::DRIP).await;
     says(&attempt, "timed_out", "did not end within 0.3 s");
     let took = attempt["duration_ms"].as_u64().expect("a duration");
     assert!((300..1500).contains(&took), "{took} ms");

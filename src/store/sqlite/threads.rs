@@ -9,10 +9,10 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::StoreError;
 use super::open::{connect, look_again_within};
-use crate::limits;
 use crate::store::sql::Memory;
 use crate::store::sql::conn::Conn;
 use crate::store::sql::references::References;
+use crate::{failpoint, limits};
 
 /// What the writing thread keeps between transactions.
 pub(super) struct Session {
@@ -44,6 +44,7 @@ impl Session {
 fn transaction<T>(conn: &mut Connection, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let done = work(&tx)?;
+    failpoint::reach("commit.within");
     tx.commit().map_err(|error| match StoreError::from(error) {
         StoreError::Unavailable(text) => StoreError::Unknown(text),
         other => other,

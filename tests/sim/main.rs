@@ -1,0 +1,116 @@
+//! Random walks: everything that can happen to the server, in an order that a seed draws, over a real file and a clock that
+//! stands still until a step moves it. After every step the feed tells exactly what was accepted; at the end all that was
+//! pending has ended, where it belonged. A walk that fails is made shorter, and printed with its seed.
+//!
+//! `SIM_SEEDS=5000..6000 cargo nextest run --test sim` walks others; `make soak` goes on for as long as it is told.
+
+#[allow(dead_code, reason = "the other tests use all of it")]
+#[path = "../it/client.rs"]
+mod client;
+mod faulty;
+mod ledger;
+mod receiver;
+mod walk;
+mod world;
+
+use std::any::Any;
+use std::ops::Range;
+use std::time::Duration;
+
+use ringback::clock::Stopwatch;
+
+use crate::walk::{Step, draw};
+use crate::world::World;
+
+/// Seeds that failed once.
+const KEPT: &[u64] = &[];
+/// How long a failing walk may be made shorter.
+const SHORTENING: Duration = Duration::from_secs(60);
+
+/// Makes a walk; the error tells what is wrong.
+fn walk(seed: u64, steps: &[Step]) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let walked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        runtime.block_on(async {
+            let mut world = World::begin(seed).await;
+            for step in steps {
+                world.step(step).await;
+                world.check().await;
+            }
+            world.end_well().await;
+            world.check_end().await;
+            world.stop().await;
+        });
+    }));
+    walked.map_err(|panic| why(&*panic))
+}
+
+fn why(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("it panicked").to_owned()
+}
+
+/// Leaves out what a failure does not need, as long as there is time.
+fn shorten(seed: u64, mut steps: Vec<Step>, mut failure: String) -> (Vec<Step>, String) {
+    let watch = Stopwatch::start();
+    let mut size = steps.len() / 2;
+    while size > 0 {
+        let mut from = 0;
+        while from < steps.len() && watch.elapsed() < SHORTENING {
+            let fewer: Vec<Step> =
+                steps.iter().enumerate().filter(|(at, _)| !(from..from + size).contains(at)).map(|(_, step)| step.clone()).collect();
+            match walk(seed, &fewer) {
+                Err(still) => (steps, failure) = (fewer, still),
+                Ok(()) => from += size,
+            }
+        }
+        size /= 2;
+    }
+    (steps, failure)
+}
+
+fn try_seed(seed: u64) {
+    let steps = draw(seed);
+    if let Err(failure) = walk(seed, &steps) {
+        let first = failure.clone();
+        let (steps, failure) = shorten(seed, steps, failure);
+        let steps: Vec<String> = steps.iter().map(|step| format!("  {step:?}")).collect();
+        panic!("seed {seed}: {first}\n\nthe shortest walk that fails ({} steps): {failure}\n{}", steps.len(), steps.join("\n"));
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a test has no configuration to read it from")]
+/// The seeds to walk: a quarter of those that are always walked, or of those that are asked for.
+fn seeds(quarter: u64) -> impl Iterator<Item = u64> {
+    let asked = std::env::var("SIM_SEEDS").ok();
+    let range: Range<u64> = asked.map_or(0..300, |text| {
+        let (from, to) = text.split_once("..").expect("SIM_SEEDS is a range such as 300..400");
+        from.parse().expect("a number")..to.parse().expect("a number")
+    });
+    range.filter(move |seed| seed % 4 == quarter)
+}
+
+#[test]
+fn seeds_that_failed_once() {
+    KEPT.iter().copied().for_each(try_seed);
+}
+
+#[test]
+fn the_first_quarter_of_the_seeds() {
+    seeds(0).for_each(try_seed);
+}
+
+#[test]
+fn the_second_quarter_of_the_seeds() {
+    seeds(1).for_each(try_seed);
+}
+
+#[test]
+fn the_third_quarter_of_the_seeds() {
+    seeds(2).for_each(try_seed);
+}
+
+#[test]
+fn the_fourth_quarter_of_the_seeds() {
+    seeds(3).for_each(try_seed);
+}
