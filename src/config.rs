@@ -174,6 +174,12 @@ pub fn password_in_environment() -> Option<String> {
     std::env::var("RINGBACK_PASSWORD").ok().filter(|password| !password.is_empty())
 }
 
+/// The token of who asks a server, where the environment has it (`RINGBACK_TOKEN`).
+#[allow(clippy::disallowed_methods, reason = "this is the one place that reads it")]
+pub fn token_in_environment() -> Option<String> {
+    std::env::var("RINGBACK_TOKEN").ok().filter(|token| !token.is_empty())
+}
+
 impl Config {
     /// Reads all settings.
     ///

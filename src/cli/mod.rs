@@ -2,16 +2,22 @@
 
 mod bench;
 mod catalogue;
+mod check;
 mod client;
 mod completions;
 mod demo;
+mod listen;
 mod master_key;
 mod migrate_store;
 mod nodes;
 mod reconcile;
+mod remote;
 mod serve;
+mod style;
 mod token;
+mod trigger;
 mod user;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -59,6 +65,18 @@ enum Command {
     MigrateStore(migrate_store::MigrateStore),
     /// Compare a provider's statement with the ledger
     Reconcile(reconcile::Reconcile),
+    /// Post a vendor's events to a program on your own machine, signed as the endpoint would get them
+    Listen(listen::Listen),
+    /// Try a receiver as a hostile world would, and tell what it gets right and wrong
+    Check(Box<check::Check>),
+    /// Make a real event in test mode
+    Trigger(trigger::Trigger),
+    /// Send a delivery once more
+    Resend(trigger::Resend),
+    /// Say whether a captured request (on standard input) is signed with a secret, and if not, why
+    Verify(verify::Verify),
+    /// Decrypt a captured body (on standard input) of the profile globaltopup
+    Decrypt(verify::Decrypt),
     /// Measure how fast it is here, beside the limit that no sender can beat
     Bench(Box<bench::Bench>),
     /// Look at the configuration
@@ -157,6 +175,12 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Nodes(nodes) => nodes.run(),
         Command::MigrateStore(command) => command.run(),
         Command::Reconcile(reconcile) => reconcile.run(),
+        Command::Listen(listen) => listen.run(),
+        Command::Check(check) => check.run(),
+        Command::Trigger(trigger) => trigger.run(),
+        Command::Resend(resend) => resend.run(),
+        Command::Verify(verify) => verify.run(),
+        Command::Decrypt(decrypt) => decrypt.run(),
         Command::Bench(bench) => bench.run(),
         Command::Config(ConfigCommand::Check(settings)) => {
             settings.read(None)?;

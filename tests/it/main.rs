@@ -8,6 +8,7 @@ mod clock;
 mod command_line;
 mod conflicts;
 mod delivery;
+mod developer;
 mod doors;
 mod endpoints;
 mod failing;

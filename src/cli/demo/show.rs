@@ -1,16 +1,10 @@
 //! What the demo prints: a line per outcome, and a summary. Colour only on a terminal (anstream sees to it).
 
-use anstyle::{AnsiColor, Style};
 use serde_json::json;
 
+use super::super::style::{BAD, FAINT, GOOD, ODD, STRONG};
 use super::receivers::{Kind, Received, Taken};
 use super::{OPERATOR, PASSWORD, VENDORS, Vendor};
-
-const GOOD: Style = AnsiColor::Green.on_default();
-const BAD: Style = AnsiColor::Red.on_default();
-const ODD: Style = AnsiColor::Yellow.on_default();
-const FAINT: Style = Style::new().dimmed();
-const STRONG: Style = Style::new().bold();
 
 /// Where everything is.
 pub(super) fn opening(url: &str, operator: &str, vendors: &[Vendor]) {

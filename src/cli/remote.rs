@@ -1,0 +1,131 @@
+//! What a vendor's developer has of Ringback: the address of a server, and a token.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use clap::Args;
+use http::{HeaderValue, Method, Request, header};
+use serde_json::Value;
+use url::Url;
+
+use crate::app::Outside;
+use crate::config::{ConfigError, token_in_environment};
+use crate::domain::attempt::Outcome;
+use crate::transport::guard::Guard;
+use crate::transport::{self, Target, Transport, tls_config};
+
+/// How long the server may hold a request for which nothing is there yet, and its answer be on the way.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a connection may take.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
+/// Bytes of an answer: a page of the largest events.
+const ANSWER_MAX: usize = 64 << 20;
+
+/// Where the server is, and who asks.
+#[derive(Debug, Args)]
+pub(super) struct Remote {
+    /// The server
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    server: Url,
+    /// A token of the vendor's, of test or live mode [default: RINGBACK_TOKEN]
+    #[arg(long, value_name = "TOKEN", hide_default_value = true)]
+    token: Option<String>,
+}
+
+/// A server that can be asked.
+pub(super) struct Caller {
+    transport: Transport,
+    server: Url,
+    token: HeaderValue,
+    /// The token is one of test mode.
+    pub is_test: bool,
+}
+
+/// A transport for requests that this command makes for the one who typed it: no address is forbidden.
+pub(super) fn transport(timeout: Duration) -> anyhow::Result<Transport> {
+    let outside = Outside::system()?;
+    let bounds = transport::Limits {
+        attempt_timeout: timeout,
+        connect_timeout: CONNECTED_WITHIN,
+        answer_read_max: ANSWER_MAX,
+        answer_kept: ANSWER_MAX,
+    };
+    let parts = transport::Parts {
+        limits: bounds.clone(),
+        guard: Guard::new(Vec::new()),
+        proxy: None,
+        resolver: outside.resolver,
+        tls: tls_config(&[]),
+        clock: Arc::clone(&outside.surroundings.clock),
+    };
+    Ok(Transport::new(parts).unguarded(bounds))
+}
+
+impl Remote {
+    /// Makes it ready.
+    ///
+    /// # Errors
+    /// There is no token, or none that a header can carry.
+    pub fn caller(self) -> anyhow::Result<Caller> {
+        let Some(token) = self.token.or_else(token_in_environment) else {
+            bail!(ConfigError(vec![
+                "there is no token; give one with --token or as RINGBACK_TOKEN. A vendor's are on its panel under Tokens".to_owned()
+            ]));
+        };
+        let is_test = token.starts_with("rb_test_");
+        let token = HeaderValue::from_str(&format!("Bearer {}", token.trim()));
+        let token = token.map_err(|_| ConfigError(vec!["the token has characters that none has; copy it again".to_owned()]))?;
+        Ok(Caller { transport: transport(PATIENCE)?, server: self.server, token, is_test })
+    }
+}
+
+/// The server said no: what it says is for people.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub(super) struct Refused {
+    pub status: u16,
+    text: String,
+}
+
+impl Caller {
+    pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.call(Method::GET, path, &Value::Null).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.call(Method::POST, path, body).await
+    }
+
+    async fn call(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let url = self.server.join(path).with_context(|| format!("{} is no address of a server", self.server))?;
+        let target = Target::new(&url).with_context(|| format!("--server {}", self.server))?;
+        let bytes = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
+        let write = || {
+            let mut request = Request::new(bytes.clone());
+            *request.method_mut() = method.clone();
+            request.headers_mut().insert(header::AUTHORIZATION, self.token.clone());
+            request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            request
+        };
+        let sent = self.transport.send(&target, write).await;
+        let Outcome { status, error, answer_body, .. } = sent.map_err(|fault| anyhow::anyhow!(fault.text))?;
+        let Some(status) = status else { bail!("{} does not answer: {}", self.server, error.unwrap_or_default()) };
+        let answer: Option<Value> = serde_json::from_slice(&answer_body.unwrap_or_default()).ok();
+        if (200..300).contains(&status) {
+            return answer.with_context(|| format!("{url} answered without JSON; is it a Ringback server?"));
+        }
+        let answer = answer.unwrap_or_default();
+        let detail = answer["detail"].as_str().unwrap_or("no reason was given");
+        let mut text = match status {
+            401 => format!("the server does not know this token: {detail}"),
+            _ => format!("{method} {path} answered {status}: {detail}"),
+        };
+        for problem in answer["errors"].as_array().into_iter().flatten() {
+            let part = |name: &str| problem[name].as_str().unwrap_or_default();
+            text.push_str(&format!("; {} {}", part("field"), part("message")));
+        }
+        bail!(Refused { status, text })
+    }
+}
