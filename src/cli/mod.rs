@@ -7,6 +7,7 @@ mod client;
 mod completions;
 mod demo;
 mod listen;
+mod log;
 mod master_key;
 mod migrate_store;
 mod nodes;
@@ -26,7 +27,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::clock::Surroundings;
-use crate::config::{Config, ConfigError, LogFormat, Sources};
+use crate::config::{Config, ConfigError, Sources};
 use crate::domain::audit::{Actor, Note};
 use crate::store::{Change, Deed, Done, Store, Write, Written};
 
@@ -194,17 +195,6 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Completions(completions) => completions.run(),
     }
-}
-
-/// Log lines go to stderr; as text without colour where that is no terminal.
-fn log_to_stderr(filter: &str, format: LogFormat) {
-    use std::io::IsTerminal;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    // Only a second subscriber in one process is refused, and then the first one logs.
-    drop(match format {
-        LogFormat::Text => subscriber.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
-    });
 }
 
 /// Refuses to make a database for a command that is about what is in one.

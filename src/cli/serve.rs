@@ -19,7 +19,7 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let config = self.settings.read(self.listen)?;
-        super::log_to_stderr(&config.log, config.log_format);
+        super::log::to_stderr(&config.log, config.log_format);
         super::runtime()?.block_on(async {
             let app = App::start(&config, Outside::system()?).await?;
             let listeners = Listeners::bind(&config).await?;

@@ -41,6 +41,7 @@ mod reports;
 mod restoring;
 mod retention;
 mod rotation;
+mod strangers;
 mod traces;
 mod transport;
 mod windows;

@@ -11,17 +11,17 @@ use crate::harness::{TestApp, Vendor, text, until};
 use crate::mail_server::MailServer;
 use crate::receiver::Receiver;
 
-const PASSWORD: &str = "correct horse battery";
+pub const PASSWORD: &str = "correct horse battery";
 const OURS: (&str, &str) = ("sec-fetch-site", "same-origin");
 
 /// A browser, as far as the doors see one.
-struct Browser<'a> {
+pub struct Browser<'a> {
     app: &'a TestApp,
     cookie: String,
 }
 
 impl<'a> Browser<'a> {
-    fn new(app: &'a TestApp) -> Self {
+    pub fn new(app: &'a TestApp) -> Self {
         Self { app, cookie: String::new() }
     }
 
@@ -39,7 +39,7 @@ impl<'a> Browser<'a> {
         reply
     }
 
-    async fn get(&mut self, path: &str) -> Reply {
+    pub async fn get(&mut self, path: &str) -> Reply {
         self.send("GET", path, None, &[]).await
     }
 
@@ -59,7 +59,7 @@ impl<'a> Browser<'a> {
         self.send("POST", action, Some(form(fields)), &[OURS]).await
     }
 
-    async fn log_in(&mut self, email: &str, password: &str) -> Reply {
+    pub async fn log_in(&mut self, email: &str, password: &str) -> Reply {
         self.submit_with("/panel/login", &[("email", email), ("password", password)]).await
     }
 }

@@ -107,7 +107,7 @@ struct Options {
 
 impl Bench {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        super::log_to_stderr("warn", LogFormat::Text);
+        super::log::to_stderr("warn", LogFormat::Text);
         super::runtime()?.block_on(async {
             match self.part {
                 Some(Part::Sink) => sink::run().await,
