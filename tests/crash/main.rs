@@ -12,6 +12,7 @@
 mod api;
 mod audit;
 mod bench;
+mod connections;
 mod cutter;
 mod day;
 mod descriptors;
@@ -25,6 +26,7 @@ mod moving;
 mod nodes;
 mod panel;
 mod postgres;
+mod power;
 mod programs;
 mod receiver;
 mod receivers;

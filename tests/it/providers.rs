@@ -281,3 +281,37 @@ async fn a_callback_can_be_but_a_reason_to_ask() {
     assert_eq!((&failed["reason"], scene.calls()), (&json!("no balance"), (1, 1)));
     scene.app.finish().await;
 }
+
+#[tokio::test]
+async fn callbacks_of_any_form_are_read_or_refused() {
+    use proptest::prelude::*;
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+
+    let scene = Scene::set().await;
+    let kind = prop_oneof![
+        Just("application/json".to_owned()),
+        Just("application/x-www-form-urlencoded".to_owned()),
+        Just("multipart/form-data; boundary=x".to_owned()),
+        Just("application/json; charset=utf-16".to_owned()),
+        "[a-z/;= -]{0,24}",
+    ];
+    let word = prop_oneof![any::<String>(), Just("Success".to_owned()), Just("rch_0".to_owned()), "[%+&=0-9a-f]{0,16}"];
+    let field = (prop_oneof![Just("reference"), Just("status"), Just("amount"), Just("data")], word.clone());
+    let body = prop_oneof![
+        any::<String>(),
+        field.clone().prop_map(|(name, value)| json!({name: value}).to_string()),
+        field.clone().prop_map(|(name, value)| json!({name: {name: [value]}}).to_string()),
+        field.clone().prop_map(|(name, value)| format!("{name}={value}&{name}")),
+        field.prop_map(|(name, value)| format!("--x\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n--x--\r\n")),
+        (0..400_usize).prop_map(|depth| "[".repeat(depth)),
+    ];
+    let (mut runner, rows) = (TestRunner::deterministic(), scene.app.get("/v1/recharges", &scene.vendor.live).await.text);
+    for _ in 0..300 {
+        let (kind, body) = (&kind, &body).new_tree(&mut runner).expect("a case").current();
+        let reply = call_back(&scene, "/callbacks/topup/s3cret", &kind, &body).await;
+        assert!(reply.status < 500, "{kind:?} {body:?}: {} {}", reply.status, reply.text);
+    }
+    assert_eq!(scene.app.get("/v1/recharges", &scene.vendor.live).await.text, rows, "nothing was moved");
+    scene.app.finish().await;
+}

@@ -20,26 +20,28 @@ use std::time::Duration;
 use ringback::clock::Stopwatch;
 
 use crate::walk::{Step, draw};
-use crate::world::World;
+use crate::world::{Place, World};
 
 /// Seeds that failed once.
 const KEPT: &[u64] = &[];
+/// Seeds that are walked on PostgreSQL too: each takes some seconds.
+const ON_POSTGRES: usize = 18;
 /// How long a failing walk may be made shorter.
 const SHORTENING: Duration = Duration::from_secs(60);
 
 /// Makes a walk; the error tells what is wrong.
-fn walk(seed: u64, steps: &[Step]) -> Result<(), String> {
+fn walk(seed: u64, steps: &[Step], place: &Place) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let walked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         runtime.block_on(async {
-            let mut world = World::begin(seed).await;
+            let mut world = World::begin(seed, place).await;
             for step in steps {
                 world.step(step).await;
                 world.check().await;
             }
             world.end_well().await;
             world.check_end().await;
-            world.stop().await;
+            world.stop_all().await;
         });
     }));
     walked.map_err(|panic| why(&*panic))
@@ -51,7 +53,7 @@ fn why(panic: &(dyn Any + Send)) -> String {
 }
 
 /// Leaves out what a failure does not need, as long as there is time.
-fn shorten(seed: u64, mut steps: Vec<Step>, mut failure: String) -> (Vec<Step>, String) {
+fn shorten(mut steps: Vec<Step>, mut failure: String, walk: impl Fn(&[Step]) -> Result<(), String>) -> (Vec<Step>, String) {
     let watch = Stopwatch::start();
     let mut size = steps.len() / 2;
     while size > 0 {
@@ -59,7 +61,7 @@ fn shorten(seed: u64, mut steps: Vec<Step>, mut failure: String) -> (Vec<Step>, 
         while from < steps.len() && watch.elapsed() < SHORTENING {
             let fewer: Vec<Step> =
                 steps.iter().enumerate().filter(|(at, _)| !(from..from + size).contains(at)).map(|(_, step)| step.clone()).collect();
-            match walk(seed, &fewer) {
+            match walk(&fewer) {
                 Err(still) => (steps, failure) = (fewer, still),
                 Ok(()) => from += size,
             }
@@ -70,10 +72,14 @@ fn shorten(seed: u64, mut steps: Vec<Step>, mut failure: String) -> (Vec<Step>, 
 }
 
 fn try_seed(seed: u64) {
+    try_walk(seed, |steps| walk(seed, steps, &Place::File));
+}
+
+fn try_walk(seed: u64, walk: impl Fn(&[Step]) -> Result<(), String>) {
     let steps = draw(seed);
-    if let Err(failure) = walk(seed, &steps) {
+    if let Err(failure) = walk(&steps) {
         let first = failure.clone();
-        let (steps, failure) = shorten(seed, steps, failure);
+        let (steps, failure) = shorten(steps, failure, walk);
         let steps: Vec<String> = steps.iter().map(|step| format!("  {step:?}")).collect();
         panic!("seed {seed}: {first}\n\nthe shortest walk that fails ({} steps): {failure}\n{}", steps.len(), steps.join("\n"));
     }
@@ -88,6 +94,33 @@ fn seeds(quarter: u64) -> impl Iterator<Item = u64> {
         from.parse().expect("a number")..to.parse().expect("a number")
     });
     range.filter(move |seed| seed % 4 == quarter)
+}
+
+/// One, two and three servers on a schema of their own of the PostgreSQL server that `RINGBACK_TEST_POSTGRES` names.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a test has no configuration to read it from")]
+fn some_seeds_on_postgresql_with_many_nodes() {
+    let server = std::env::var("RINGBACK_TEST_POSTGRES")
+        .expect("RINGBACK_TEST_POSTGRES names no PostgreSQL server; run `make test`, or the tests through scripts/with-postgres");
+    for seed in seeds(0).take(ON_POSTGRES) {
+        try_walk(seed, |steps| {
+            let name = format!("sim_{:016x}", rand::random::<u64>());
+            sql(&server, &format!("CREATE SCHEMA {name}"));
+            let url = format!("{server}?application_name={name}&options=-c%20search_path%3D{name}");
+            let walked = walk(seed, steps, &Place::Postgres(url, 1 + seed as usize / 4 % 3));
+            sql(&server, &format!("DROP SCHEMA {name} CASCADE"));
+            walked
+        });
+    }
+}
+
+fn sql(server: &str, statement: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let (client, connection) = tokio_postgres::connect(server, tokio_postgres::NoTls).await.expect("the server answers");
+        tokio::spawn(connection);
+        client.batch_execute(statement).await.expect("it is done");
+    });
 }
 
 #[test]

@@ -37,6 +37,15 @@ impl Resolve for NoNames {
     }
 }
 
+/// Where a walk takes place.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// One server on a file.
+    File,
+    /// So many servers that share a database.
+    Postgres(String, usize),
+}
+
 /// A server on threads of its own, so that it can die.
 struct Server {
     runtime: Runtime,
@@ -82,7 +91,8 @@ pub struct World {
     surroundings: Surroundings,
     clock: Arc<ManualClock>,
     faults: Arc<Faults>,
-    server: Option<Server>,
+    /// All of them; none stands where one has just died.
+    servers: Vec<Option<Server>>,
     /// The stores of all servers that are not quite gone.
     alive: Arc<()>,
     operator: String,
@@ -97,10 +107,16 @@ pub struct World {
 // --- The server ------------------------------------------------------------------------------------------------------
 
 impl World {
-    pub async fn begin(seed: u64) -> Self {
+    pub async fn begin(seed: u64, place: &Place) -> Self {
         let folder = TempDir::new().expect("a folder");
+        let (database, nodes) = match place {
+            Place::File => (format!("sqlite:{}", folder.path().join("sim.db").display()), 1),
+            Place::Postgres(url, nodes) => (url.clone(), *nodes),
+        };
         let settings = [
-            ("database", format!("sqlite:{}", folder.path().join("sim.db").display())),
+            ("database", database),
+            ("master_key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".to_owned()),
+            ("shard_lease", "1s".to_owned()),
             ("listen", "127.0.0.1:0".to_owned()),
             ("allow_networks", "127.0.0.1/32".to_owned()),
             ("require_https", "false".to_owned()),
@@ -121,7 +137,7 @@ impl World {
             surroundings,
             clock,
             faults: Arc::default(),
-            server: None,
+            servers: Vec::new(),
             alive: Arc::default(),
             operator,
             keys: 0,
@@ -131,7 +147,10 @@ impl World {
             ledger: Ledger::default(),
             _folder: folder,
         };
-        world.start().await;
+        for number in 0..nodes {
+            world.servers.push(None);
+            world.start(number).await;
+        }
         for _ in 0..RECEIVERS {
             world.receivers.push(Receiver::start().await);
         }
@@ -144,12 +163,13 @@ impl World {
         world
     }
 
-    async fn start(&mut self) {
+    async fn start(&mut self, number: usize) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let (stop, stopped) = oneshot::channel::<()>();
         let (tell, told) = oneshot::channel();
-        let (config, surroundings, faults, alive) =
-            (self.config.clone(), self.surroundings.clone(), Arc::clone(&self.faults), Arc::clone(&self.alive));
+        let (config, faults, alive) = (self.config.clone(), Arc::clone(&self.faults), Arc::clone(&self.alive));
+        // A new process knows no id that another one made.
+        let surroundings = Surroundings { ids: Arc::new(Ids::new(0)), ..self.surroundings.clone() };
         let task = runtime.spawn(async move {
             let around: AroundStore =
                 Arc::new(move |inner| Arc::new(Faulty { inner, faults: Arc::clone(&faults), _alive: Arc::clone(&alive) }));
@@ -169,17 +189,25 @@ impl World {
             app.run(listeners, async { drop(stopped.await) }).await
         });
         let address = told.await.expect("the server starts");
-        self.server = Some(Server { runtime, address, stop, task });
+        self.servers[number] = Some(Server { runtime, address, stop, task });
     }
 
     /// Stops it in good order, and starts it again.
     async fn restart(&mut self) {
-        self.stop().await;
-        self.start().await;
+        let number = self.some_server();
+        self.stop(number).await;
+        self.start(number).await;
     }
 
-    pub async fn stop(&mut self) {
-        let Server { runtime, stop, task, .. } = self.server.take().expect("it runs");
+    /// Stops all servers.
+    pub async fn stop_all(&mut self) {
+        for number in 0..self.servers.len() {
+            self.stop(number).await;
+        }
+    }
+
+    async fn stop(&mut self, number: usize) {
+        let Server { runtime, stop, task, .. } = self.servers[number].take().expect("it runs");
         stop.send(()).expect("it waits to be stopped");
         let ended = tokio::time::timeout(PATIENCE, task).await.expect("it stops in time").expect("it does not panic");
         ended.expect("it stops without an error");
@@ -188,18 +216,26 @@ impl World {
 
     /// It dies where it stands, and is started again.
     async fn crash(&mut self) {
-        self.server.take().expect("it runs").runtime.shutdown_background();
-        // A process that was killed writes nothing any more; here the thread that writes ends with what it had begun.
-        let watch = Stopwatch::start();
-        while Arc::strong_count(&self.alive) > 1 {
-            assert!(watch.elapsed() < PATIENCE, "the store of a dead server is still there");
-            tokio::time::sleep(Duration::from_millis(1)).await;
+        let number = self.some_server();
+        self.servers[number].take().expect("it runs").runtime.shutdown_background();
+        if self.servers.len() == 1 {
+            // A process that was killed writes nothing any more; here the thread that writes ends with what it had begun.
+            let watch = Stopwatch::start();
+            while Arc::strong_count(&self.alive) > 1 {
+                assert!(watch.elapsed() < PATIENCE, "the store of a dead server is still there");
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
         }
-        self.start().await;
+        self.start(number).await;
+    }
+
+    /// They are asked in turn.
+    fn some_server(&self) -> usize {
+        self.keys as usize % self.servers.len()
     }
 
     fn address(&self) -> SocketAddr {
-        self.server.as_ref().expect("it runs").address
+        self.servers[self.some_server()].as_ref().expect("it runs").address
     }
 
     pub fn now(&self) -> ringback::domain::time::Timestamp {
@@ -469,6 +505,10 @@ impl World {
                 self.act(number, Verb::Resume).await;
                 self.act(number, Verb::Enable).await;
             }
+        }
+        if self.servers.len() > 1 {
+            // What a dead one had is taken over when its lease has run out, by the machine's clock.
+            tokio::time::sleep(Duration::from_millis(1500)).await;
         }
         let (watch, mut passed) = (Stopwatch::start(), Duration::ZERO);
         while self.backlog().await > 0 {
