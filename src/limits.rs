@@ -357,6 +357,10 @@ pub const PANEL_SESSION_MAX: Duration = SESSION;
 pub const ISSUES_SHOWN: usize = 25;
 /// Latest attempts at an endpoint that failed by which it is told why it fails.
 pub const CAUSES_OF: usize = 200;
+/// Letters of a question to the documents that are read.
+pub const QUESTION_MAX: usize = 500;
+/// Passages that answer one.
+pub const PASSAGES_SHOWN: usize = 5;
 /// The live figures are drawn anew this often.
 pub const LIVE_EVERY: Duration = Duration::from_secs(2);
 /// Minutes that their charts go back.

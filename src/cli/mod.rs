@@ -6,6 +6,7 @@ mod check;
 mod client;
 mod completions;
 mod demo;
+mod doctor;
 mod listen;
 mod log;
 mod master_key;
@@ -66,6 +67,8 @@ enum Command {
     MigrateStore(migrate_store::MigrateStore),
     /// Compare a provider's statement with the ledger
     Reconcile(reconcile::Reconcile),
+    /// Look at a running installation: what is wrong, and what to do
+    Doctor(doctor::Doctor),
     /// Post a vendor's events to a program on your own machine, signed as the endpoint would get them
     Listen(listen::Listen),
     /// Try a receiver as a hostile world would, and tell what it gets right and wrong
@@ -176,6 +179,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Nodes(nodes) => nodes.run(),
         Command::MigrateStore(command) => command.run(),
         Command::Reconcile(reconcile) => reconcile.run(),
+        Command::Doctor(doctor) => doctor.run(),
         Command::Listen(listen) => listen.run(),
         Command::Check(check) => check.run(),
         Command::Trigger(trigger) => trigger.run(),

@@ -188,6 +188,21 @@ pub(super) fn of_operator(seat: &OfOperator, query: &Query, (here, title): (&str
     around(title, "operator", (side, html! { (told(query)) (body) }))
 }
 
+/// A page of the documents, which everybody may read. `here` is its name.
+pub(super) fn of_documents(title: &str, (here, names): (&str, &[&'static str]), body: Markup) -> Markup {
+    let place = |name: &&'static str| Place { address: format!("/docs/{name}"), name, is_here: *name == here };
+    let places: Vec<Place> = names.iter().map(place).collect();
+    let side = html! {
+        details.menu { summary { "Menu" } }
+        nav aria-label="Pages" {
+            p.vendor { a href="/docs" { "Documents" } }
+            (way_about(&places))
+            div.who { a href="/panel" { "To the panel" } a href="/openapi.json" { "OpenAPI" } a href="/docs/llms.txt" { "llms.txt" } }
+        }
+    };
+    around(title, "documents", (side, body))
+}
+
 /// A page about somebody's own login.
 pub(super) fn of_person(person: &Person, query: &Query, title: &str, body: Markup) -> Markup {
     let side = html! { nav aria-label="Pages" { ul { li { a href="/panel" { "Back to the panel" } } } (who(person)) } };

@@ -9,6 +9,7 @@
 //! ([`form`]), what a browser may do with a page ([`guard`]). All text goes through `maud`, which escapes it.
 
 mod assets;
+mod docs;
 mod door;
 mod draw;
 mod entrance;
@@ -35,6 +36,7 @@ pub fn routes(api: &Api) -> Router<Api> {
         .merge(self_care::routes())
         .merge(vendor::routes())
         .merge(operator::routes())
+        .merge(docs::routes())
         .route("/panel/{*rest}", get(refusal::no_such_page))
         .layer(from_fn_with_state(api.clone(), guard::watch))
         .merge(assets::routes())

@@ -15,6 +15,7 @@
 mod change;
 pub mod cluster;
 pub mod group_commit;
+mod passages;
 pub mod postgres;
 mod query;
 pub mod seal;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use passages::{Passage, Passages};
 pub use sql::moving;
 pub use types::*;
 

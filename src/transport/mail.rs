@@ -73,6 +73,18 @@ impl Mailer {
         }
     }
 
+    /// Greets the mail server, and logs in if it wants that; no mail is sent.
+    ///
+    /// # Errors
+    /// What it says, or that it says nothing.
+    pub async fn greets(&self) -> Result<(), String> {
+        match self.smtp.test_connection().await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("it does not answer as a mail server does".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     fn write(&self, mail: Mail<'_>) -> Result<Message, String> {
         let to = mail.to.parse().map_err(|error| format!("the address cannot be used: {error}"))?;
         let date = std::time::UNIX_EPOCH + Duration::from_millis(mail.at.as_millis().unsigned_abs());

@@ -9,6 +9,7 @@ mod command_line;
 mod conflicts;
 mod delivery;
 mod developer;
+mod doctor;
 mod doors;
 mod endpoints;
 mod failing;

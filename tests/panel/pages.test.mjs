@@ -50,7 +50,7 @@ const ofOperator = ["", "/issues", "/stuck", "/conflicts", "/conflicts?state=any
 test("the doors", async () => {
   const page = await stage.page({ bypassCSP: true });
   const link = await stage.call("POST", `/v1/vendors/${full.vendor.id}/panel-link`, {});
-  await lookAtAll(page, ["/panel/login", "/panel/forgotten", "/panel/link/nothing", "/panel/nothing", new URL(link.url).pathname]);
+  await lookAtAll(page, ["/panel/login", "/panel/forgotten", "/panel/link/nothing", "/panel/nothing", new URL(link.url).pathname, "/docs", "/docs?ask=rotate+a+secret", "/docs/receiving", "/docs/panel", "/docs/nothing"]);
 });
 
 test("a vendor's pages with something on them", async () => {

@@ -55,6 +55,7 @@ pub(super) async fn show(seat: OfVendor, query: Query) -> Markup {
         div.top { div { h1 { "Developers" } p { "A receiver that is right, in an afternoon." } } }
         section.sheet {
             h2 { "How to receive" }
+            p { "Complete receivers in four languages, tools for your own machine, and every rule: " a href="/docs/receiving" { "the documents" } "." }
             ol {
                 li { "Write a receiver that checks the signature over the bytes as they came, writes the event down, and answers 2xx at once. Each endpoint's page has the check in PHP, Node.js, Python and Rust." }
                 li { "Expect everything twice: " code { "webhook-id" } " is the same at every attempt of an event. Keep it in the same transaction as what the event does." }

@@ -1,0 +1,298 @@
+//! The documents, as pages and as the Markdown they are written in, at `/docs`; each can be asked. They need no login.
+
+use std::sync::LazyLock;
+
+use axum::Router;
+use axum::extract::Path;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use maud::{Markup, PreEscaped, html};
+use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd};
+
+use super::form::Query;
+use super::frame;
+use crate::http::Api;
+use crate::limits;
+use crate::store::{Passage, Passages};
+
+/// A page: its name, what it is about, its text.
+struct Page {
+    name: &'static str,
+    about: &'static str,
+    text: &'static str,
+}
+
+macro_rules! pages {
+    ($($name:literal: $about:literal,)*) => {
+        &[$(Page { name: $name, about: $about, text: include_str!(concat!("../../docs/", $name, ".md")) },)*]
+    };
+}
+
+const PAGES: &[Page] = pages! {
+    "receiving": "For those who write receivers: what arrives, how to check it, complete receivers in four languages, tools",
+    "api": "Every call, with its rules",
+    "recharges": "Recharges that Ringback executes: how vendors ask, how a provider is described, test mode",
+    "panel": "The pages for vendors and for the operator",
+    "operating": "Running a server: backups, upgrades, alerts, what to look at",
+    "config": "Every setting",
+    "scaling": "PostgreSQL and many nodes",
+    "security": "What is protected, and how",
+    "reliability": "What is promised, and how each promise is attacked",
+    "benchmarks": "How fast it is, and why",
+};
+
+macro_rules! pictures {
+    ($($name:literal $kind:literal,)*) => {
+        [$(($name, $kind, include_bytes!(concat!("../../docs/", $name)).as_slice()),)*]
+    };
+}
+
+/// The pictures that pages show.
+static PICTURES: [(&str, &str, &[u8]); 5] = pictures! {
+    "benchmarks.svg" "image/svg+xml",
+    "screenshots/home.png" "image/png",
+    "screenshots/delivery.png" "image/png",
+    "screenshots/overview.png" "image/png",
+    "screenshots/conflict.png" "image/png",
+};
+
+static PASSAGES: LazyLock<Passages> = LazyLock::new(|| {
+    let passages: Vec<Passage> = PAGES.iter().flat_map(|page| passages(page.name, page.text)).collect();
+    Passages::index(&passages).expect("there is memory for the documents")
+});
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new().route("/docs", get(index)).route("/docs/{*path}", get(page)).route("/llms.txt", get(|| async { markdown(contents()) }))
+}
+
+fn markdown(text: String) -> Response {
+    ([(CONTENT_TYPE, "text/markdown; charset=utf-8")], text).into_response()
+}
+
+/// What there is, for programs that read (llms.txt).
+fn contents() -> String {
+    let mut text = "# Ringback\n\n> Makes sure a vendor learns what became of every recharge: signed webhooks, retried for 24 hours, \
+        inspectable, replayable, and a feed without gaps. Each page answers questions: add `?ask=` and the question to its address.\n\n## Docs\n\n"
+        .to_owned();
+    for Page { name, about, .. } in PAGES {
+        text.push_str(&format!("- [{name}](/docs/{name}.md): {about}\n"));
+    }
+    text.push_str("- [openapi.json](/openapi.json): the API as OpenAPI 3.1\n");
+    text
+}
+
+async fn index(query: Query) -> Markup {
+    let asked = query.get("ask");
+    let found = if asked.is_empty() { Vec::new() } else { find(asked, "") };
+    let body = html! {
+        h1 { "Documents" }
+        form.filters method="get" action="/docs" role="search" {
+            label { "Search" input type="search" name="ask" value=(asked); }
+            button.main type="submit" { "Search" }
+        }
+        @if !asked.is_empty() {
+            @if found.is_empty() { p { "Nothing says anything of that." } }
+            @for Passage { page, heading, text } in &found {
+                section.sheet.document { h2 { a href=(format!("/docs/{page}#{}", anchor(last(heading)))) { (heading) } } (rendered(text)) }
+            }
+        } @else {
+            ul.documents { @for Page { name, about, .. } in PAGES { li { a href=(format!("/docs/{name}")) { (name) } " " span.soft { (about) } } } }
+        }
+    };
+    frame::of_documents("Documents", ("", &names()), body)
+}
+
+async fn page(Path(path): Path<String>, query: Query) -> Response {
+    if path == "llms.txt" {
+        return markdown(contents());
+    }
+    if let Some((_, kind, bytes)) = PICTURES.iter().find(|(name, ..)| *name == path) {
+        return ([(CONTENT_TYPE, *kind)], *bytes).into_response();
+    }
+    let name = path.strip_suffix(".md").unwrap_or(&path);
+    let Some(found) = PAGES.iter().find(|page| page.name == name) else {
+        let body = html! { h1 { "There is no such page" } p { a href="/docs" { "All documents" } } };
+        return (StatusCode::NOT_FOUND, frame::of_documents("No such page", ("", &names()), body)).into_response();
+    };
+    let asked = query.get("ask");
+    match (path.ends_with(".md"), asked.is_empty()) {
+        (true, true) => markdown(found.text.to_owned()),
+        (true, false) => markdown(answer(asked, name)),
+        (false, _) => {
+            frame::of_documents(found.name, (name, &names()), html! { article.document { (rendered(found.text)) } }).into_response()
+        }
+    }
+}
+
+fn names() -> Vec<&'static str> {
+    PAGES.iter().map(|page| page.name).collect()
+}
+
+fn find(question: &str, page: &str) -> Vec<Passage> {
+    let question: String = question.chars().take(limits::QUESTION_MAX).collect();
+    PASSAGES.find(&question, page, limits::PASSAGES_SHOWN).unwrap_or_default()
+}
+
+/// What fits a question best, with where it stands.
+fn answer(question: &str, page: &str) -> String {
+    let found = find(question, page);
+    if found.is_empty() {
+        return "Nothing in the documents fits this question. What there is: /docs/llms.txt\n".to_owned();
+    }
+    let part = |Passage { page, heading, text }: &Passage| {
+        format!("## {heading}\n\nSource: /docs/{page}.md#{}\n\n{text}\n", anchor(last(heading)))
+    };
+    found.iter().map(part).collect::<Vec<_>>().join("\n")
+}
+
+fn last(heading: &str) -> &str {
+    heading.rsplit(" › ").next().unwrap_or_default()
+}
+
+/// A page in parts, one for each heading.
+fn passages(page: &str, text: &str) -> Vec<Passage> {
+    let (mut found, mut headings, mut part, mut in_code) = (Vec::new(), Vec::<String>::new(), String::new(), false);
+    let mut end = |headings: &[String], part: &mut String| {
+        let text = std::mem::take(part).trim().to_owned();
+        if !text.is_empty() {
+            found.push(Passage { page: page.to_owned(), heading: headings.join(" › "), text });
+        }
+    };
+    for line in text.lines() {
+        in_code ^= line.starts_with("```");
+        let level = line.bytes().take_while(|byte| *byte == b'#').count();
+        if !in_code && (1..=3).contains(&level) && line[level..].starts_with(' ') {
+            end(&headings, &mut part);
+            headings.truncate(level - 1);
+            headings.push(line[level..].trim().to_owned());
+        } else {
+            part.push_str(line);
+            part.push('\n');
+        }
+    }
+    end(&headings, &mut part);
+    found
+}
+
+/// A heading as the part of an address that leads to it.
+fn anchor(heading: &str) -> String {
+    let letter = |letter: char| match letter {
+        ' ' => Some('-'),
+        letter if letter.is_alphanumeric() || letter == '-' || letter == '_' => Some(letter.to_ascii_lowercase()),
+        _ => None,
+    };
+    heading.chars().filter_map(letter).collect()
+}
+
+/// Markdown as HTML, with headings that can be led to, and links from page to page.
+fn rendered(text: &str) -> Markup {
+    let mut events: Vec<Event> = Parser::new_ext(text, Options::ENABLE_TABLES).collect();
+    let mut at = 0;
+    while at < events.len() {
+        if matches!(events[at], Event::Start(Tag::Heading { .. })) {
+            let name: String =
+                events[at + 1..].iter().take_while(|event| !matches!(event, Event::End(TagEnd::Heading(_)))).filter_map(words).collect();
+            if let Event::Start(Tag::Heading { id, .. }) = &mut events[at] {
+                *id = Some(CowStr::from(anchor(&name)));
+            }
+        }
+        if let Event::Start(Tag::Link { dest_url, .. }) = &mut events[at] {
+            *dest_url = CowStr::from(linked(dest_url));
+        }
+        if let Event::Start(Tag::Image { dest_url, .. }) = &mut events[at]
+            && !dest_url.contains("://")
+        {
+            *dest_url = CowStr::from(format!("/docs/{dest_url}"));
+        }
+        at += 1;
+    }
+    let mut out = String::new();
+    pulldown_cmark::html::push_html(&mut out, events.into_iter());
+    // Wide ones are moved within themselves, by the keyboard too.
+    let out = out
+        .replace("<table>", "<div class=\"wide\" tabindex=\"0\" role=\"group\" aria-label=\"Table\"><table>")
+        .replace("</table>", "</table></div>");
+    PreEscaped(out.replace("<pre>", "<pre tabindex=\"0\">"))
+}
+
+fn words<'a>(event: &'a Event) -> Option<&'a str> {
+    match event {
+        Event::Text(text) | Event::Code(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// Where a link of a document leads here: to the page, or, of what is no page, to nowhere else than its name.
+fn linked(url: &str) -> String {
+    let (path, rest) = url.split_once('#').map_or((url, String::new()), |(path, anchor)| (path, format!("#{anchor}")));
+    match path.strip_suffix(".md") {
+        Some(name) if PAGES.iter().any(|page| page.name == name) => format!("/docs/{name}{rest}"),
+        _ if path == "openapi.json" => "/openapi.json".to_owned(),
+        _ => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_document_is_a_page_and_every_picture_is_there() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+        let mut files: Vec<String> =
+            std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        files.retain(|file| file.ends_with(".md"));
+        files.sort();
+        let mut pages: Vec<String> = PAGES.iter().map(|page| format!("{}.md", page.name)).collect();
+        pages.sort();
+        assert_eq!(files, pages);
+        for page in PAGES {
+            for part in page.text.split("](").skip(1) {
+                let target = part.split(')').next().unwrap();
+                let is_picture = target.ends_with(".png") || target.ends_with(".svg");
+                assert!(!is_picture || PICTURES.iter().any(|(name, ..)| *name == target), "{} shows {target}", page.name);
+            }
+        }
+    }
+
+    #[test]
+    fn links_from_page_to_page_lead_to_headings_that_are_there() {
+        for page in PAGES {
+            let html = rendered(page.text).into_string();
+            for part in html.split("href=\"/docs/").skip(1) {
+                let target = part.split('"').next().unwrap();
+                let (name, anchor) = target.split_once('#').unwrap_or((target, ""));
+                let there = PAGES.iter().find(|page| page.name == name).unwrap_or_else(|| panic!("{} leads to {target}", page.name));
+                assert!(
+                    anchor.is_empty() || rendered(there.text).into_string().contains(&format!("id=\"{anchor}\"")),
+                    "{} leads to {target}",
+                    page.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn questions_find_the_passage_that_answers_them() {
+        for (question, page, part) in [
+            ("How do I verify the signature in PHP?", "receiving", "PHP"),
+            ("what happens to my events while the endpoint is disabled", "api", "missed"),
+            ("how long is a delivery retried", "receiving", "24"),
+            ("rotate the secret with an overlap", "receiving", "secret"),
+            ("how do I take a backup of the database?", "operating", "ackup"),
+        ] {
+            let found = find(question, "");
+            assert!(
+                found.iter().any(|passage| passage.page == page && (passage.heading.contains(part) || passage.text.contains(part))),
+                "{question}: {:?}",
+                found.iter().map(|one| (&one.page, &one.heading)).collect::<Vec<_>>()
+            );
+        }
+        for odd in ["", "?", "\" OR 1 NEAR(", "ü", "a b c"] {
+            drop(find(odd, "api"));
+        }
+        assert!(answer("zzzunheardof", "api").starts_with("Nothing in the documents"));
+    }
+}
