@@ -229,7 +229,9 @@ fn every_setting_is_given_in_a_test() {
 fn the_operating_page_has_every_metric() {
     let names: Vec<&str> = ringback::meters::METRICS.iter().map(|(name, _, _)| *name).collect();
     report(table_has("docs/operating.md", &read("docs/operating.md"), &names, "metric"));
-    report(alerts("docs/alerts.yml", &read("docs/alerts.yml"), &names));
+    for page in ["docs/alerts.yml", "docs/grafana.json"] {
+        report(alerts(page, &read(page), &names));
+    }
 }
 
 #[test]

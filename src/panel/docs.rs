@@ -43,19 +43,25 @@ const PAGES: &[Page] = pages! {
     "benchmarks": "How fast it is, and why",
 };
 
-macro_rules! pictures {
-    ($($name:literal $kind:literal,)*) => {
-        [$(($name, $kind, include_bytes!(concat!("../../docs/", $name)).as_slice()),)*]
+macro_rules! files {
+    ($($name:literal from $path:literal as $kind:literal,)*) => {
+        &[$(($name, $kind, include_bytes!(concat!("../../", $path)).as_slice()),)*]
     };
 }
 
-/// The pictures that pages show.
-static PICTURES: [(&str, &str, &[u8]); 5] = pictures! {
-    "benchmarks.svg" "image/svg+xml",
-    "screenshots/home.png" "image/png",
-    "screenshots/delivery.png" "image/png",
-    "screenshots/overview.png" "image/png",
-    "screenshots/conflict.png" "image/png",
+/// Pictures that pages show, and files that they lead to.
+static FILES: &[(&str, &str, &[u8])] = files! {
+    "benchmarks.svg" from "docs/benchmarks.svg" as "image/svg+xml",
+    "screenshots/home.png" from "docs/screenshots/home.png" as "image/png",
+    "screenshots/delivery.png" from "docs/screenshots/delivery.png" as "image/png",
+    "screenshots/overview.png" from "docs/screenshots/overview.png" as "image/png",
+    "screenshots/conflict.png" from "docs/screenshots/conflict.png" as "image/png",
+    "alerts.yml" from "docs/alerts.yml" as "text/plain; charset=utf-8",
+    "grafana.json" from "docs/grafana.json" as "application/json",
+    "ringback.service" from "docs/ringback.service" as "text/plain; charset=utf-8",
+    "examples/receiver.rs" from "examples/receiver.rs" as "text/plain; charset=utf-8",
+    "examples/providers/nepal.toml" from "examples/providers/nepal.toml" as "text/plain; charset=utf-8",
+    "SECURITY.md" from "SECURITY.md" as "text/plain; charset=utf-8",
 };
 
 static PASSAGES: LazyLock<Passages> = LazyLock::new(|| {
@@ -108,7 +114,7 @@ async fn page(Path(path): Path<String>, query: Query) -> Response {
     if path == "llms.txt" {
         return markdown(contents());
     }
-    if let Some((_, kind, bytes)) = PICTURES.iter().find(|(name, ..)| *name == path) {
+    if let Some((_, kind, bytes)) = FILES.iter().find(|(name, ..)| *name == path) {
         return ([(CONTENT_TYPE, *kind)], *bytes).into_response();
     }
     let name = path.strip_suffix(".md").unwrap_or(&path);
@@ -224,11 +230,13 @@ fn words<'a>(event: &'a Event) -> Option<&'a str> {
     }
 }
 
-/// Where a link of a document leads here: to the page, or, of what is no page, to nowhere else than its name.
+/// Where a link of a document leads here: to a page, a file, or where it says.
 fn linked(url: &str) -> String {
-    let (path, rest) = url.split_once('#').map_or((url, String::new()), |(path, anchor)| (path, format!("#{anchor}")));
+    let (path, anchor) = url.split_once('#').map_or((url, String::new()), |(path, anchor)| (path, format!("#{anchor}")));
+    let name = path.trim_start_matches("../");
     match path.strip_suffix(".md") {
-        Some(name) if PAGES.iter().any(|page| page.name == name) => format!("/docs/{name}{rest}"),
+        Some(name) if PAGES.iter().any(|page| page.name == name) => format!("/docs/{name}{anchor}"),
+        _ if FILES.iter().any(|(known, ..)| *known == name) => format!("/docs/{name}"),
         _ if path == "openapi.json" => "/openapi.json".to_owned(),
         _ => url.to_owned(),
     }
@@ -239,37 +247,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_document_is_a_page_and_every_picture_is_there() {
+    fn every_document_is_a_page() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-        let mut files: Vec<String> =
-            std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        files.retain(|file| file.ends_with(".md"));
-        files.sort();
-        let mut pages: Vec<String> = PAGES.iter().map(|page| format!("{}.md", page.name)).collect();
-        pages.sort();
-        assert_eq!(files, pages);
-        for page in PAGES {
-            for part in page.text.split("](").skip(1) {
-                let target = part.split(')').next().unwrap();
-                let is_picture = target.ends_with(".png") || target.ends_with(".svg");
-                assert!(!is_picture || PICTURES.iter().any(|(name, ..)| *name == target), "{} shows {target}", page.name);
-            }
-        }
+        let files = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let files: std::collections::BTreeSet<String> = files.filter(|file| file.ends_with(".md")).collect();
+        assert_eq!(files, PAGES.iter().map(|page| format!("{}.md", page.name)).collect());
     }
 
     #[test]
-    fn links_from_page_to_page_lead_to_headings_that_are_there() {
+    fn everything_that_a_page_leads_to_is_there() {
         for page in PAGES {
             let html = rendered(page.text).into_string();
-            for part in html.split("href=\"/docs/").skip(1) {
+            for part in ["href=\"", "src=\""].into_iter().flat_map(|attribute| html.split(attribute).skip(1)) {
                 let target = part.split('"').next().unwrap();
-                let (name, anchor) = target.split_once('#').unwrap_or((target, ""));
+                let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+                let is_elsewhere = ["https://", "http://", "/openapi.json"].iter().any(|begin| path.starts_with(begin));
+                let name = path.strip_prefix("/docs/").unwrap_or(path);
+                if is_elsewhere || FILES.iter().any(|(known, ..)| *known == name) {
+                    continue;
+                }
+                let name = if path.is_empty() { page.name } else { name };
                 let there = PAGES.iter().find(|page| page.name == name).unwrap_or_else(|| panic!("{} leads to {target}", page.name));
-                assert!(
-                    anchor.is_empty() || rendered(there.text).into_string().contains(&format!("id=\"{anchor}\"")),
-                    "{} leads to {target}",
-                    page.name
-                );
+                let heading = format!("id=\"{anchor}\"");
+                assert!(anchor.is_empty() || rendered(there.text).into_string().contains(&heading), "{} leads to {target}", page.name);
             }
         }
     }

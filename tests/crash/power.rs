@@ -104,6 +104,8 @@ async fn what_was_answered_survives_a_power_cut() {
         // The index of the log is in memory only.
         drop(std::fs::remove_file(database.with_extension("db-shm")));
         server.restart();
+        // Its old connection may not have noticed yet.
+        client = server.operator();
         let missing = missing(&mut client, &vendor, &taken).await;
         assert_eq!(missing, Vec::<String>::new(), "round {round}: lost, of {} that were answered", taken.len());
         let file = rusqlite::Connection::open(&database).expect("it opens");
@@ -130,6 +132,7 @@ async fn a_disk_that_lies_is_found_out_by_this_check() {
     }
     drop(std::fs::remove_file(database.with_extension("db-shm")));
     server.restart();
+    client = server.operator();
     assert_eq!(missing(&mut client, &vendor, &taken).await.len(), taken.len(), "nothing of it was on the disk");
 }
 

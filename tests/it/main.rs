@@ -10,6 +10,7 @@ mod conflicts;
 mod delivery;
 mod developer;
 mod doctor;
+mod documents;
 mod doors;
 mod endpoints;
 mod failing;

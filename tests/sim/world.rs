@@ -120,8 +120,8 @@ impl World {
             ("listen", "127.0.0.1:0".to_owned()),
             ("allow_networks", "127.0.0.1/32".to_owned()),
             ("require_https", "false".to_owned()),
-            ("attempt_timeout", "120ms".to_owned()),
-            ("connect_timeout", "100ms".to_owned()),
+            ("attempt_timeout", "300ms".to_owned()),
+            ("connect_timeout", "250ms".to_owned()),
             ("drain_timeout", "2s".to_owned()),
             ("lane_window", ["4", "64", "1024"][(seed % 3) as usize].to_owned()),
         ];

@@ -1,0 +1,34 @@
+//! The documents as the server has them.
+
+use crate::harness::TestApp;
+
+#[tokio::test]
+async fn documents_are_pages_and_markdown_and_answer_questions_without_a_token() {
+    let app = TestApp::start().await;
+    let get = async |path: &str| app.call("GET", path, "", None).await;
+    let page = get("/docs/receiving").await;
+    assert!(
+        page.expect_text(200).contains("<h2 id=\"what-a-good-receiver-does\">") && page.text.contains("href=\"/docs/api\""),
+        "{}",
+        page.text
+    );
+    assert!(page.header("content-security-policy").is_some_and(|policy| policy.contains("script-src 'self'")));
+    let written = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/api.md")).expect("the page");
+    let markdown = get("/docs/api.md").await;
+    assert_eq!((markdown.expect_text(200), markdown.header("content-type")), (written.as_str(), Some("text/markdown; charset=utf-8")));
+    let answer = get("/docs/api.md?ask=How%20do%20I%20cancel%20a%20pending%20delivery%3F").await;
+    assert!(answer.expect_text(200).contains("Source: /docs/api.md#") && answer.text.contains("/cancel"), "{}", answer.text);
+    assert!(get("/docs/api.md?ask=zzz").await.expect_text(200).contains("/docs/llms.txt"));
+    assert!(get("/docs?ask=%22%3E%3Cscript%3Ealert(1)%3C%2Fscript%3E").await.expect_text(200).find("<script>alert").is_none());
+    for path in ["/llms.txt", "/docs/llms.txt"] {
+        assert!(get(path).await.expect_text(200).contains("(/docs/receiving.md)"), "{path}");
+    }
+    for (path, kind) in [("/docs/benchmarks.svg", "image/svg+xml"), ("/docs/alerts.yml", "text/plain; charset=utf-8")] {
+        let file = get(path).await;
+        assert_eq!((file.status, file.header("content-type")), (200, Some(kind)), "{path}");
+    }
+    for path in ["/docs/nothing", "/docs/nothing.md", "/docs/../Cargo.toml", "/docs/screenshots/"] {
+        assert_eq!(get(path).await.status, 404, "{path}");
+    }
+    app.finish().await;
+}
