@@ -41,7 +41,7 @@ screenshots:
 SOAK_MINUTES ?= 30
 soak:
 	cargo test --no-run --locked --test sim
-	scripts/soak $(SOAK_MINUTES)
+	scripts/with-postgres scripts/soak $(SOAK_MINUTES)
 
 # What the parts cost, each by itself: figures to compare with, and no test.
 micro:

@@ -2,7 +2,7 @@
 //! stands still until a step moves it. After every step the feed tells exactly what was accepted; at the end all that was
 //! pending has ended, where it belonged. A walk that fails is made shorter, and printed with its seed.
 //!
-//! `SIM_SEEDS=5000..6000 cargo nextest run --test sim` walks others; `make soak` goes on for as long as it is told.
+//! `SIM_SEEDS=5000..6000 scripts/with-postgres cargo nextest run --test sim` walks others; `make soak` goes on for as long as it is told.
 
 #[allow(dead_code, reason = "the other tests use all of it")]
 #[path = "../it/client.rs"]
