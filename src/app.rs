@@ -110,7 +110,10 @@ impl App {
         let lock = config.database.file().map(lock).transpose()?;
         let membership = Membership { address: config.listen.to_string(), lease: config.shard_lease };
         let store = open(config, surroundings.clone(), Some(membership)).await?;
-        let store = around_store.map_or_else(|| Arc::clone(&store), |around| around(Arc::clone(&store)));
+        let store = match around_store {
+            Some(around) => around(store),
+            None => store,
+        };
         let meters = Arc::new(Meters::new());
         let guard = Guard::new(config.allow_networks.clone());
         let tls = tls_config(&authorities);

@@ -25,7 +25,7 @@ use crate::walk::{Mood, RECEIVERS, Step, VENDORS, Verb};
 
 /// How long a condition may take to come true by the machine's clock.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// What is given an endpoint before it is replaced by the settings of a step.
+/// Filters that an endpoint may have; settings choose among them.
 const FILTERS: [&[&str]; 4] = [&["recharge.*"], &["recharge.success"], &["*"], &["order.*"]];
 
 struct NoNames;
@@ -68,7 +68,6 @@ pub struct Endpoint {
     /// All secrets that it ever had.
     pub secrets: Vec<String>,
     pub filter: usize,
-    pub is_strict: bool,
     /// It was strict from its first event on, and nothing was sent again: its events arrive in order.
     pub in_order: bool,
     /// Something of it was cancelled by a person.
@@ -393,7 +392,7 @@ impl World {
         let made = self.post("/v1/endpoints", &token, body).await;
         let secrets = vec![text(&made, "secret")];
         let id = text(&made, "id");
-        self.endpoints.push(Endpoint { id, vendor, secrets, filter, is_strict, in_order: is_strict, cancelled: false, deleted: false });
+        self.endpoints.push(Endpoint { id, vendor, secrets, filter, in_order: is_strict, cancelled: false, deleted: false });
         self.act(number, Verb::Connect).await;
     }
 
@@ -407,7 +406,7 @@ impl World {
         let one = &mut self.endpoints[number];
         assert_eq!(reply.status, if one.deleted { 404 } else { 200 }, "{}", reply.text);
         if !one.deleted {
-            (one.in_order, one.filter, one.is_strict) = (one.in_order && is_strict, filter, is_strict);
+            (one.in_order, one.filter) = (one.in_order && is_strict, filter);
         }
     }
 
