@@ -1,8 +1,8 @@
 //! `ringback doctor`: looks at a running installation, and says what is wrong and what to do. It changes nothing (but, as every
 //! command that opens the store, it brings an older database up to date).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -11,17 +11,19 @@ use serde_json::json;
 use url::Url;
 
 use super::Settings;
-use super::remote::transport;
+use super::remote;
 use super::style::{BAD, FAINT, GOOD, ODD};
 use crate::app::{self, Outside, open_store};
 use crate::clock::Ids;
 use crate::config::{Config, Database};
 use crate::domain::shard::SHARDS;
 use crate::domain::time::Timestamp;
+use crate::domain::vendor::Mode;
 use crate::store::cluster::Node;
 use crate::store::{Overview, Page, Store};
+use crate::transport::guard::Guard;
 use crate::transport::mail::Mailer;
-use crate::transport::{Resolve, Target};
+use crate::transport::{self, Target, Transport, tls_config};
 
 /// How long a server, a name server or a mail server may take to say something.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -29,8 +31,8 @@ const WITHIN: Duration = Duration::from_secs(5);
 const ROOM: u64 = 1 << 30;
 /// Deliveries that wait beyond this number are worth a look.
 const BACKLOG: u64 = 100_000;
-/// Endpoints whose names are looked up.
-const NAMES: usize = 20;
+/// Vendors that are looked at, and endpoints that are tried to be reached.
+const REACHED: usize = 20;
 /// Ids carry the time of their making; ones that lie ahead by more than this were made by a clock that was wrong.
 const AHEAD: Duration = Duration::from_secs(60);
 
@@ -135,7 +137,7 @@ async fn examine(config: &Config) -> anyhow::Result<Vec<Finding>> {
         findings.extend(nodes(&app::cluster(config).await?.nodes().await?));
     }
     findings.push(mail(config).await);
-    findings.push(names(&*store, &outside.resolver).await);
+    findings.push(outbound(config, &*store, outside).await);
     findings.push(if config.rules.public_url.is_some() {
         good("public_url", "links in mails and pages lead to it")
     } else {
@@ -160,7 +162,7 @@ async fn server(config: &Config) -> Finding {
         Ok(url) => url,
         Err(_) => return bad("server", format!("{host} is no address that can be asked"), advice),
     };
-    let (Ok(target), Ok(transport)) = (Target::new(&url), transport(WITHIN)) else {
+    let (Ok(target), Ok(transport)) = (Target::new(&url), remote::transport(WITHIN)) else {
         return bad("server", format!("{host} cannot be asked"), advice);
     };
     let answer = transport.send(&target, || http::Request::new(bytes::Bytes::new())).await;
@@ -251,7 +253,7 @@ fn standing(overview: &Overview, open: u64) -> Vec<Finding> {
 }
 
 fn nodes(nodes: &[Node]) -> Vec<Finding> {
-    let versions: std::collections::BTreeSet<&str> =
+    let versions: BTreeSet<&str> =
         nodes.iter().filter(|node| node.lease_ms > 0).map(|node| node.version.as_str()).collect();
     let living = nodes.iter().filter(|node| node.lease_ms > 0).count();
     let owned: u64 = nodes.iter().filter(|node| node.lease_ms > 0).map(|node| node.shards).sum();
@@ -300,32 +302,51 @@ async fn mail(config: &Config) -> Finding {
     }
 }
 
-/// Whether the names of endpoints can be looked up from here.
-async fn names(store: &dyn Store, resolver: &Arc<dyn Resolve>) -> Finding {
-    let mut hosts = std::collections::BTreeSet::new();
-    for found in store.backlogs(None, NAMES).await.unwrap_or_default() {
-        if let Ok(Some(endpoint)) = store.endpoint(found.endpoint).await
-            && let Some(url::Host::Domain(name)) = endpoint.settings.url.host()
-        {
-            hosts.insert(name.to_owned());
-        }
+/// Whether endpoints can be reached from here: name, connection, TLS. Nothing is sent to them.
+async fn outbound(config: &Config, store: &dyn Store, outside: Outside) -> Finding {
+    let targets = targets(store).await.unwrap_or_default();
+    if targets.is_empty() {
+        return good("outbound", "there is no endpoint yet that could be reached");
     }
-    if hosts.is_empty() {
-        return good("names", "no endpoint that waits has a name to be looked up");
-    }
+    let transport = Transport::new(transport::Parts {
+        limits: transport::Limits { connect_timeout: WITHIN, ..config.transport.clone() },
+        guard: Guard::new(config.allow_networks.clone()),
+        proxy: config.proxy.clone(),
+        resolver: outside.resolver,
+        tls: tls_config(&outside.authorities),
+        clock: outside.surroundings.clock,
+    });
     let mut lost = Vec::new();
-    for host in &hosts {
-        if !matches!(tokio::time::timeout(WITHIN, resolver.resolve(host)).await, Ok(Ok(addresses)) if !addresses.is_empty()) {
-            lost.push(host.as_str());
+    for (host, target) in &targets {
+        if let Err(reason) = transport.try_connecting(target).await {
+            lost.push(format!("{host}: {reason}"));
         }
     }
     match lost.len() {
-        0 => good("names", format!("all {} names of endpoints that wait are found", hosts.len())),
-        count if count == hosts.len() => bad(
-            "names",
-            format!("none of {count} names is found, such as {}", lost[0]),
-            "check /etc/resolv.conf and that this machine may ask its name server",
+        0 => good("outbound", format!("{} endpoints can be reached, by name and with TLS", targets.len())),
+        count if count == targets.len() => bad(
+            "outbound",
+            format!("none of {count} endpoints can be reached: {}", lost[0]),
+            "check the name server, the firewall, the proxy setting, allow_networks, and the system's certificate authorities",
         ),
-        _ => odd("names", format!("not found: {}", lost.join(", ")), "their vendors have to mend them; their deliveries are retried"),
+        _ => odd("outbound", lost.join("; "), "most often their vendors have to mend that; their deliveries are retried"),
     }
+}
+
+/// Live endpoints of the latest vendors, by host and port.
+async fn targets(store: &dyn Store) -> anyhow::Result<BTreeMap<String, Target>> {
+    let mut targets = BTreeMap::new();
+    let page = Page { before: None, limit: REACHED };
+    for vendor in store.vendors(page).await? {
+        for endpoint in store.endpoints(vendor.stream(Mode::Live), Page { before: None, limit: REACHED }).await? {
+            let url = &endpoint.settings.url;
+            if let (Ok(target), Some(host)) = (Target::new(url), url.host_str()) {
+                targets.insert(format!("{host}:{}", url.port_or_known_default().unwrap_or_default()), target);
+            }
+            if targets.len() >= REACHED {
+                return Ok(targets);
+            }
+        }
+    }
+    Ok(targets)
 }

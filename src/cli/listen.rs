@@ -151,26 +151,8 @@ struct Forward {
 
 /// Reads on and on, from where it stopped, whatever becomes of the connection.
 async fn follow(caller: &Caller, forward: &Forward, mut after: i64) -> anyhow::Result<()> {
-    let mut is_away = false;
     loop {
-        let page = match caller.get(&format!("/v1/events?after={after}&limit=50&wait={}", limits::WAIT_MAX)).await {
-            Ok(page) => page,
-            Err(error) if error.downcast_ref::<Refused>().is_some_and(|refused| refused.status < 500 && refused.status != 429) => {
-                return Err(error);
-            }
-            Err(error) => {
-                if !is_away {
-                    anstream::eprintln!("{FAINT}{error}; it is asked again until it answers{FAINT:#}");
-                }
-                is_away = true;
-                tokio::time::sleep(ASKED_AGAIN).await;
-                continue;
-            }
-        };
-        if is_away {
-            anstream::eprintln!("{FAINT}the server answers again; going on after {after}{FAINT:#}");
-        }
-        is_away = false;
+        let page = insist(caller, &format!("/v1/events?after={after}&limit=50&wait={}", limits::WAIT_MAX)).await?;
         for event in page["data"].as_array().context("the server's answer has no events")? {
             let event_type = event["type"].as_str().context("an event has no type")?;
             if forward.settings.event_types.wants(forward.settings.profile, event_type) {
@@ -180,6 +162,34 @@ async fn follow(caller: &Caller, forward: &Forward, mut after: i64) -> anyhow::R
         }
         // What a filter of the server left out counts as read.
         after = after.max(page["next_after"].as_i64().unwrap_or(after));
+    }
+}
+
+/// Asks until there is an answer.
+///
+/// # Errors
+/// It says no.
+async fn insist(caller: &Caller, path: &str) -> anyhow::Result<Value> {
+    let mut is_away = false;
+    loop {
+        match caller.get(path).await {
+            Ok(answer) => {
+                if is_away {
+                    anstream::eprintln!("{FAINT}the server answers again{FAINT:#}");
+                }
+                return Ok(answer);
+            }
+            Err(error) if error.downcast_ref::<Refused>().is_some_and(|refused| refused.status < 500 && refused.status != 429) => {
+                return Err(error);
+            }
+            Err(error) => {
+                if !is_away {
+                    anstream::eprintln!("{FAINT}{error}; it is asked again until it answers{FAINT:#}");
+                }
+                is_away = true;
+                tokio::time::sleep(ASKED_AGAIN).await;
+            }
+        }
     }
 }
 
@@ -207,7 +217,7 @@ impl Forward {
         let mut facts = told["data"].clone();
         if let (true, Some(facts)) = (event_type.starts_with("recharge."), facts.as_object_mut()) {
             let recharge = match (self.settings.profile, told["recharge_id"].as_str()) {
-                (Profile::GlobalTopup, Some(id)) => caller.get(&format!("/v1/recharges/{id}")).await?,
+                (Profile::GlobalTopup, Some(id)) => insist(caller, &format!("/v1/recharges/{id}")).await?,
                 _ => json!({"transaction_id": 0}),
             };
             facts.insert("transaction_id".to_owned(), recharge["transaction_id"].clone());

@@ -203,6 +203,18 @@ impl Transport {
         }
     }
 
+    /// Opens a connection to a target, TLS included, and closes it.
+    ///
+    /// # Errors
+    /// What stands in the way, for people.
+    pub async fn try_connecting(&self, target: &Target) -> Result<(), String> {
+        let (limit, mut trace) = (self.limits.connect_timeout, Trace::default());
+        let connected = tokio::time::timeout(limit, self.connect(target, &mut trace)).await;
+        connected.unwrap_or_else(|_| Err(self.unconnected(&trace, limit))).map(drop).map_err(|failure| match failure {
+            Failure::Theirs(_, text) | Failure::Ours(Fault { text, .. }) => shortened(text),
+        })
+    }
+
     async fn exchange(
         &self,
         target: &Target,

@@ -144,15 +144,8 @@ fn start(folder: &Path) -> Vec<Program> {
         run(LEGACY, LEGACY_SECRET, Path::new("php"), &[&php[..], &["globaltopup.php"]].concat()),
         run("node", SECRET, Path::new("node"), &["receiver.mjs"]),
         run("python", SECRET, &programs::installed("python"), &["receiver.py"]),
-        run("rust", SECRET, &example(), &[]),
+        run("rust", SECRET, &programs::example("receiver"), &[]),
     ]
-}
-
-/// The compiled example, which cargo puts beside the program that is tested.
-fn example() -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_ringback")).with_file_name("examples").join("receiver");
-    assert!(path.exists(), "{} is missing: run cargo build --example receiver, or all tests, which build it", path.display());
-    path
 }
 
 fn endpoint_of(program: &Program) -> Value {

@@ -95,6 +95,14 @@ impl Postgres {
         Self::url_by(self.port)
     }
 
+    /// Makes another database, which is empty; answers how Ringback reaches it.
+    pub async fn make(&self, name: &str) -> String {
+        let (client, connection) = tokio_postgres::connect(&self.url(), tokio_postgres::NoTls).await.expect("the database");
+        tokio::spawn(connection);
+        client.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("it is made");
+        format!("postgres://ringback@127.0.0.1:{}/{name}", self.port)
+    }
+
     /// How Ringback reaches it by another port.
     pub fn url_by(port: u16) -> String {
         format!("postgres://ringback@127.0.0.1:{port}/postgres")

@@ -113,6 +113,13 @@ pub fn installed(program: &str) -> PathBuf {
     path
 }
 
+/// An example that is compiled, which cargo puts beside the program that is tested.
+pub fn example(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_ringback")).with_file_name("examples").join(name);
+    assert!(path.exists(), "{} is missing: run cargo build --example {name}, or all tests, which build it", path.display());
+    path
+}
+
 /// Where scripts/setup-tests installs npm's packages.
 pub fn node_modules() -> PathBuf {
     receiver("node_modules")

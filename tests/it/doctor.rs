@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::{TestApp, text, until};
 use crate::mail_server::MailServer;
 use crate::receiver::{Answer, Receiver};
+use crate::transport::Authority;
 
 async fn doctor(settings: &[(&str, &str)], database: &str) -> (Output, Vec<Value>) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringback"));
@@ -32,6 +33,7 @@ async fn what_is_well_is_said_to_be_and_what_is_not_with_what_to_do() {
     let database = format!("sqlite:{}", app.file().display());
     let well = [
         ("LISTEN", listen.as_str()),
+        ("ALLOW_NETWORKS", "127.0.0.0/8"),
         ("SMTP_URL", smtp.as_str()),
         ("MAIL_FROM", "ringback@example.net"),
         ("PUBLIC_URL", "https://ringback.example.net"),
@@ -52,8 +54,16 @@ async fn what_is_well_is_said_to_be_and_what_is_not_with_what_to_do() {
 
     let ill = [("LISTEN", "127.0.0.1:9"), ("SMTP_URL", "smtp://127.0.0.1:9"), ("MAIL_FROM", "ringback@example.net")];
     let (output, found) = doctor(&ill, &database).await;
-    assert_eq!((output.status.code(), grade(&found, "server"), grade(&found, "mail")), (Some(1), "bad".to_owned(), "bad".to_owned()));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("2 things are wrong"), "{output:?}");
+    assert_eq!(["server", "mail", "outbound"].map(|part| grade(&found, part)), ["bad", "bad", "bad"]);
+    assert!(output.status.code() == Some(1) && String::from_utf8_lossy(&output.stderr).contains("3 things are wrong"), "{output:?}");
+
+    // One whose certificate nobody vouches for, beside one that is well.
+    let other = Receiver::start_tls(Authority::new().server(&["127.0.0.1"], 2100)).await;
+    let strange = app.endpoint(&vendor, json!({"url": other.url()})).await;
+    let (_, found) = doctor(&well, &database).await;
+    let outbound = found.iter().find(|one| one["part"] == "outbound").expect("it is looked at");
+    assert!(outbound["grade"] == "odd" && text(&outbound["seen"]).contains("TLS"), "{outbound:#}");
+    app.call("DELETE", &format!("/v1/endpoints/{}", strange.id), &strange.token, None).await.expect(204);
     let wrong_key = [("LISTEN", listen.as_str()), ("MASTER_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")];
     let (output, found) = doctor(&wrong_key, &database).await;
     assert_eq!((output.status.code(), grade(&found, "store")), (Some(1), "bad".to_owned()), "{found:#?}");

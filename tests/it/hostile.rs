@@ -7,8 +7,9 @@ use ringback::domain::time::Timestamp;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::harness::{Endpoint, NAME_THAT_HANGS, TestApp, Vendor, attempts, text, time};
+use crate::harness::{Endpoint, NAME_THAT_HANGS, Setup, TestApp, Vendor, attempts, text, time};
 use crate::receiver::{Answer, Receiver};
+use crate::transport::Authority;
 
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(400);
 /// An attempt ends at its timeout; a machine that is busy may be late with saying so.
@@ -124,6 +125,33 @@ async fn a_handshake_that_stalls_is_timed_out() {
     assert_eq!((&seen["outcome"], &seen["error"]), (&json!("timed_out"), &json!("no connection within 0.3 s")));
     assert!(watch.elapsed() < IN_TIME);
     silent.abort();
+    app.finish().await;
+}
+
+/// With very many names, and in a chain of many such: what does not fit into a message of a handshake is not read to its end.
+#[tokio::test]
+async fn a_large_certificate_is_taken_and_a_huge_one_refused() {
+    let authority = Authority::new();
+    let app = Setup::default().trust(authority.der()).start().await;
+    app.names.tell("hook.example", &["127.0.0.1"]);
+    let vendor = app.vendor().await;
+    for (times, status) in [(1, 200), (200, 422)] {
+        let names: Vec<String> = (0..1500).map(|number| format!("n{number:05}.hook.example")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).chain(["hook.example"]).collect();
+        let hook = Receiver::start_tls(authority.server_showing(&names, 2100, times)).await;
+        let endpoint = app.endpoint(&vendor, json!({"url": hook.url_as("hook.example")})).await;
+        let watch = Stopwatch::start();
+        let answer = app.on(&endpoint, "connect").await;
+        assert!(watch.elapsed() < IN_TIME, "it took {:?}", watch.elapsed());
+        if status == 200 {
+            answer.expect(200);
+        } else {
+            assert_eq!(answer.code(status), "connect_failed");
+            let seen = &answer.json()["seen"];
+            assert!(seen["outcome"] == "unreachable" && text(&seen["error"]).starts_with("TLS:"), "{seen:#}");
+            assert_eq!(hook.count(), 0);
+        }
+    }
     app.finish().await;
 }
 

@@ -252,13 +252,18 @@ impl Authority {
 
     /// A server for these names whose certificate is good until the end of a year.
     pub fn server(&self, names: &[&str], until: i32) -> rustls::ServerConfig {
+        self.server_showing(names, until, 1)
+    }
+
+    /// The same, which shows its certificate so many times.
+    pub fn server_showing(&self, names: &[&str], until: i32, times: usize) -> rustls::ServerConfig {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).expect("parameters");
         (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(until, 12, 31));
         let certificate = params.signed_by(&key, &self.certificate, &self.key).expect("a certificate");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
-        let chain = vec![certificate.der().clone()];
+        let chain = vec![certificate.der().clone(); times];
         builder.with_no_client_auth().with_single_cert(chain, PrivatePkcs8KeyDer::from(key.serialize_der()).into()).expect("they fit")
     }
 }

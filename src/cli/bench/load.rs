@@ -16,7 +16,8 @@ use tokio::task::JoinSet;
 
 use super::super::client::Client;
 use super::monotonic_micros;
-use crate::clock::{Entropy, SystemEntropy};
+use super::stage::{LOOK, STALLED};
+use crate::clock::{Entropy, Stopwatch, SystemEntropy};
 
 /// Reports to post.
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ pub(super) struct Load {
     /// Most reports in one request.
     pub batch: usize,
     pub due: Due,
+    /// Whether it goes on when a server dies, which is started again at the same address: what was not answered is posted again.
+    pub outlasts: bool,
 }
 
 /// When they are due.
@@ -55,18 +58,19 @@ pub(super) struct Posted {
 impl Load {
     /// Posts all of them; answers when all have been accepted.
     pub async fn post(&self) -> anyhow::Result<Posted> {
-        let mut clients = Vec::new();
+        let mut posters = Vec::new();
         for server in self.servers.iter().cycle().take(self.connections) {
-            clients.push(Client::connect(*server, &self.token).await?);
+            let client = Client::connect(*server, &self.token).await?;
+            posters.push(Poster { load: self.clone(), server: *server, client });
         }
         let (tell, due) = unbounded_channel();
         let (schedule, due, mut posting) = (self.due.clone(), Arc::new(Mutex::new(due)), JoinSet::new());
         let start = monotonic_micros();
         // A thread of its own: tokio's timer is as coarse as what is to be measured.
         let telling = std::thread::spawn(move || schedule.tell(start, |due| tell.send(due).is_ok()));
-        for client in clients {
-            let (vendors, due, batch) = (Arc::clone(&self.vendors), Arc::clone(&due), self.batch);
-            posting.spawn(async move { post(&client, &vendors, &due, batch).await });
+        for poster in posters {
+            let due = Arc::clone(&due);
+            posting.spawn(async move { poster.post(&due).await });
         }
         let mut count = 0;
         while let Some(posted) = posting.join_next().await {
@@ -96,28 +100,56 @@ impl Due {
     }
 }
 
-/// Posts what is due, as much of it as fits into a request, again and again; answers how many reports that were.
-async fn post(client: &Client, vendors: &[String], due: &Mutex<UnboundedReceiver<u64>>, batch: usize) -> anyhow::Result<u64> {
-    let mut seed = [0; 32];
-    SystemEntropy.fill(&mut seed);
-    let (mut chance, mut moments, mut count) = (SmallRng::from_seed(seed), Vec::new(), 0);
-    loop {
-        moments.clear();
-        if due.lock().await.recv_many(&mut moments, batch).await == 0 {
-            return Ok(count);
+/// A client of a load.
+struct Poster {
+    load: Load,
+    server: SocketAddr,
+    client: Client,
+}
+
+impl Poster {
+    /// Posts what is due, as much of it as fits into a request, again and again; answers how many reports that were.
+    async fn post(mut self, due: &Mutex<UnboundedReceiver<u64>>) -> anyhow::Result<u64> {
+        let mut seed = [0; 32];
+        SystemEntropy.fill(&mut seed);
+        let (mut chance, mut moments, mut count) = (SmallRng::from_seed(seed), Vec::new(), 0);
+        loop {
+            moments.clear();
+            if due.lock().await.recv_many(&mut moments, self.load.batch).await == 0 {
+                return Ok(count);
+            }
+            let reports: Vec<String> = moments.iter().map(|due| report(&self.load.vendors, *due, &mut chance)).collect();
+            let body = Bytes::from(format!("{{\"reports\":[{}]}}", reports.join(",")));
+            let (status, answer) = self.answered(body).await?;
+            let taken = |verdict: &[u8]| answer.windows(verdict.len()).filter(|window| *window == verdict).count();
+            let again = if self.load.outlasts { taken(DUPLICATE) } else { 0 };
+            if status != StatusCode::OK || taken(CREATED) + again != moments.len() {
+                bail!("the server answered {status}: {}", String::from_utf8_lossy(&answer));
+            }
+            count += moments.len() as u64;
         }
-        let reports: Vec<String> = moments.iter().map(|due| report(vendors, *due, &mut chance)).collect();
-        let body = Bytes::from(format!("{{\"reports\":[{}]}}", reports.join(",")));
-        let (status, answer) = client.send(&Method::POST, "/v1/reports", body).await?;
-        let created = answer.windows(CREATED.len()).filter(|window| *window == CREATED).count();
-        if status != StatusCode::OK || created != moments.len() {
-            bail!("the server answered {status}: {}", String::from_utf8_lossy(&answer));
+    }
+
+    async fn answered(&mut self, body: Bytes) -> anyhow::Result<(StatusCode, Bytes)> {
+        loop {
+            let answered = self.client.send(&Method::POST, "/v1/reports", body.clone()).await;
+            if answered.is_ok() || !self.load.outlasts {
+                return answered;
+            }
+            let watch = Stopwatch::start();
+            self.client = loop {
+                match Client::connect(self.server, &self.load.token).await {
+                    Ok(client) => break client,
+                    Err(error) if watch.elapsed() > STALLED => return Err(error.context("the server does not come back")),
+                    Err(_) => tokio::time::sleep(LOOK).await,
+                }
+            };
         }
-        count += moments.len() as u64;
     }
 }
 
 const CREATED: &[u8] = b"\"created\"";
+const DUPLICATE: &[u8] = b"\"duplicate\"";
 
 /// A recharge that nobody has heard of, with its outcome. The moment it was due is its provider's reference, which the
 /// sink finds in what arrives.

@@ -3,13 +3,10 @@
 
 use std::time::Duration;
 
-use anyhow::bail;
-
 use super::figures::Case;
 use super::load::Due;
 use super::sink::Mood;
-use super::stage::{LOOK, STALLED, Stage};
-use crate::clock::Stopwatch;
+use super::stage::Stage;
 
 const NAME: &str = "many";
 /// Reports a second, to any of them.
@@ -43,7 +40,7 @@ async fn one(stage: &mut Stage, count: usize) -> anyhow::Result<Case> {
     case.add("memory, idle", "MiB", stage.server()?.memory()?.0);
     let length = Duration::from_secs(stage.options.seconds);
     for _ in 0..stage.options.rounds {
-        until_quiet(stage).await?;
+        stage.until_quiet().await?;
         let well = round(stage, &vendors, length).await?;
         stage.sink.set(DEAD, Mood::Silent).await?;
         stage.sink.set(SLOW, Mood::Slow).await?;
@@ -65,22 +62,4 @@ async fn round(stage: &Stage, vendors: &[String], length: Duration) -> anyhow::R
     stage.sink.take(WELL).await?;
     stage.at_rate(vendors, Due::At(RATE, length))?.post().await?;
     Ok(stage.sink.arrived(WELL).await?.latencies)
-}
-
-/// Waits until all that the round before left waiting has been delivered.
-async fn until_quiet(stage: &Stage) -> anyhow::Result<()> {
-    let (mut before, mut watch) = (f64::INFINITY, Stopwatch::start());
-    loop {
-        let backlog = stage.metric("ringback_backlog ").await?;
-        if backlog <= 0.0 {
-            return Ok(());
-        }
-        if backlog < before {
-            (before, watch) = (backlog, Stopwatch::start());
-        }
-        if watch.elapsed() > STALLED {
-            bail!("{backlog} deliveries are left of the round before, and do not get fewer");
-        }
-        tokio::time::sleep(LOOK).await;
-    }
 }

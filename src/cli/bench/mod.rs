@@ -15,6 +15,7 @@ mod open_loop;
 mod process;
 mod retention;
 mod sink;
+mod soak;
 mod stage;
 mod throughput;
 
@@ -64,6 +65,8 @@ enum Shape {
     Retention,
     /// Very many endpoints; one in a hundred never answers, one in a hundred is slow
     Many,
+    /// Half of the burst's rate, while a receiver fails in every way and the server is killed again and again
+    Soak,
     /// All of them
     All,
 }
@@ -144,6 +147,7 @@ async fn measure(mut shapes: Vec<Shape>, options: Options) -> anyhow::Result<()>
             Shape::Many => many::run(&mut stage).await?,
             Shape::Backlog => backlog::run(&mut stage).await?,
             Shape::Retention => retention::run(&mut stage).await?,
+            Shape::Soak => soak::run(&mut stage, &cases).await?,
             Shape::All => Vec::new(),
         };
         if !stage.options.json {

@@ -14,10 +14,7 @@ const NAME: &str = "open-loop";
 
 /// `measured` has the burst, if that was run before.
 pub(super) async fn run(stage: &mut Stage, measured: &[Case]) -> anyhow::Result<Vec<Case>> {
-    let burst = match measured.iter().find_map(throughput::burst) {
-        Some(burst) => burst,
-        None => throughput::run(stage, &throughput::BURST).await?.iter().find_map(throughput::burst).unwrap_or_default(),
-    };
+    let burst = throughput::burst(stage, measured).await?;
     let vendors = [stage.vendor(NAME).await?];
     stage.endpoint(&vendors[0], NAME).await?;
     stage.warm_up(&vendors, NAME).await?;

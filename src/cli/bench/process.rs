@@ -65,9 +65,9 @@ pub(super) struct Server {
 impl Server {
     /// Starts it with these settings, the database among them, beside those that every load needs.
     pub async fn start(settings: &[(&str, String)]) -> anyhow::Result<Self> {
-        let mut command = ourselves(&["serve", "--listen", "127.0.0.1:0"])?;
-        let all =
-            [("allow_networks", "127.0.0.0/8"), ("require_https", "false"), ("log", "error")].map(|(name, value)| (name, value.to_owned()));
+        let mut command = ourselves(&["serve"])?;
+        let all = [("listen", "127.0.0.1:0"), ("allow_networks", "127.0.0.0/8"), ("require_https", "false"), ("log", "error")];
+        let all = all.map(|(name, value)| (name, value.to_owned()));
         for (name, value) in all.iter().chain(settings) {
             command.env(format!("RINGBACK_{}", name.to_ascii_uppercase()), value);
         }
@@ -88,6 +88,16 @@ impl Server {
             bail!("the server ended with {ended}");
         }
         Ok(())
+    }
+
+    /// Kills it, as a power cut would.
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        Ok(self.process.child.kill().await?)
+    }
+
+    /// Files and sockets that it has open.
+    fn open_files(&self) -> anyhow::Result<usize> {
+        Ok(std::fs::read_dir(format!("/proc/{}/fd", self.id()))?.count())
     }
 
     fn id(&self) -> u32 {
@@ -126,6 +136,11 @@ impl Nodes {
             node.stop().await?;
         }
         Ok(())
+    }
+
+    /// Files and sockets that they have open.
+    pub fn open_files(&self) -> anyhow::Result<usize> {
+        self.0.iter().map(Server::open_files).sum()
     }
 
     /// Processor time they have used so far, with that of PostgreSQL on this machine where they run on that.

@@ -2,7 +2,6 @@
 //! what arrived was on its way. A group may be told to be in a bad mood.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,10 +29,12 @@ pub(super) enum Mood {
     Silent,
     /// With 503.
     Failing,
+    /// By closing the connection.
+    Closing,
 }
 
 impl Mood {
-    const ALL: [Self; 4] = [Self::Well, Self::Slow, Self::Silent, Self::Failing];
+    const ALL: [Self; 5] = [Self::Well, Self::Slow, Self::Silent, Self::Failing, Self::Closing];
     const SLOW: Duration = Duration::from_secs(1);
 
     pub fn as_str(self) -> &'static str {
@@ -42,6 +43,7 @@ impl Mood {
             Self::Slow => "slow",
             Self::Silent => "silent",
             Self::Failing => "failing",
+            Self::Closing => "closing",
         }
     }
 }
@@ -82,7 +84,7 @@ pub(super) async fn run() -> anyhow::Result<()> {
         let sink = Arc::clone(&sink);
         let serve = service_fn(move |request| {
             let sink = Arc::clone(&sink);
-            async move { Ok::<_, Infallible>(sink.answer(request).await) }
+            async move { sink.answer(request).await.ok_or("it closes") }
         });
         // A connection that breaks is the business of whoever made it.
         tokio::spawn(async move { drop(http1::Builder::new().serve_connection(TokioIo::new(stream), serve).await) });
@@ -90,12 +92,13 @@ pub(super) async fn run() -> anyhow::Result<()> {
 }
 
 impl Sink {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    /// `None` closes the connection.
+    async fn answer(&self, request: Request<Incoming>) -> Option<Response<Full<Bytes>>> {
         let path = request.uri().path().to_owned();
         let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         let mut parts = path.split('/').skip(1);
-        match (parts.next(), parts.next(), parts.next()) {
-            (Some("hook"), Some(group), _) => self.arrived(group, &body).await,
+        Some(match (parts.next(), parts.next(), parts.next()) {
+            (Some("hook"), Some(group), _) => return self.arrived(group, &body).await,
             (Some("mood"), Some(group), Some(mood)) => {
                 let mood = Mood::ALL.into_iter().find(|known| known.as_str() == mood).unwrap_or(Mood::Well);
                 self.groups.lock().entry(group.to_owned()).or_default().mood = mood;
@@ -107,10 +110,10 @@ impl Sink {
                 answer(StatusCode::OK, figures)
             }
             _ => answer(StatusCode::OK, self.figures()),
-        }
+        })
     }
 
-    async fn arrived(&self, name: &str, body: &[u8]) -> Response<Full<Bytes>> {
+    async fn arrived(&self, name: &str, body: &[u8]) -> Option<Response<Full<Bytes>>> {
         let now = monotonic_micros();
         let mood = {
             let mut groups = self.groups.lock();
@@ -126,13 +129,14 @@ impl Sink {
             group.mood
         };
         match mood {
-            Mood::Well => answer(StatusCode::NO_CONTENT, ""),
+            Mood::Well => Some(answer(StatusCode::NO_CONTENT, "")),
             Mood::Slow => {
                 tokio::time::sleep(Mood::SLOW).await;
-                answer(StatusCode::NO_CONTENT, "")
+                Some(answer(StatusCode::NO_CONTENT, ""))
             }
             Mood::Silent => std::future::pending().await,
-            Mood::Failing => answer(StatusCode::SERVICE_UNAVAILABLE, ""),
+            Mood::Failing => Some(answer(StatusCode::SERVICE_UNAVAILABLE, "")),
+            Mood::Closing => None,
         }
     }
 

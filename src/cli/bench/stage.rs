@@ -100,12 +100,20 @@ impl Stage {
 
     /// Starts the server, with these settings beside those that every load needs.
     pub async fn start(&mut self, settings: &[(&str, String)]) -> anyhow::Result<()> {
-        let in_flight = [("max_in_flight_per_endpoint", self.options.in_flight.to_string())];
-        let settings: Vec<_> = self.flags.iter().chain(&in_flight).chain(settings).map(|(name, value)| (*name, value.clone())).collect();
         let mut nodes = Vec::new();
         for _ in 0..self.options.nodes {
-            nodes.push(Server::start(&settings).await?);
+            nodes.push(self.node(settings).await?);
         }
+        self.runs(nodes).await
+    }
+
+    async fn node(&self, settings: &[(&str, String)]) -> anyhow::Result<Server> {
+        let in_flight = [("max_in_flight_per_endpoint", self.options.in_flight.to_string())];
+        let settings: Vec<_> = self.flags.iter().chain(&in_flight).chain(settings).map(|(name, value)| (*name, value.clone())).collect();
+        Server::start(&settings).await
+    }
+
+    async fn runs(&mut self, nodes: Vec<Server>) -> anyhow::Result<()> {
         let client = Client::connect(nodes[0].address(), &self.token).await?;
         self.running = Some(Running { nodes: Nodes(nodes), client });
         self.until_spread().await
@@ -117,6 +125,15 @@ impl Stage {
             nodes.stop().await?;
         }
         open_store(&self.config, Surroundings::system(0)).await
+    }
+
+    /// Kills the server, or the first of many, and starts it again at the same address.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        let Running { nodes: Nodes(mut nodes), .. } = self.running.take().context("the server is not running")?;
+        let address = nodes[0].address();
+        nodes.remove(0).kill().await?;
+        nodes.insert(0, self.node(&[("listen", address.to_string())]).await?);
+        self.runs(nodes).await
     }
 
     /// Stops everything.
@@ -164,6 +181,25 @@ impl Stage {
         Ok(bytes as f64 / 1e6)
     }
 
+    /// Megabytes of the log in front of the database, where that is a file.
+    pub fn log_size(&self) -> Option<f64> {
+        let log = format!("{}-wal", self.config.database.file()?.display());
+        Some(std::fs::metadata(log).ok()?.len() as f64 / 1e6)
+    }
+
+    /// Events that a vendor has.
+    pub async fn events(&self, vendor: &str) -> anyhow::Result<u64> {
+        let feed = self.client()?.get(&format!("/v1/events?vendor_id={vendor}&limit=1")).await?;
+        feed["latest_sequence"].as_u64().context("a feed has a latest number")
+    }
+
+    /// Deliveries of a vendor in a state, one page of them.
+    pub async fn deliveries(&self, vendor: &str, state: &str) -> anyhow::Result<usize> {
+        let since = Timestamp::from_millis(Surroundings::system(0).clock.now().as_millis() - RECENT.as_millis() as i64);
+        let path = format!("/v1/deliveries?vendor_id={vendor}&mode=live&state={state}&since={since}&limit=1");
+        self.client()?.get(&path).await?["data"].as_array().map(Vec::len).context("a list has data")
+    }
+
     /// Microseconds of a page made durable where the database is.
     pub fn sync_micros(&self) -> anyhow::Result<f64> {
         process::sync_micros(&self.folder)
@@ -209,7 +245,7 @@ impl Stage {
 
     /// A load of this server's.
     pub fn load(&self, vendors: &[String], connections: usize, batch: usize, due: Due) -> anyhow::Result<Load> {
-        Ok(Load { servers: self.server()?.addresses(), token: self.token.clone(), vendors: vendors.into(), connections, batch, due })
+        Ok(Load { servers: self.server()?.addresses(), token: self.token.clone(), vendors: vendors.into(), connections, batch, due, outlasts: false })
     }
 
     /// Reports at a rate, each posted as soon as it is due, with what else is due by then.
@@ -252,16 +288,32 @@ impl Stage {
 
     /// Waits until a vendor's deliveries have all been written down.
     pub async fn until_settled(&self, vendor: &str) -> anyhow::Result<()> {
-        let (client, watch) = (self.client()?, Stopwatch::start());
-        let since = Timestamp::from_millis(Surroundings::system(0).clock.now().as_millis() - RECENT.as_millis() as i64);
-        let path = format!("/v1/deliveries?vendor_id={vendor}&mode=live&state=pending&since={since}&limit=1");
-        while client.get(&path).await?["data"].as_array().is_none_or(|pending| !pending.is_empty()) {
+        let watch = Stopwatch::start();
+        while self.deliveries(vendor, "pending").await? > 0 {
             if watch.elapsed() > STALLED {
                 bail!("deliveries that have arrived are not written down");
             }
             tokio::time::sleep(LOOK).await;
         }
         Ok(())
+    }
+
+    /// Waits until all deliveries have ended.
+    pub async fn until_quiet(&self) -> anyhow::Result<()> {
+        let (mut before, mut watch) = (f64::INFINITY, Stopwatch::start());
+        loop {
+            let backlog = self.metric("ringback_backlog ").await?;
+            if backlog <= 0.0 {
+                return Ok(());
+            }
+            if backlog < before {
+                (before, watch) = (backlog, Stopwatch::start());
+            }
+            if watch.elapsed() > STALLED {
+                bail!("{backlog} deliveries have not ended, and do not get fewer");
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// A number that the server's metrics have.

@@ -1,0 +1,161 @@
+//! scripts/backup beside a server that is at work, and scripts/restore: what was accepted before is there afterwards, and no number
+//! is given twice.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
+
+use super::api::Client;
+use super::postgres::Postgres;
+use super::programs;
+use super::server::{self, Server};
+
+const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+const BEFORE: usize = 50;
+/// Numbers that a restored database skips.
+const SKIPPED: i64 = 1_000_000;
+
+fn script(name: &str, arguments: &[&str]) -> Output {
+    Command::new(programs::root().join("scripts").join(name)).args(arguments).output().expect("it runs")
+}
+
+#[track_caller]
+fn done(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+#[track_caller]
+fn refused(output: &Output, part: &str) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains(part), "{said}");
+}
+
+/// Backs up in the midst of reports; answers the backup.
+async fn backed_up(client: &Client, vendor: &str, database: &str, folder: &Path) -> PathBuf {
+    report(&mut client.clone(), vendor, 0..BEFORE).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let going_on = {
+        let (mut client, vendor, stop) = (client.clone(), vendor.to_owned(), Arc::clone(&stop));
+        tokio::spawn(async move {
+            let mut number = BEFORE;
+            while !stop.load(Ordering::Relaxed) {
+                report(&mut client, &vendor, number..number + 1).await;
+                number += 1;
+            }
+        })
+    };
+    let (database, folder) = (database.to_owned(), folder.to_owned());
+    let backup = tokio::task::spawn_blocking(move || script("backup", &[&database, folder.to_str().expect("text")])).await;
+    stop.store(true, Ordering::Relaxed);
+    going_on.await.expect("reports are accepted beside it");
+    PathBuf::from(done(&backup.expect("it ends")))
+}
+
+async fn report(client: &mut Client, vendor: &str, numbers: std::ops::Range<usize>) {
+    let one = |number| json!({"vendor_id": vendor, "reference_no": format!("R-{number}"), "status": "success"});
+    client.post("/v1/reports", &json!({"reports": numbers.map(one).collect::<Vec<_>>()})).await;
+}
+
+/// The feed as far as it goes, with whatever gaps it has.
+async fn numbers(client: &mut Client, vendor: &str) -> Vec<i64> {
+    let (mut numbers, mut after) = (Vec::new(), 0);
+    loop {
+        let page = client.get(&format!("/v1/events?vendor_id={vendor}&after={after}&limit=200")).await;
+        let events = page["data"].as_array().expect("a feed has data");
+        numbers.extend(events.iter().filter_map(|event| event["sequence"].as_i64()));
+        after = page["next_after"].as_i64().expect("a number");
+        if events.is_empty() {
+            return numbers;
+        }
+    }
+}
+
+/// All from before the backup is there, and what comes now has numbers that nobody has seen.
+async fn goes_on(client: &mut Client, vendor: &str, seen: i64) {
+    let kept = numbers(client, vendor).await;
+    assert!(kept.len() >= BEFORE && kept.iter().copied().eq(1..=kept.len() as i64), "{kept:?}");
+    let recharges: Vec<Value> = client.list(&format!("/v1/recharges?vendor_id={vendor}")).await;
+    assert_eq!(recharges.len(), kept.len(), "each event has its recharge");
+    report(client, vendor, 1_000_000..1_000_001).await;
+    let next = numbers(client, vendor).await.last().copied();
+    assert!(next == Some(kept.len() as i64 + SKIPPED + 1) && next > Some(seen), "{next:?} after {seen}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_backed_up_and_put_back() {
+    let mut server = Server::start(&[]);
+    let mut client = server.operator();
+    let vendor = server::new_vendor(&mut client, "shop").await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = format!("sqlite:{}", server.database().display());
+    let backup = backed_up(&client, &vendor, &database, folder.path()).await;
+    report(&mut client, &vendor, 900_000..900_010).await;
+    let seen = numbers(&mut client, &vendor).await.len() as i64;
+
+    let put_back = |backup: &Path| script("restore", &[backup.to_str().expect("text"), &database]);
+    refused(&put_back(&backup), "stop the server first");
+    assert_eq!(numbers(&mut client, &vendor).await.len() as i64, seen, "it was not touched");
+    server.kill();
+    let damaged = folder.path().join("damaged.db");
+    std::fs::write(&damaged, &std::fs::read(&backup).expect("it is there")[..9000]).expect("it is written");
+    refused(&put_back(&damaged), "is no whole database");
+    let said = done(&put_back(&backup));
+    let aside = said.lines().find_map(|line| line.strip_prefix("what was there is now ")).expect("it says so");
+    let aside = rusqlite::Connection::open(aside).expect("it opens");
+    let count: i64 = aside.query_row("SELECT count(*) FROM recharge", [], |row| row.get(0)).expect("it is whole");
+    assert_eq!(count, seen, "what was there is put aside, not lost");
+    server.restart();
+    goes_on(&mut client, &vendor, seen).await;
+
+    // The oldest go.
+    for day in 1..=3 {
+        std::fs::write(folder.path().join(format!("ringback-2020010{day}T000000Z.db")), "old").expect("it is written");
+    }
+    std::thread::sleep(std::time::Duration::from_secs(1)); // A backup is named after its second.
+    done(&script("backup", &[&database, folder.path().to_str().expect("text"), "3"]));
+    let mut left: Vec<_> = std::fs::read_dir(folder.path()).expect("it is there").filter_map(|file| Some(file.ok()?.file_name())).collect();
+    left.sort();
+    let named = left.iter().filter_map(|name| name.to_str()).filter(|name| name.starts_with("ringback-"));
+    assert_eq!(named.clone().count(), 3, "{left:?}");
+    assert!(named.clone().any(|name| name == "ringback-20200103T000000Z.db"), "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgresql_database_is_backed_up_and_put_back() {
+    let postgres = Postgres::start();
+    let server = Server::start_on_postgres_with_key(&[], postgres.url(), KEY);
+    let mut client = server.operator();
+    let vendor = server::new_vendor(&mut client, "shop").await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let backup = backed_up(&client, &vendor, &postgres.url(), folder.path()).await;
+    let backup = backup.to_str().expect("text");
+    report(&mut client, &vendor, 900_000..900_010).await;
+    let seen = numbers(&mut client, &vendor).await.len() as i64;
+    refused(&script("restore", &[backup, &postgres.url()]), "is not empty");
+    let another = postgres.make("restored").await;
+    done(&script("restore", &[backup, &another]));
+    let server = Server::start_on_postgres_with_key(&[], another, KEY);
+    goes_on(&mut server.operator(), &vendor, seen).await;
+}
+
+#[test]
+fn what_they_cannot_do_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let here = folder.path().to_str().expect("text");
+    for (name, arguments, part) in [
+        ("backup", vec![], "usage"),
+        ("backup", vec!["ringback.db", here], "sqlite:PATH or postgres://"),
+        ("backup", vec!["sqlite:/nowhere/ringback.db", here], "there is no file"),
+        ("backup", vec!["sqlite:x", "/nowhere/at/all"], "there is no folder"),
+        ("backup", vec!["sqlite:x", here, "some"], "has to be a number"),
+        ("restore", vec!["x"], "usage"),
+        ("restore", vec!["/nowhere/backup.db", "sqlite:x"], "there is no file"),
+    ] {
+        refused(&script(name, &arguments), part);
+    }
+    assert_eq!(std::fs::read_dir(here).expect("it is there").count(), 0, "nothing is left behind");
+}
