@@ -75,6 +75,8 @@ pub const FORMER_SECRETS_MAX: usize = 3;
 pub const PASSWORD: std::ops::RangeInclusive<usize> = 10..=200;
 /// Longest `wait` of a feed, in seconds.
 pub const WAIT_MAX: i64 = 30;
+/// Bytes of facts in a page of the feed, which ends with the event that goes beyond.
+pub const FEED_BYTES: usize = 4 << 20;
 /// How often a waiting feed looks by itself, whatever the wake-ups said.
 pub const FEED_POLL: Duration = Duration::from_secs(1);
 /// A comment goes out on an idle stream this often, so that proxies keep it open.

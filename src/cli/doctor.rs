@@ -253,8 +253,7 @@ fn standing(overview: &Overview, open: u64) -> Vec<Finding> {
 }
 
 fn nodes(nodes: &[Node]) -> Vec<Finding> {
-    let versions: BTreeSet<&str> =
-        nodes.iter().filter(|node| node.lease_ms > 0).map(|node| node.version.as_str()).collect();
+    let versions: BTreeSet<&str> = nodes.iter().filter(|node| node.lease_ms > 0).map(|node| node.version.as_str()).collect();
     let living = nodes.iter().filter(|node| node.lease_ms > 0).count();
     let owned: u64 = nodes.iter().filter(|node| node.lease_ms > 0).map(|node| node.shards).sum();
     let mut found = vec![if owned < SHARDS as u64 {

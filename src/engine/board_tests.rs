@@ -19,7 +19,7 @@ use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::domain::vendor::Mode;
 use crate::limits;
-use crate::store::{After, Backlog, Expired, OpenQuery, Settle};
+use crate::store::{After, Backlog, Expired, OpenPage, OpenQuery, Settle};
 
 pub(super) const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
@@ -113,17 +113,26 @@ impl Table {
                         OpenQuery::Strict { .. } => true,
                         _ => false,
                     };
-                    let take = |of: Vec<&OpenRun>, ask: Ask| of.into_iter().take(ask.limit).cloned().collect::<Vec<_>>();
-                    let ordered = refill.ordered.map_or(Vec::new(), |ask| take(stored.iter().filter(chosen).collect(), ask));
+                    let take = |of: Vec<&OpenRun>, Ask { portion, .. }: Ask| {
+                        let mut bytes = 0;
+                        let fits = |run: &&&OpenRun| {
+                            let before = bytes;
+                            bytes += run.event.weight();
+                            before <= portion.bytes
+                        };
+                        let runs: Vec<OpenRun> = of.iter().take(portion.rows).take_while(fits).map(|run| (*run).clone()).collect();
+                        OpenPage { more: runs.len() < of.len(), runs }
+                    };
+                    let ordered = refill.ordered.map_or_else(OpenPage::default, |ask| take(stored.iter().filter(chosen).collect(), ask));
                     let waits = stored.iter().filter(is_due).filter(|run| run.replay.is_none()).collect();
-                    let due = refill.due.map_or(Vec::new(), |ask| take(waits, ask));
+                    let due = refill.due.map_or_else(OpenPage::default, |ask| take(waits, ask));
                     let replayed = match refill.replayed {
                         Some(ask @ Ask { query: OpenQuery::Replayed { after, due, .. }, .. }) => {
                             let is_due = |run: &&OpenRun| run.next_attempt_at.is_some_and(|at| at <= due);
                             let behind = |run: &&OpenRun| run.replay.is_some() && (run.key.sequence, run.key.run) > after;
                             take(stored.iter().filter(behind).filter(is_due).collect(), ask)
                         }
-                        _ => Vec::new(),
+                        _ => OpenPage::default(),
                     };
                     let next_due = stored.iter().filter_map(|run| run.next_attempt_at).filter(|at| *at > now).min();
                     self.board.refilled(id, refill, Some(Read { ordered, due, replayed, next_due }), now);

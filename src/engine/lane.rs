@@ -71,6 +71,8 @@ pub(super) struct Lane {
     /// In hand, but not as the store has it any more: what follows of these comes from there.
     outdated: HashSet<Key>,
     bytes: usize,
+    /// What all that is known has in the store, at most.
+    known_bytes: usize,
     cursor: i64,
     /// The store has runs after `cursor`, or may have.
     stored: bool,
@@ -123,6 +125,7 @@ impl Lane {
             retries: HashMap::new(),
             outdated: HashSet::new(),
             bytes: 0,
+            known_bytes: 0,
             cursor: 0,
             stored: true,
             due_stored: false,

@@ -81,7 +81,7 @@ use crate::limits;
 use crate::meters::Meters;
 use crate::providers::Providers;
 use crate::store::group_commit::{GroupCommit, Haste};
-use crate::store::{Settle, Store, StoreError};
+use crate::store::{OpenPage, Settle, Store, StoreError};
 use crate::traces::Traces;
 use crate::transport::Transport;
 use crate::transport::mail::Mailer;
@@ -436,8 +436,8 @@ impl Engine {
 
     async fn read(&self, endpoint: EndpointId, refill: lane::Refill) -> Result<Read, StoreError> {
         let runs = async |ask: Option<Ask>| match ask {
-            Some(Ask { query, limit }) => self.store.open_runs(endpoint, query, limit).await,
-            None => Ok(Vec::new()),
+            Some(Ask { query, portion }) => self.store.open_runs(endpoint, query, portion).await,
+            None => Ok(OpenPage::default()),
         };
         let (due, ordered, replayed) = (runs(refill.due).await?, runs(refill.ordered).await?, runs(refill.replayed).await?);
         let next_due = self.store.next_due(endpoint, refill.now).await?;

@@ -13,8 +13,8 @@ use crate::domain::id::EndpointId;
 use crate::domain::retry::Policy;
 use crate::domain::shard::{Holding, Owner, SHARDS, Shard};
 use crate::domain::time::Timestamp;
-use crate::store::After;
 use crate::store::cluster::Standing;
+use crate::store::{After, OpenPage};
 
 const ME: u8 = 1;
 const OTHER: u8 = 2;
@@ -96,7 +96,12 @@ fn a_run_that_is_told_of_while_the_store_is_asked_for_later_ones_is_found() {
     table.board.opened_elsewhere(endpoint, 6, table.now);
     let Some(Chore::Refill(id, refill)) = table.board.next_chore() else { panic!("the store is asked") };
     table.board.opened_elsewhere(endpoint, 2, table.now);
-    table.board.refilled(id, refill, Some(Read { ordered: vec![later.clone()], ..Read::default() }), table.now);
+    table.board.refilled(
+        id,
+        refill,
+        Some(Read { ordered: OpenPage { runs: vec![later.clone()], more: false }, ..Read::default() }),
+        table.now,
+    );
     table.stored.get_mut(&endpoint).unwrap().extend([earlier, later]);
     table.do_chores();
     let mut sent = table.drain();

@@ -104,7 +104,7 @@ impl Ops {
         if after.is_some_and(|after| after < oldest - 1 || after > latest) {
             return Err(OpsError::EventsExpired { oldest, latest });
         }
-        let is_last = feed.events.len() < most;
+        let is_last = !feed.more;
         let mut next_after = feed.events.last().map_or(after.unwrap_or(oldest - 1), |last| last.id.sequence);
         if is_last {
             // Numbers may have been skipped, where the database was restored.

@@ -239,8 +239,8 @@ pub trait Store: Send + Sync + 'static {
 
     // --- What the engine asks ------------------------------------------------------------------------------------
 
-    /// An endpoint's runs that are open, as `query` chooses and orders them.
-    async fn open_runs(&self, endpoint: EndpointId, query: OpenQuery, limit: usize) -> Result<Vec<OpenRun>, StoreError>;
+    /// An endpoint's runs that are open, as `query` chooses and orders them: a portion of them, with at least one if there is one.
+    async fn open_runs(&self, endpoint: EndpointId, query: OpenQuery, portion: Portion) -> Result<OpenPage, StoreError>;
 
     /// When, after `now`, the next open run that waits for a time is due.
     async fn next_due(&self, endpoint: EndpointId, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;

@@ -17,6 +17,22 @@ pub struct TimeRange {
     pub until: Option<Timestamp>,
 }
 
+/// How much of what may be very much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Portion {
+    /// Rows, at most.
+    pub rows: usize,
+    /// Bytes of their events' facts: no more than one row beyond that.
+    pub bytes: usize,
+}
+
+impl Portion {
+    /// So many rows, however long they are.
+    pub fn rows(rows: usize) -> Self {
+        Self { rows, bytes: usize::MAX }
+    }
+}
+
 /// Which recharges.
 #[derive(Debug, Clone)]
 pub struct RechargeQuery {

@@ -282,6 +282,8 @@ pub struct Feed {
     pub oldest: i64,
     /// The latest number given; 0 before the first.
     pub latest: i64,
+    /// There may be more behind these: as many as were asked for, or [`FEED_BYTES`](crate::limits::FEED_BYTES).
+    pub more: bool,
 }
 
 /// Whether something was added.
@@ -388,6 +390,15 @@ pub struct Failing {
     pub exhausted: bool,
     /// Its vendor has been warned.
     pub warned: bool,
+}
+
+/// Open runs, as far as they were asked for.
+#[derive(Debug, Default)]
+pub struct OpenPage {
+    /// In the order that was asked for.
+    pub runs: Vec<OpenRun>,
+    /// There may be more of them.
+    pub more: bool,
 }
 
 /// How much an endpoint has open.

@@ -5,7 +5,8 @@ use ringback::domain::id::EndpointId;
 use ringback::domain::recharge::Status;
 use ringback::domain::time::Timestamp;
 use ringback::limits;
-use ringback::store::{Backlog, EndpointChange, Expired, OpenQuery, OpenRun, OpenSize, Write};
+use ringback::store::{Backlog, EndpointChange, Expired, OpenQuery, OpenRun, OpenSize, Portion, Publish, Write};
+use serde_json::value::RawValue;
 
 use crate::ledger::details;
 use crate::subject::{DAY, START, Subject, at, ended, failed, just_before, keys, publish, report, succeeded};
@@ -13,7 +14,7 @@ use crate::subject::{DAY, START, Subject, at, ended, failed, just_before, keys, 
 const ALL: OpenQuery = OpenQuery::All { after: (0, 0), up_to: i64::MAX };
 
 async fn open(on: &Subject, endpoint: EndpointId, query: OpenQuery, limit: usize) -> Vec<(i64, u32)> {
-    keys(&on.store.open_runs(endpoint, query, limit).await.unwrap())
+    keys(&on.store.open_runs(endpoint, query, Portion::rows(limit)).await.unwrap().runs)
 }
 
 /// Ends a run and starts the next one of its delivery.
@@ -42,7 +43,7 @@ pub async fn what_a_commit_opens_is_what_can_be_read(on: Subject) {
     opened.append(&mut on.event(side, "invoice.paid", at(-5)).await);
     assert_eq!(opened.len(), 6);
     for id in ids {
-        let read = on.store.open_runs(id, OpenQuery::Fresh { after: 0 }, 10).await.unwrap();
+        let read = on.store.open_runs(id, OpenQuery::Fresh { after: 0 }, Portion::rows(10)).await.unwrap().runs;
         let opened: Vec<_> = opened.iter().filter(|run| run.key.endpoint == id).collect();
         assert_eq!((read.len(), opened.len()), (3, 3));
         for (read, opened) in read.iter().zip(opened) {
@@ -50,6 +51,29 @@ pub async fn what_a_commit_opens_is_what_can_be_read(on: Subject) {
         }
     }
     assert_eq!(opened[4].deadline, START.plus(DAY), "a run's time begins at its event's");
+}
+
+/// A portion ends with the row that goes beyond its bytes, and says that there is more.
+pub async fn a_portion_is_bounded_in_bytes(on: Subject) {
+    let side = on.side().await;
+    let id = on.connected(side).await;
+    let long = RawValue::from_string(format!("\"{}\"", "x".repeat(998))).unwrap();
+    for _ in 0..5 {
+        let event = Publish { data: long.clone(), ..publish(side, "invoice.paid", START) };
+        on.publish(event).await;
+    }
+    for (portion, count, more) in [
+        (Portion { rows: 10, bytes: 2_500 }, 3, true),
+        (Portion { rows: 10, bytes: 0 }, 1, true),
+        (Portion { rows: 2, bytes: 2_500 }, 2, true),
+        (Portion { rows: 10, bytes: 10_000 }, 5, false),
+    ] {
+        for query in [OpenQuery::Fresh { after: 0 }, OpenQuery::All { after: (0, 0), up_to: i64::MAX }] {
+            let page = on.store.open_runs(id, query, portion).await.unwrap();
+            let numbers: Vec<i64> = page.runs.iter().map(|run| run.key.sequence).collect();
+            assert_eq!((numbers, page.more), ((1..=count).collect(), more), "{portion:?} of {query:?}");
+        }
+    }
 }
 
 pub async fn nothing_is_open(on: Subject) {

@@ -89,9 +89,9 @@ pub async fn cases_and_answers_do_not_name_the_person(on: Subject) {
     let run = on.store.open_runs(
         on.store.endpoints(side.stream, first(1)).await.unwrap()[0].id,
         ringback::store::OpenQuery::Fresh { after: 0 },
-        10,
+        ringback::store::Portion::rows(10),
     );
-    let run = run.await.unwrap().remove(0);
+    let run = run.await.unwrap().runs.remove(0);
     let mut settle = attempted(
         &run,
         1,

@@ -6,6 +6,7 @@ use ringback::domain::event::Event;
 use ringback::domain::id::{EventId, StreamId};
 use ringback::domain::recharge::Status;
 use ringback::domain::vendor::Mode;
+use ringback::limits;
 use ringback::store::{Feed, Publish, StoreError, TimeRange, Write, Written};
 use serde_json::value::RawValue;
 
@@ -28,7 +29,7 @@ async fn feed(on: &Subject, side: Side, after: Option<i64>, limit: usize) -> Fee
 pub async fn an_empty_feed(on: Subject) {
     let side = on.side().await;
     for after in [None, Some(0), Some(5)] {
-        let Feed { events, oldest, latest } = feed(&on, side, after, 10).await;
+        let Feed { events, oldest, latest, .. } = feed(&on, side, after, 10).await;
         assert_eq!((events.len(), oldest, latest), (0, 1, 0), "the oldest is the next one to be given");
     }
 }
@@ -48,7 +49,7 @@ pub async fn the_feed_is_read_in_parts(on: Subject) {
         (None, 0, &[]),
         (None, 100, &[1, 2, 3, 4, 5]),
     ] {
-        let Feed { events, oldest, latest } = feed(&on, side, after, limit).await;
+        let Feed { events, oldest, latest, .. } = feed(&on, side, after, limit).await;
         assert_eq!((&numbers(&events)[..], oldest, latest), (expected, 1, 5), "{after:?} {limit}");
         assert!(events.iter().all(|event| event.id.stream == side.stream));
     }
@@ -195,4 +196,16 @@ pub async fn a_time_range_is_a_range_of_numbers(on: Subject) {
         assert!(between(since, until).await.is_empty(), "{since:?} {until:?}");
     }
     assert!(on.store.sequences(StreamId::new(1), TimeRange::default()).await.is_err());
+}
+
+/// A page ends with the event that goes beyond its bytes, and says that there is more.
+pub async fn a_page_of_the_feed_is_bounded_in_bytes(on: Subject) {
+    let side = on.side().await;
+    let long = RawValue::from_string(format!("\"{}\"", "x".repeat(limits::FEED_BYTES / 8))).unwrap();
+    for _ in 0..12 {
+        on.publish(Publish { data: long.clone(), ..publish(side, "invoice.paid", START) }).await;
+    }
+    let (first, rest) = (feed(&on, side, None, 200).await, feed(&on, side, Some(8), 200).await);
+    assert_eq!((first.events.len(), first.more, first.latest), (8, true, 12));
+    assert_eq!((rest.events.len(), rest.more), (4, false));
 }

@@ -7,7 +7,7 @@ use ringback::domain::id::{DeliveryId, EndpointId};
 use ringback::domain::recharge::Status;
 use ringback::domain::vendor::Mode;
 use ringback::limits;
-use ringback::store::{DeliveryQuery, EndpointChange, OpenQuery, OpenRun, TimeRange, VendorChange, Write};
+use ringback::store::{DeliveryQuery, EndpointChange, OpenQuery, OpenRun, Portion, TimeRange, VendorChange, Write};
 
 use crate::deeds::Deeds;
 use crate::subject::{START, Side, Subject, at, eight, first, keys, publish, report};
@@ -56,7 +56,7 @@ pub async fn those_who_listen_get_a_delivery(on: Subject) {
     for (endpoint, there) in [(connected, true), (paused, true)].into_iter().chain(deaf.map(|id| (id, false))) {
         let delivery = on.store.delivery(DeliveryId { endpoint, sequence: 1 }).await.unwrap();
         assert_eq!(delivery.is_some(), there, "{endpoint}");
-        let open = on.store.open_runs(endpoint, OpenQuery::Fresh { after: 0 }, 10).await.unwrap();
+        let open = on.store.open_runs(endpoint, OpenQuery::Fresh { after: 0 }, Portion::rows(10)).await.unwrap().runs;
         assert_eq!(open.len(), usize::from(there));
     }
     assert_eq!(on.store.open_count().await.unwrap(), 2);

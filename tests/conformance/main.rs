@@ -53,7 +53,7 @@ macro_rules! examine {
                 the_first_report_stands_as_it_was, null_fields_are_filled_once, a_conflict_fills_nothing,
                 what_is_filled_later_does_not_change_the_event;
             events:
-                an_empty_feed, the_feed_is_read_in_parts, no_event, numbers_have_no_gaps_under_eight_writers, times_never_go_back,
+                a_page_of_the_feed_is_bounded_in_bytes, an_empty_feed, the_feed_is_read_in_parts, no_event, numbers_have_no_gaps_under_eight_writers, times_never_go_back,
                 data_is_kept_as_given, a_dedupe_key_answers_with_the_first, a_dedupe_key_within_one_batch,
                 eight_posts_with_one_key_are_one_event, an_unknown_stream_is_refused, a_time_range_is_a_range_of_numbers;
             endpoints:
@@ -73,7 +73,7 @@ macro_rules! examine {
                 deliveries_are_listed_latest_first, deliveries_are_chosen_by_state, deliveries_are_chosen_by_what_they_are,
                 deliveries_are_chosen_by_their_time, a_delivery_behind_very_many_is_found, a_deleted_endpoints_deliveries_are_listed;
             engine:
-                what_a_commit_opens_is_what_can_be_read, nothing_is_open, fresh_runs_come_in_order, due_runs_come_longest_due_first,
+                what_a_commit_opens_is_what_can_be_read, a_portion_is_bounded_in_bytes, nothing_is_open, fresh_runs_come_in_order, due_runs_come_longest_due_first,
                 all_runs_come_in_order, strict_and_beside_share_the_runs, the_next_due_lies_ahead, open_runs_are_counted,
                 backlogs_come_in_order, a_later_run_hides_no_deadline, deadlines_pass, deadlines_of_later_runs_pass,
                 a_deleted_endpoints_runs_stay_open, open_runs_have_a_size, very_many_open_runs_have_a_size;

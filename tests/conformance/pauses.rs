@@ -5,7 +5,7 @@ use ringback::domain::endpoint::EndpointStatus;
 use ringback::domain::id::EndpointId;
 use ringback::domain::replay::Only;
 use ringback::domain::time::Timestamp;
-use ringback::store::{Backlog, Deed, EndpointChange, OpenQuery, Resent};
+use ringback::store::{Backlog, Deed, EndpointChange, OpenQuery, Portion, Resent};
 
 use crate::deeds::Deeds;
 use crate::replays::{start, step};
@@ -191,7 +191,7 @@ pub async fn what_waits_in_a_pause_stays_open(on: Subject) {
     let id = on.connected(side).await;
     pause(&on, id, 100, 700).await;
     on.event(side, "invoice.paid", at(200)).await;
-    assert_eq!(on.store.open_runs(id, OpenQuery::Fresh { after: 0 }, 10).await.unwrap().len(), 1);
+    assert_eq!(on.store.open_runs(id, OpenQuery::Fresh { after: 0 }, Portion::rows(10)).await.unwrap().runs.len(), 1);
     assert_eq!(on.store.missed(id).await.unwrap(), 0);
     let cancelled = on.store.deed(Deed::CancelPending { endpoint: id, up_to: i64::MAX }, at(300)).await.unwrap();
     assert!(cancelled.came_to_pass());

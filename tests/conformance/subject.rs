@@ -15,8 +15,8 @@ use ringback::domain::secret::Secret;
 use ringback::domain::time::Timestamp;
 use ringback::domain::vendor::{Mode, Vendor};
 use ringback::store::{
-    Accept, Addressed, After, Created, Delivery, EndpointChange, Judged, OpenQuery, OpenRun, Page, Publish, Published, Resent, Settle,
-    Settled, Store, Write, Written,
+    Accept, Addressed, After, Created, Delivery, EndpointChange, Judged, OpenQuery, OpenRun, Page, Portion, Publish, Published, Resent,
+    Settle, Settled, Store, Write, Written,
 };
 use serde_json::value::RawValue;
 
@@ -273,8 +273,8 @@ impl Subject {
     pub async fn open_run(&self, key: RunKey) -> OpenRun {
         let query = OpenQuery::All { after: (key.sequence, key.run - 1), up_to: key.sequence };
         let replayed = OpenQuery::Replayed { after: (0, 0), due: at(1_000_000), failed_after: None };
-        let mut found = self.store.open_runs(key.endpoint, query, 1).await.unwrap();
-        found.extend(self.store.open_runs(key.endpoint, replayed, 1000).await.unwrap());
+        let mut found = self.store.open_runs(key.endpoint, query, Portion::rows(1)).await.unwrap().runs;
+        found.extend(self.store.open_runs(key.endpoint, replayed, Portion::rows(1000)).await.unwrap().runs);
         found.into_iter().find(|run| run.key == key).expect("it is open")
     }
 

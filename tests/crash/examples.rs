@@ -193,7 +193,8 @@ async fn report(client: &mut Client, vendor: &str, from: usize) {
     let reports: Vec<Value> = reconsidered.map(|number| of(number, other(number))).collect();
     client.post("/v1/reports", &json!({"reports": reports})).await;
     for conflict in client.list("/v1/conflicts?state=open").await {
-        let reason = json!({"as": if conflict["claimed"] == "success" { "late_success" } else { "reversed" }, "reason": "the provider's books"});
+        let reason =
+            json!({"as": if conflict["claimed"] == "success" { "late_success" } else { "reversed" }, "reason": "the provider's books"});
         client.post(&format!("/v1/conflicts/{}/resolve", text(&conflict, "id")), &reason).await;
     }
 }

@@ -14,11 +14,11 @@ use super::receiver::{Moods, Receiver};
 use super::server::{self, Server};
 use super::wait;
 
-/// Beyond what it has when nothing happens, in KiB: a quarter of what waits below.
+/// Beyond what it has when nothing happens, in KiB: half of what waits below.
 const ROOM: u64 = 192 << 10;
 /// Bytes of an event, of 200 kB that may have at most.
 const EVENT: usize = 190_000;
-const EVENTS: usize = 4_000;
+const EVENTS: usize = 2_000;
 /// Requests of a mebibyte each, at a time.
 const CLIENTS: usize = 48;
 const MAILBOX: &str = "large";
@@ -41,14 +41,15 @@ async fn little_memory_is_enough_for_much_work() {
     let endpoint = server::new_endpoint(&mut client, &vendor, settings).await;
     let endpoint = text(&endpoint, "id").to_owned();
 
-    // Four times as much waits as there is room for, and comes in many large requests at a time.
+    // Twice as much waits as there is room for, and comes in many large requests at a time.
     client.post(&format!("/v1/endpoints/{endpoint}/pause"), &json!({})).await;
     let publishing: Vec<_> = (0..CLIENTS).map(|number| tokio::spawn(publish(client.clone(), vendor.clone(), number))).collect();
     for one in publishing {
         one.await.expect("all are accepted");
     }
     client.post(&format!("/v1/endpoints/{endpoint}/resume"), &json!({})).await;
-    wait::while_progressing("all have arrived", WITHIN, || receiver.requests(), async || !client.has_pending(&vendor, &endpoint).await).await;
+    wait::while_progressing("all have arrived", WITHIN, || receiver.requests(), async || !client.has_pending(&vendor, &endpoint).await)
+        .await;
     let differing = receiver.look(MAILBOX, |mailbox| mailbox.got.values().map(|got| got.differing).sum::<u64>());
     assert_eq!((receiver.accepted(MAILBOX), differing), (EVENTS + 1, 0), "each, and the handshake");
     let log = server.log();

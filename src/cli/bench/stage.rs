@@ -245,7 +245,15 @@ impl Stage {
 
     /// A load of this server's.
     pub fn load(&self, vendors: &[String], connections: usize, batch: usize, due: Due) -> anyhow::Result<Load> {
-        Ok(Load { servers: self.server()?.addresses(), token: self.token.clone(), vendors: vendors.into(), connections, batch, due, outlasts: false })
+        Ok(Load {
+            servers: self.server()?.addresses(),
+            token: self.token.clone(),
+            vendors: vendors.into(),
+            connections,
+            batch,
+            due,
+            outlasts: false,
+        })
     }
 
     /// Reports at a rate, each posted as soon as it is due, with what else is due by then.

@@ -9,7 +9,7 @@ use super::{Key, Lane, Window, key_of};
 use crate::domain::delivery::OpenRun;
 use crate::domain::time::Timestamp;
 use crate::limits;
-use crate::store::OpenQuery;
+use crate::store::{OpenPage, OpenQuery, Portion};
 
 /// What the store is to be asked for a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,20 +26,20 @@ pub(in super::super) struct Refill {
     pub epoch: i64,
 }
 
-/// A question, and the most rows of its answer. What is in hand is read once more and skipped, so that a page must be
+/// A question, and the most that its answer may be. What is in hand is read once more and skipped, so that a page must be
 /// longer than that to bring anything new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) struct Ask {
     pub query: OpenQuery,
-    pub limit: usize,
+    pub portion: Portion,
 }
 
 /// What the store had for a lane.
 #[derive(Debug, Default)]
 pub(in super::super) struct Read {
-    pub ordered: Vec<OpenRun>,
-    pub due: Vec<OpenRun>,
-    pub replayed: Vec<OpenRun>,
+    pub ordered: OpenPage,
+    pub due: OpenPage,
+    pub replayed: OpenPage,
     pub next_due: Option<Timestamp>,
 }
 
@@ -82,7 +82,8 @@ impl Lane {
         let half = self.most(window, now) / 2;
         let hungry = self.in_window() <= half && self.unsettled <= half && self.bytes <= window.bytes / 2;
         let wanted = hungry && (self.due_stored || self.stored || self.walk.is_some());
-        let ask = |query, limit| Ask { query, limit: self.known.len() + limit };
+        let bytes = self.known_bytes + window.bytes;
+        let ask = |query, rows| Ask { query, portion: Portion { rows: self.known.len() + rows, bytes } };
         let replayed = self.replays_to_read(window, now).map(|query| ask(query, limits::REPLAY_WINDOW));
         if !wanted && replayed.is_none() {
             return None;
@@ -105,7 +106,7 @@ impl Lane {
             (Some(ask(OpenQuery::All { after, up_to: i64::MAX }, most)), None)
         } else {
             let behind = self.known.keys().filter(|(sequence, _)| *sequence > self.cursor).count();
-            let fresh = Ask { query: OpenQuery::Fresh { after: self.cursor }, limit: behind + most };
+            let fresh = Ask { query: OpenQuery::Fresh { after: self.cursor }, portion: Portion { rows: behind + most, bytes } };
             (Some(fresh), Some(ask(OpenQuery::Due { now }, most)))
         };
         self.refilling = Some(Refilling::default());
@@ -129,31 +130,28 @@ impl Lane {
         let mut all_fit = true;
         let Read { mut ordered, mut due, replayed, next_due } = read;
         if refill.ordered.is_some() {
-            self.make_due(&mut ordered, &mut due);
+            self.make_due(&mut ordered.runs, &mut due.runs);
         }
         self.next_stored_due = [self.next_stored_due, next_due].into_iter().flatten().min();
-        if let Some(Ask { limit, .. }) = refill.due {
-            let full = due.len() == limit;
-            let fits = self.take_due(due, &ended, window, now);
-            (self.due_stored, all_fit) = (full || !fits, all_fit && fits);
+        if refill.due.is_some() {
+            let fits = self.take_due(due.runs, &ended, window, now);
+            (self.due_stored, all_fit) = (due.more || !fits, all_fit && fits);
         }
-        if let Some(Ask { limit, .. }) = refill.ordered {
-            let full = ordered.len() == limit;
-            let fits = self.take_ordered(ordered, &ended, window, now);
+        if refill.ordered.is_some() {
+            let fits = self.take_ordered(ordered.runs, &ended, window, now);
             all_fit &= fits;
-            let more = full || !fits;
+            let more = ordered.more || !fits;
             if !more && let Some((sequence, _)) = self.walk.take() {
                 self.cursor = self.cursor.max(sequence);
             }
             self.stored = more || turned_away || from.is_some();
             self.cursor = from.map_or(self.cursor, |from| self.cursor.min(from - 1));
         }
-        if let Some(Ask { limit, .. }) = refill.replayed {
-            let full = replayed.len() == limit;
-            let fits = self.take_replayed(replayed, &ended, window, now);
+        if refill.replayed.is_some() {
+            let fits = self.take_replayed(replayed.runs, &ended, window, now);
             // At the end of a walk the store is asked once more, for what came to be due behind it.
-            let walked = !full && fits && self.replay_walk.take().is_some();
-            (self.replay_stored, all_fit) = (full || !fits || walked, all_fit && fits);
+            let walked = !replayed.more && fits && self.replay_walk.take().is_some();
+            (self.replay_stored, all_fit) = (replayed.more || !fits || walked, all_fit && fits);
         }
         // The largest event fits into an empty lane, so that it is the node that has no room.
         self.starved = !all_fit && self.known.is_empty();

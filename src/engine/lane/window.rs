@@ -24,6 +24,8 @@ pub(super) struct Known {
     pub place: Place,
     /// Memory it is charged for.
     pub weight: usize,
+    /// What it was charged at first, which is at least what it has in the store.
+    pub whole: usize,
     /// A replay opened it.
     pub replayed: bool,
 }
@@ -57,8 +59,9 @@ impl Lane {
 
     pub(super) fn enter(&mut self, run: &OpenRun) {
         let (weight, replayed) = (weight(run), run.replay.is_some());
-        if self.known.insert(key_of(run.key), Known { place: Place::Queued, weight, replayed }).is_none() {
+        if self.known.insert(key_of(run.key), Known { place: Place::Queued, weight, whole: weight, replayed }).is_none() {
             self.bytes += weight;
+            self.known_bytes += weight;
             self.replays_known += usize::from(replayed);
         }
     }
@@ -67,13 +70,17 @@ impl Lane {
         if let Some(known) = self.known.remove(&key) {
             self.unsettled -= usize::from(known.is_unsettled_event());
             self.bytes = self.bytes.saturating_sub(known.weight);
+            self.known_bytes -= known.whole;
             self.replays_known -= usize::from(known.replayed);
             self.cramped = false;
         }
     }
 
     pub(super) fn put(&mut self, key: Key, place: Place) {
-        let known = self.known.entry(key).or_insert(Known { place: Place::Queued, weight: 0, replayed: false });
+        let known = self.known.entry(key).or_insert_with(|| {
+            self.known_bytes += limits::BODY_MAX;
+            Known { place: Place::Queued, weight: 0, whole: limits::BODY_MAX, replayed: false }
+        });
         self.unsettled -= usize::from(known.is_unsettled_event());
         known.place = place;
         self.unsettled += usize::from(known.is_unsettled_event());

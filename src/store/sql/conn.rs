@@ -78,6 +78,22 @@ impl Conn<'_> {
         }
     }
 
+    /// The same for rows whose `facts` may be long, of which so many bytes are enough: no more than one row beyond that is read.
+    pub fn within(self, sql: &str, values: &[&dyn Bind], bytes: i64, mut take: impl FnMut(&Row) -> Result<ControlFlow<()>>) -> Result<()> {
+        let Self::Postgres(tx) = self else { return self.each(sql, values, take) };
+        let within = format!(
+            "SELECT * FROM (SELECT q.*, sum(octet_length(q.facts)) OVER (ROWS UNBOUNDED PRECEDING) - octet_length(q.facts) AS ahead \
+             FROM ({sql}) q) w WHERE w.ahead <= ?{}",
+            values.len() + 1
+        );
+        for row in &tx.all(&within, &[values, &[&bytes]].concat())? {
+            if take(&Row::Postgres(row))?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// The first row, if there is one.
     pub fn first<T>(self, sql: &str, values: &[&dyn Bind], read: impl FnOnce(&Row) -> Result<T>) -> Result<Option<T>> {
         match self {

@@ -12,7 +12,7 @@ use crate::domain::event::Event;
 use crate::domain::id::{DeliveryId, EndpointId, EventId, ReplayId, StreamId};
 use crate::domain::time::Timestamp;
 use crate::limits;
-use crate::store::{Backlog, Delivery, DeliveryQuery, Expired, Listed, OpenQuery, OpenRun, StoreError};
+use crate::store::{Backlog, Delivery, DeliveryQuery, Expired, Listed, OpenPage, OpenQuery, OpenRun, Portion, StoreError};
 
 struct Ended {
     run: u32,
@@ -174,9 +174,9 @@ macro_rules! open_columns {
     };
 }
 
-pub(super) fn open_runs(conn: Conn, endpoint: EndpointId, query: OpenQuery, limit: usize) -> Result<Vec<OpenRun>, StoreError> {
-    let Some(place) = place(conn, endpoint)? else { return Ok(Vec::new()) };
-    let (id, of, limit) = (endpoint.get(), place.stream.get(), limit as i64);
+pub(super) fn open_runs(conn: Conn, endpoint: EndpointId, query: OpenQuery, portion: Portion) -> Result<OpenPage, StoreError> {
+    let Some(place) = place(conn, endpoint)? else { return Ok(OpenPage::default()) };
+    let (id, of, limit) = (endpoint.get(), place.stream.get(), portion.rows as i64);
     const FRESH: &str = open_columns!("o.sequence > ?3 AND o.next_attempt_at IS NULL ORDER BY o.sequence LIMIT ?4");
     const DUE: &str = open_columns!(
         "open_delivery o INDEXED BY open_delivery_due",
@@ -196,21 +196,29 @@ pub(super) fn open_runs(conn: Conn, endpoint: EndpointId, query: OpenQuery, limi
         "open_delivery o INDEXED BY open_delivery_due",
         "o.replay IS NULL AND o.next_attempt_at <= ?4 AND (o.run > 1 OR o.failed_since <= ?3) ORDER BY o.sequence, o.run LIMIT ?5"
     );
-    let read = |row: &Row| read_open(row, endpoint, place);
+    let mut page = OpenPage::default();
+    let (bytes, mut read) = (i64::try_from(portion.bytes).unwrap_or(i64::MAX), 0);
+    let take = |row: &Row| {
+        read += row.text(8)?.len();
+        page.runs.push(read_open(row, endpoint, place)?);
+        Ok(if read > portion.bytes { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    };
     match query {
-        OpenQuery::Fresh { after } => conn.all(FRESH, params![id, of, after, limit], read),
-        OpenQuery::Due { now } => conn.all(DUE, params![id, of, now.as_millis(), limit], read),
+        OpenQuery::Fresh { after } => conn.within(FRESH, params![id, of, after, limit], bytes, take),
+        OpenQuery::Due { now } => conn.within(DUE, params![id, of, now.as_millis(), limit], bytes, take),
         OpenQuery::Replayed { after: (sequence, run), due, failed_after } => {
             let values = params![id, of, sequence, run, due.as_millis(), failed_after.map(Timestamp::as_millis), limit];
-            conn.all(REPLAYED, values, read)
+            conn.within(REPLAYED, values, bytes, take)
         }
-        OpenQuery::All { after: (sequence, run), up_to } => conn.all(ALL, params![id, of, sequence, run, up_to, limit], read),
-        OpenQuery::Strict { stepped_aside } => conn.all(STRICT, params![id, of, stepped_aside.as_millis(), limit], read),
+        OpenQuery::All { after: (sequence, run), up_to } => conn.within(ALL, params![id, of, sequence, run, up_to, limit], bytes, take),
+        OpenQuery::Strict { stepped_aside } => conn.within(STRICT, params![id, of, stepped_aside.as_millis(), limit], bytes, take),
         OpenQuery::Beside { stepped_aside, now } => {
             let values = params![id, of, stepped_aside.as_millis(), now.as_millis(), limit];
-            conn.all(BESIDE, values, read)
+            conn.within(BESIDE, values, bytes, take)
         }
-    }
+    }?;
+    page.more = page.runs.len() == portion.rows || read > portion.bytes;
+    Ok(page)
 }
 
 /// Reads by place, not by name: this is the one read on the way of a delivery that did not fit into memory.

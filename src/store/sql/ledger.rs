@@ -1,5 +1,7 @@
 //! Recharges with their history, and the feed of events.
 
+use std::ops::ControlFlow;
+
 use super::conn::{Conn, Result, Row, params};
 use super::references;
 use super::rows::{bad, page, word};
@@ -133,8 +135,14 @@ pub(super) fn events_after(conn: Conn, stream: StreamId, after: Option<i64>, lim
     let (next, oldest) = conn.one(ENDS, params![stream.get()], read)?;
     const AFTER: &str =
         "SELECT sequence, type, created_at, facts FROM event WHERE stream = ?1 AND sequence > ?2 ORDER BY sequence LIMIT ?3";
-    let events = conn.all(AFTER, params![stream.get(), after.unwrap_or(0), limit], |row| read_event(row, stream, mode))?;
-    Ok(Feed { events, oldest: oldest.unwrap_or(next), latest: next - 1 })
+    let (mut events, mut bytes) = (Vec::new(), 0);
+    conn.within(AFTER, params![stream.get(), after.unwrap_or(0), limit], limits::FEED_BYTES as i64, |row| {
+        bytes += row.text(3)?.len();
+        events.push(read_event(row, stream, mode)?);
+        Ok(if bytes > limits::FEED_BYTES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
+    let more = events.len() == limit || bytes > limits::FEED_BYTES;
+    Ok(Feed { events, oldest: oldest.unwrap_or(next), latest: next - 1, more })
 }
 
 /// The range of numbers that a stream's events of a time range have. Their times never go back, so each end is found

@@ -37,8 +37,8 @@ use super::cluster::Cluster;
 use super::seal::Sealer;
 use super::{
     AnswerKey, AuditQuery, Backlog, Cause, ConflictQuery, Delivery, DeliveryQuery, Expired, Failing, Feed, Horizon, KeptAnswer, KeptReport,
-    Listed, Mailing, OpenQuery, OpenRun, OpenSize, Overview, Page, ProviderStanding, RechargeQuery, ReplayScope, Sought, Standing, Store,
-    StoreError, SweepPlace, Swept, TimeRange, Trouble, WaitingMail, Whose, Write, Written,
+    Listed, Mailing, OpenPage, OpenQuery, OpenSize, Overview, Page, Portion, ProviderStanding, RechargeQuery, ReplayScope, Sought,
+    Standing, Store, StoreError, SweepPlace, Swept, TimeRange, Trouble, WaitingMail, Whose, Write, Written,
 };
 use crate::clock::{Ids, Stopwatch};
 use crate::domain::audit::Entry;
@@ -358,8 +358,8 @@ impl<D: Driver> Store for SqlStore<D> {
         }
     }
 
-    async fn open_runs(&self, endpoint: EndpointId, query: OpenQuery, limit: usize) -> Result<Vec<OpenRun>, StoreError> {
-        self.driver.read(move |conn| deliveries::open_runs(conn, endpoint, query, limit)).await
+    async fn open_runs(&self, endpoint: EndpointId, query: OpenQuery, portion: Portion) -> Result<OpenPage, StoreError> {
+        self.driver.read(move |conn| deliveries::open_runs(conn, endpoint, query, portion)).await
     }
 
     async fn next_due(&self, endpoint: EndpointId, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
