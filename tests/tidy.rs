@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 // --- The rules -------------------------------------------------------------------------------------------------------
 
@@ -212,6 +213,47 @@ fn migrations_are_numbered_without_gaps() {
 #[test]
 fn contributing_says_what_each_dependency_does() {
     report(dependencies(&read("Cargo.toml"), &read("CONTRIBUTING.md")));
+}
+
+#[test]
+fn dependencies_are_what_deny_toml_allows() {
+    let rules: toml::Value = toml::from_str(&read("deny.toml")).expect("it is TOML");
+    let output = Command::new(env!("CARGO")).args(["metadata", "--format-version=1", "--locked", "--offline"]).output().expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata = serde_json::from_slice(&output.stdout).expect("it prints JSON");
+    report(packages(&metadata, &rules));
+}
+
+/// An endpoint that a person watches is worth nothing if the rules do not load.
+#[test]
+fn prometheus_takes_the_alert_rules() {
+    let promtool = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tests/promtool");
+    let output = Command::new(promtool).args(["check", "rules", "docs/alerts.yml"]).output().expect("run scripts/setup-tests first");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("SUCCESS: "), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// What the projects of examples/receivers need is what the tests run them with.
+#[test]
+fn the_examples_name_the_versions_that_are_tested() {
+    let (tests, example) = (read("tests/receivers/package.json"), read("examples/receivers/express/package.json"));
+    let of = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("it is JSON")["dependencies"].clone();
+    let (tested, tests) = (read("tests/receivers/requirements.txt"), of(&tests));
+    for (name, version) in of(&example).as_object().expect("it has dependencies") {
+        assert_eq!(tests[name], *version, "{name}: examples/receivers/express and tests/receivers name different versions");
+    }
+    for line in read("examples/receivers/fastapi/requirements.txt").lines() {
+        assert!(tested.contains(&format!("{line} ")), "{line}: tests/receivers/requirements.txt has another version");
+    }
+    let (ours, axum): (toml::Value, toml::Value) = (
+        toml::from_str(&read("Cargo.toml")).expect("it is TOML"),
+        toml::from_str(&read("examples/receivers/axum/Cargo.toml")).expect("it is TOML"),
+    );
+    let version = |of: &toml::Value| of.get("version").unwrap_or(of).clone();
+    for (name, needed) in axum["dependencies"].as_table().expect("it has dependencies") {
+        let known = ours["dependencies"].get(name).or_else(|| ours["dev-dependencies"].get(name)).map(version);
+        assert_eq!(known, Some(version(needed)), "{name}: examples/receivers/axum and Cargo.toml name different versions");
+    }
 }
 
 #[test]
@@ -428,6 +470,27 @@ fn dependencies(manifest: &str, contributing: &str) -> Vec<String> {
 }
 
 /// Tables of a page have a row for each of `names` that says something, and no row for anything else.
+/// What `cargo metadata` tells of packages, against the rules of deny.toml.
+fn packages(metadata: &serde_json::Value, rules: &toml::Value) -> Vec<String> {
+    let allowed: Vec<&str> = rules["licenses"]["allow"].as_array().into_iter().flatten().filter_map(toml::Value::as_str).collect();
+    let banned: Vec<&str> = rules["bans"]["deny"].as_array().into_iter().flatten().filter_map(|ban| ban["name"].as_str()).collect();
+    let mut findings = Vec::new();
+    for package in metadata["packages"].as_array().expect("packages").iter().filter(|package| package["name"] != "ringback") {
+        let (name, license) = (package["name"].as_str().unwrap_or_default(), package["license"].as_str().unwrap_or_default());
+        let allows = |wanted: &spdx::LicenseReq| wanted.license.id().is_some_and(|id| allowed.contains(&id.name));
+        if !spdx::Expression::parse_mode(license, spdx::ParseMode::LAX).is_ok_and(|license| license.evaluate(allows)) {
+            findings.push(format!("{name}: its licence is {license:?}; find another crate, or allow it in deny.toml"));
+        }
+        if banned.contains(&name) {
+            findings.push(format!("{name}: deny.toml bans it"));
+        }
+        if !package["source"].as_str().is_some_and(|source| source.starts_with("registry+") && source.contains("/crates.io-index")) {
+            findings.push(format!("{name}: it comes from {}, and dependencies come from crates.io", package["source"]));
+        }
+    }
+    findings
+}
+
 fn table_has(page: &str, text: &str, names: &[&str], kind: &str) -> Vec<String> {
     let mut rows: Vec<(&str, bool)> = Vec::new();
     for line in text.lines() {
@@ -757,6 +820,23 @@ mod checks_can_fail {
         }
         assert_eq!(lines(&purity("src/domain/x.rs", "\nasync fn f() {}\nuse std::time::{Duration, SystemTime};")), ["2", "3"]);
         assert!(purity("src/domain/x.rs", "// async\nuse std::time::Duration;\nlet instant = \"Instant\";").is_empty());
+    }
+
+    #[test]
+    fn packages_that_may_not_be_are_found() {
+        let rules = toml::from_str("[bans]\ndeny = [{ name = \"banned\" }]\n[licenses]\nallow = [\"MIT\", \"ISC\"]").expect("rules");
+        let one = |name: &str, license: &str, source: &str| {
+            let package = serde_json::json!({"name": name, "license": license, "source": source});
+            packages(&serde_json::json!({"packages": [package]}), &rules).len()
+        };
+        let index = "registry+https://example.net/crates.io-index";
+        for license in ["MIT", "GPL-3.0 OR MIT", "MIT/Apache-2.0", "MIT AND ISC"] {
+            assert_eq!(one("fine", license, index), 0, "{license}");
+        }
+        for license in ["", "GPL-3.0-only", "MIT AND Apache-2.0", "my own"] {
+            assert_eq!(one("odd", license, index), 1, "{license}");
+        }
+        assert_eq!((one("banned", "MIT", index), one("odd", "MIT", "git+https://example.net/odd")), (1, 1));
     }
 
     #[test]

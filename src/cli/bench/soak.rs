@@ -20,7 +20,7 @@ const PART: f64 = 50.0;
 const WELL: &str = "well";
 const MOODY: &str = "moody";
 /// One in so many reports is for the vendor whose receiver is moody.
-const ONE_IN: usize = 10;
+const ONE_IN: usize = 20;
 /// What each of the figures is taken over, at most.
 const WINDOW: Duration = Duration::from_secs(10);
 /// What the moody receiver does, a window each.

@@ -35,7 +35,7 @@ async fn main() -> anyhow::Result<()> {
 
 /// A setting of the environment; an empty one is none.
 fn setting(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
+    env::var_os(name)?.into_string().ok().filter(|value| !value.is_empty())
 }
 
 /// Only writes down what came; [`work`] does the rest.
