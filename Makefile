@@ -1,4 +1,4 @@
-.PHONY: test demo bench openapi screenshots soak micro fmt clean
+.PHONY: test demo bench soak-load openapi screenshots soak micro fmt clean
 
 # Everything that must pass. Installs what the tests need first; quick when it is all there.
 test:
@@ -13,17 +13,27 @@ demo:
 	cargo run --release --locked -- demo
 
 # All benchmarks, and their figures and plot in docs/: half an hour, on a machine that has nothing else to do.
-bench:
+bench: target/bench/venv
 	cargo build --release --locked
-	rm -rf target/bench/*.json
-	mkdir -p target/bench
-	[ -x target/bench/venv/bin/python ] || python3 -m venv target/bench/venv
-	target/bench/venv/bin/python -m pip install --quiet --disable-pip-version-check matplotlib==3.10.0
+	rm -f target/bench/*.json
 	target/release/ringback bench burst single fan-out open-loop --seconds 10 --json > target/bench/1.json
 	target/release/ringback bench backlog --rounds 1 --seconds 10 --json > target/bench/2.json
-	target/release/ringback bench retention --rounds 1 --seconds 10 --json > target/bench/3.json
+	target/release/ringback bench retention --rounds 1 --seconds 60 --json > target/bench/3.json
 	target/release/ringback bench many --rounds 1 --seconds 10 --json > target/bench/4.json
 	target/bench/venv/bin/python scripts/bench-report
+
+# Half of the burst's rate for half an hour, with kills and a receiver that fails in every way; the plot in docs/. It needs 20 GB.
+SOAK_SECONDS ?= 1800
+soak-load: target/bench/venv
+	cargo build --release --locked
+	rm -f target/bench/*.json
+	target/release/ringback bench soak --rounds 1 --seconds $(SOAK_SECONDS) --json > target/bench/soak.json
+	target/bench/venv/bin/python scripts/bench-report
+
+target/bench/venv:
+	mkdir -p target/bench
+	python3 -m venv $@
+	$@/bin/python -m pip install --quiet --disable-pip-version-check matplotlib==3.10.0
 
 # docs/openapi.json from the code; it stays as it was if the program fails.
 openapi:
