@@ -3,17 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
-
-use std::os::unix::process::CommandExt;
 
 use http::StatusCode;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use super::api::{Client, text};
-use super::programs::{self, Needs, Program};
+use super::programs::{self, Beside, Needs, Program};
 use super::server::{self, Server};
 use super::stranger::Sent;
 use super::wait;
@@ -35,16 +33,7 @@ struct Project {
     /// What there is still to do, as a table.
     work: &'static str,
     catch_up: Command,
-    _worker: Option<Worker>,
-}
-
-/// A process that does what is left to do; it is killed when this is dropped.
-struct Worker(Child);
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        drop((self.0.kill(), self.0.wait()));
-    }
+    _worker: Option<Beside>,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -120,10 +109,6 @@ fn inside(project: &Path, program: impl AsRef<Path>, arguments: &[&str]) -> Comm
     command
 }
 
-fn work(mut command: Command) -> Option<Worker> {
-    Some(Worker(command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("it starts")))
-}
-
 fn project(name: &'static str, folder: &Path, receive: Command, catch_up: Command) -> Project {
     let database = folder.join(name).join("receiver.db");
     let program = Program::start(name, receive, Needs { folder, secret: SECRET });
@@ -136,7 +121,7 @@ fn php(folder: &Path) -> Project {
     let mut receive = inside(&copy, "php", &["-q", "-S", "127.0.0.1:0", "public/hook.php"]);
     receive.env("PHP_CLI_SERVER_WORKERS", "4");
     let project = project("php", folder, receive, inside(&copy, "php", &["catch_up.php"]));
-    Project { _worker: work(inside(&copy, "php", &["work.php"])), ..project }
+    Project { _worker: Some(Beside::start(inside(&copy, "php", &["work.php"]))), ..project }
 }
 
 /// Inside an application of the Laravel that Debian has, which tests/receivers/laravel is.
@@ -156,7 +141,7 @@ fn laravel(folder: &Path) -> Project {
     receive.env("PHP_CLI_SERVER_WORKERS", "4");
     let project = project("laravel", folder, receive, artisan(&["artisan", "ringback:catch-up"]));
     let hook = format!("{}/api/hook", project.program.url);
-    Project { hook, work: "jobs", _worker: work(artisan(&["artisan", "queue:work", "--sleep=0.2"])), ..project }
+    Project { hook, work: "jobs", _worker: Some(Beside::start(artisan(&["artisan", "queue:work", "--sleep=0.2"]))), ..project }
 }
 
 fn express(folder: &Path) -> Project {

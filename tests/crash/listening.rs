@@ -1,6 +1,6 @@
 //! `ringback listen` whose connection to the server is cut again and again: every event arrives, in order, and none is left out.
 
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use ringback::domain::secret::Secret;
@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::api::text;
 use super::cutter::Cutter;
+use super::programs::Beside;
 use super::receiver::{Moods, Receiver};
 use super::server::Server;
 use super::wait;
@@ -16,15 +17,6 @@ use super::wait;
 const EVENTS: usize = 30;
 const MAILBOX: &str = "here";
 const WITHIN: Duration = Duration::from_secs(60);
-
-/// Killed when this is dropped.
-struct Listening(Child);
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        drop((self.0.kill(), self.0.wait()));
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_is_lost_leaves_no_gap() {
@@ -38,7 +30,8 @@ async fn a_connection_that_is_lost_leaves_no_gap() {
     let from = format!("http://127.0.0.1:{}", cutter.port);
     let mut listen = Command::new(env!("CARGO_BIN_EXE_ringback"));
     listen.args(["listen", "--server", &from, "--token", &token, "--since", "0", "--forward", &url, "--secret", &secret]);
-    let _listening = Listening(listen.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("it runs"));
+    listen.env_clear();
+    let _listening = Beside::start(listen);
 
     for number in 0..EVENTS {
         let report = json!({"vendor_id": vendor, "reference_no": format!("R-{number}"), "status": "success"});

@@ -21,6 +21,23 @@ pub struct Program {
     child: Child,
 }
 
+/// Any other process. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct Beside(Child);
+
+impl Beside {
+    /// Starts it, without anything to read or to say.
+    pub fn start(mut command: Command) -> Self {
+        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("it starts"))
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        drop((self.0.kill(), self.0.wait()));
+    }
+}
+
 /// What a receiver has to know.
 #[derive(Debug, Clone, Copy)]
 pub struct Needs<'a> {
