@@ -52,11 +52,11 @@ pub(super) async fn run(stage: &mut Stage, measured: &[Case]) -> anyhow::Result<
             stage.kill().await?;
             starts += 1;
         }
-        tokio::time::sleep(window.saturating_sub(watch.elapsed())).await;
+        tokio::time::sleep(window).await;
         let taken = stage.sink.take(WELL).await?;
         arrived += taken.count;
         case.add_latencies(&taken.latencies);
-        case.add("delivered", "1/s", taken.count as f64 / window.as_secs_f64());
+        case.add("delivered", "1/s", taken.count as f64 / watch.elapsed().as_secs_f64());
         case.add("starts", "", f64::from(starts));
         case.add("memory", "MiB", stage.server()?.memory()?.0);
         case.add("open files", "", stage.server()?.open_files()? as f64);
