@@ -21,7 +21,7 @@ const WELL: &str = "well";
 const MOODY: &str = "moody";
 /// One in so many reports is for the vendor whose receiver is moody.
 const ONE_IN: usize = 20;
-/// What each of the figures is taken over, at most.
+/// What each figure is taken over, behind a kill if there is one.
 const WINDOW: Duration = Duration::from_secs(10);
 /// What the moody receiver does, a window each.
 const MOODS: [Mood; 6] = [Mood::Failing, Mood::Well, Mood::Silent, Mood::Closing, Mood::Well, Mood::Slow];
