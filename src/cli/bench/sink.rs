@@ -105,11 +105,13 @@ impl Sink {
                 answer(StatusCode::OK, "{}")
             }
             (Some("take"), ..) => {
-                let figures = self.figures();
-                self.groups.lock().values_mut().for_each(|group| *group = Group { mood: group.mood, ..Group::default() });
-                answer(StatusCode::OK, figures)
+                // At once: what arrives between the two would be counted nowhere.
+                let mut groups = self.groups.lock();
+                let taken = figures(&groups);
+                groups.values_mut().for_each(|group| *group = Group { mood: group.mood, ..Group::default() });
+                answer(StatusCode::OK, taken)
             }
-            _ => answer(StatusCode::OK, self.figures()),
+            _ => answer(StatusCode::OK, figures(&self.groups.lock())),
         })
     }
 
@@ -139,16 +141,15 @@ impl Sink {
             Mood::Closing => None,
         }
     }
+}
 
-    /// By group: how many arrived, milliseconds at p50, p99, p99.9 and the longest, and when the first one came.
-    fn figures(&self) -> String {
-        let groups = self.groups.lock();
-        let figures = groups.iter().map(|(name, Group { latencies, first_at, .. })| {
-            let parts = [0.5, 0.99, 0.999, 1.0].map(|part| latencies.value_at_quantile(part) as f64 / 1000.0);
-            (name.clone(), json!({"arrived": latencies.len(), "latencies": parts, "first_at": first_at}))
-        });
-        serde_json::Value::Object(figures.collect::<Map<_, _>>()).to_string()
-    }
+/// By group: how many arrived, milliseconds at p50, p99, p99.9 and the longest, and when the first one came.
+fn figures(groups: &HashMap<String, Group>) -> String {
+    let figures = groups.iter().map(|(name, Group { latencies, first_at, .. })| {
+        let parts = [0.5, 0.99, 0.999, 1.0].map(|part| latencies.value_at_quantile(part) as f64 / 1000.0);
+        (name.clone(), json!({"arrived": latencies.len(), "latencies": parts, "first_at": first_at}))
+    });
+    serde_json::Value::Object(figures.collect::<Map<_, _>>()).to_string()
 }
 
 /// When the report that this body is about was due.
