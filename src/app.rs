@@ -115,6 +115,14 @@ impl App {
             None => store,
         };
         let meters = Arc::new(Meters::new());
+        let files = transport::allow_open_files();
+        if files < 2 * config.bounds.max_in_flight {
+            tracing::warn!(
+                files,
+                "so few files and sockets may be open at once that max_in_flight deliveries can take them all, which then wait; \
+                 allow more (LimitNOFILE= of systemd, ulimit -n), or set max_in_flight to half of that at most"
+            );
+        }
         let guard = Guard::new(config.allow_networks.clone());
         let tls = tls_config(&authorities);
         let clock = Arc::clone(&surroundings.clock);

@@ -4,10 +4,12 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use rustls::ClientConfig;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use super::{Failure, Target, Trace, Transport};
 use crate::clock::Stopwatch;
@@ -116,4 +118,20 @@ pub(super) async fn open(address: SocketAddr) -> io::Result<TcpStream> {
 /// Whether this machine has no file descriptor or no memory for another socket.
 pub(super) fn is_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
+/// Lets this process have as many files and sockets open as it may let itself; answers how many those are.
+pub fn allow_open_files() -> usize {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the number of files that may be open at once could not be raised");
+    }
+    open_files_max()
+}
+
+/// Files and sockets that this process may have open at once.
+pub(super) fn open_files_max() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+    limit.unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)
 }

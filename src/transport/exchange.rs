@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connect::Stream;
 use super::{Answer, Failure, Limits};
@@ -24,6 +26,8 @@ type Driver = http1::Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>;
 pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     driver: Option<Pin<Box<Driver>>>,
+    /// Its place among those that are kept, from the first time on that it is.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl fmt::Debug for Connection {
@@ -45,7 +49,15 @@ impl Connection {
         let mut builder = http1::Builder::new();
         let opened = builder.max_buf_size(limits::ANSWER_HEAD_MAX).handshake(TokioIo::new(stream)).await;
         let (sender, driver) = opened.map_err(|error| unreachable(&error))?;
-        Ok(Self { sender, driver: Some(Box::pin(driver)) })
+        Ok(Self { sender, driver: Some(Box::pin(driver)), place: None })
+    }
+
+    /// Takes one of the `places` of connections that are kept, if it has none; answers whether it has one now.
+    pub fn takes_place(&mut self, places: &Arc<Semaphore>) -> bool {
+        if self.place.is_none() {
+            self.place = Arc::clone(places).try_acquire_owned().ok();
+        }
+        self.place.is_some()
     }
 
     /// Sends `request` and reads the answer up to its bound. Answers too whether the connection can be used again.
@@ -55,7 +67,7 @@ impl Connection {
         limits: &Limits,
         phases: &mut Phases,
     ) -> Result<(Answer, bool), Broken> {
-        let Self { sender, driver } = self;
+        let Self { sender, driver, .. } = self;
         if drive(driver, sender.ready()).await.is_err() {
             return Err(Broken::Stale);
         }

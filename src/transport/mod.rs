@@ -8,7 +8,9 @@
 //!
 //! A connection is driven by the task that uses it, not by one of its own: an exchange costs no hop between tasks, and
 //! an idle connection no task. A kept-alive connection that turns out to have been closed by the other side meanwhile
-//! is replaced once, within the same attempt; the receiver knows a repetition by its `webhook-id`.
+//! is replaced once, within the same attempt; the receiver knows a repetition by its `webhook-id`. Of the files and sockets
+//! that the process may have open, connections that are kept take half at most, whatever the number of endpoints: the others
+//! are for requests, in and out. Where there is no place left, a connection serves one request.
 //!
 //! What keeps this node from sending anything at all (it has no file descriptor left for a socket, the [proxy] is down)
 //! is a [`Fault`], not an outcome: it says nothing about the endpoint.
@@ -27,9 +29,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Uri};
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use url::Url;
 
-pub use connect::tls_config;
+pub use connect::{allow_open_files, tls_config};
 use exchange::Connection;
 use guard::Guard;
 pub use proxy::{NotAProxy, Proxy};
@@ -76,6 +79,8 @@ pub struct Transport {
     resolver: Arc<dyn Resolve>,
     tls: Arc<rustls::ClientConfig>,
     clock: Arc<dyn Clock>,
+    /// For connections that are kept.
+    places: Arc<Semaphore>,
 }
 
 /// An endpoint's URL, made ready, with the idle connections to it.
@@ -168,13 +173,14 @@ impl Transport {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
         let Parts { limits, guard, proxy, resolver, tls, clock } = parts;
-        Self { limits, guard, proxy, resolver, tls, clock }
+        let places = Arc::new(Semaphore::new(connect::open_files_max() / 2));
+        Self { limits, guard, proxy, resolver, tls, clock, places }
     }
 
     /// One with other bounds that may reach every address: for what the operator names, never for an endpoint.
     pub fn unguarded(&self, limits: Limits) -> Self {
         let (resolver, tls, clock) = (Arc::clone(&self.resolver), Arc::clone(&self.tls), Arc::clone(&self.clock));
-        Self { limits, guard: Guard::open(), proxy: None, resolver, tls, clock }
+        Self { limits, guard: Guard::open(), proxy: None, resolver, tls, clock, places: Arc::clone(&self.places) }
     }
 
     /// The guard that judges addresses, for URLs that are given.
@@ -224,7 +230,7 @@ impl Transport {
         if let Some(mut connection) = target.take_idle() {
             trace.is_connected = true;
             match connection.exchange(addressed(write(), target), &self.limits, &mut trace.phases).await {
-                Ok(answer) => return Ok(finish(target, connection, answer)),
+                Ok(answer) => return Ok(self.finish(target, connection, answer)),
                 // The other side closed it while it was idle, before it answered anything: a new one, once.
                 Err(exchange::Broken::Stale) => {}
                 Err(exchange::Broken::Failed(failure)) => return Err(failure),
@@ -238,10 +244,17 @@ impl Transport {
         let mut connection = Connection::open(stream).await?;
         trace.is_connected = true;
         match connection.exchange(addressed(write(), target), &self.limits, &mut trace.phases).await {
-            Ok(answer) => Ok(finish(target, connection, answer)),
+            Ok(answer) => Ok(self.finish(target, connection, answer)),
             Err(exchange::Broken::Stale) => Err(Failure::new(OutcomeKind::Unreachable, "the connection was closed before an answer")),
             Err(exchange::Broken::Failed(failure)) => Err(failure),
         }
+    }
+
+    fn finish(&self, target: &Target, mut connection: Connection, (answer, reusable): (Answer, bool)) -> Answer {
+        if reusable && connection.takes_place(&self.places) {
+            target.keep(connection);
+        }
+        answer
     }
 
     /// `attempt_timeout` has passed.
@@ -289,13 +302,6 @@ impl Transport {
         let now = Duration::from_millis(u64::try_from(self.clock.now().as_millis()).ok()?);
         at.checked_sub(now)
     }
-}
-
-fn finish(target: &Target, connection: Connection, (answer, reusable): (Answer, bool)) -> Answer {
-    if reusable {
-        target.keep(connection);
-    }
-    answer
 }
 
 fn shortened(mut text: String) -> String {

@@ -1,10 +1,12 @@
-//! No file descriptor is left: that is not the endpoints' doing, and costs none of their attempts.
+//! No file descriptor is left: that is not the endpoints' doing, and costs none of their attempts. More receivers than
+//! descriptors: kept connections leave enough of them for everything else.
 
 use std::net::TcpStream;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use http::StatusCode;
 use ringback::clock::Stopwatch;
 use ringback::domain::secret::Secret;
 use serde_json::json;
@@ -16,6 +18,10 @@ use super::wait;
 
 const FILES_MAX: usize = 80;
 const EVENTS: usize = 20;
+/// With an endpoint for each, and few enough requests at a time to leave some of [`FILES`] free.
+const RECEIVERS: usize = 400;
+const FILES: usize = 200;
+const IN_FLIGHT: &str = "32";
 const WITHIN: Duration = Duration::from_secs(40);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -71,4 +77,35 @@ async fn faults(client: &mut super::api::Client) -> u64 {
     let metrics = client.text("/metrics").await;
     let line = metrics.lines().find_map(|line| line.strip_prefix("ringback_faults_total{cause=\"resources\"} "));
     line.expect("it is counted").parse().expect("a number")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_receivers_than_descriptors_are_no_shortage() {
+    let server = Server::start_with_files(&[("MAX_IN_FLIGHT", IN_FLIGHT)], FILES);
+    let (mut client, receiver) = (server.operator(), Receiver::start().await);
+    let url = receiver.open("all", Secret::new([5; 32]), Moods::default(), 1);
+    let secret = format!("whsec_{}", BASE64.encode([5; 32]));
+    let mut vendors = Vec::new();
+    for number in 0..RECEIVERS {
+        let vendor = server::new_vendor(&mut client, &format!("shop-{number}")).await;
+        server::new_endpoint(&mut client, &vendor, json!({"url": url, "secret": secret})).await;
+        vendors.push(vendor);
+    }
+
+    let mut most = 0;
+    for round in 1..=2 {
+        let report = |vendor: &String| json!({"vendor_id": vendor, "reference_no": format!("R-{round}"), "status": "success"});
+        for some in vendors.chunks(100) {
+            client.post("/v1/reports", &json!({"reports": some.iter().map(report).collect::<Vec<_>>()})).await;
+        }
+        wait::until("each has its event", WITHIN, async || {
+            most = most.max(server.open_files());
+            receiver.accepted("all") == RECEIVERS * (1 + round)
+        })
+        .await;
+        assert_eq!(server.operator().status("/readyz").await, StatusCode::OK, "a new connection is served");
+    }
+    assert!(most > FILES / 2, "connections are kept, up to half of what there is: {most}");
+    assert!(most < FILES * 9 / 10, "some are left: {most}");
+    assert_eq!(faults(&mut client).await, 0, "the server's log:\n{}", server.log());
 }

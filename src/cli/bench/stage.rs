@@ -23,6 +23,7 @@ use crate::domain::time::Timestamp;
 use crate::store::Store;
 use crate::store::cluster::Cluster;
 use crate::store::seal::MasterKey;
+use crate::transport::allow_open_files;
 
 /// Clients that make what is many.
 const MAKING: usize = 16;
@@ -63,7 +64,8 @@ pub(super) struct Stage {
 impl Stage {
     /// Starts everything, on a database with a history.
     pub async fn set(options: Options) -> anyhow::Result<Self> {
-        allow_open_files()?;
+        // Ten thousand endpoints are as many connections.
+        allow_open_files();
         let temporary = match options.database {
             Some(_) => None,
             None => Some(tempfile::Builder::new().prefix("ringback-bench-").tempdir_in(".").context("this folder cannot be written to")?),
@@ -360,12 +362,4 @@ async fn make_endpoint(client: &Client, vendor: &str, url: &str, in_flight: u64)
         bail!("an endpoint could not be connected: {connected}");
     }
     Ok(())
-}
-
-/// Ten thousand endpoints are as many connections.
-fn allow_open_files() -> anyhow::Result<()> {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    Ok(setrlimit(Resource::Nofile, limit)?)
 }

@@ -408,6 +408,7 @@ impl<D: Driver> Store for SqlStore<D> {
     }
 
     async fn sweep(&self, horizon: Horizon, place: SweepPlace) -> Result<Swept, StoreError> {
+        self.driver.read(move |conn| sweep::look(conn, &horizon, place)).await?;
         self.write(move |conn| sweep::sweep(conn, &horizon, place)).await
     }
 

@@ -20,6 +20,9 @@ use crate::limits;
 /// The name under which `meta` has the last recharge up to which all are in the table.
 const MARK: &str = "references until";
 
+/// Rows of the table that are about recharges; which ones, and a closing parenthesis, stand behind it.
+pub const OF_RECHARGES: &str = "reference WHERE (hash, recharge) IN (SELECT reference_hash(stream, reference_no), id FROM recharge";
+
 /// Rows that one statement writes.
 const ROWS: usize = 16;
 static WRITE_MANY: LazyLock<String> = LazyLock::new(|| write(ROWS));
@@ -169,14 +172,10 @@ impl References {
         known.owed += 2;
     }
 
-    /// Removes from the table those of the recharges that a sweep removes: all up to `last` that `going` tells of, after `after`.
-    pub fn sweep(&self, conn: &rusqlite::Connection, going: &str, (after, last): (i64, i64)) -> Result<()> {
-        const THEIRS: &str =
-            "DELETE FROM reference WHERE (hash, recharge) IN (SELECT reference_hash(stream, reference_no), id FROM recharge";
+    /// References of recharges up to `last` may have been removed from the table.
+    pub fn swept(&self, last: i64) {
         let mut known = self.known.write();
         known.swept_until = known.swept_until.max(last);
-        drop(known);
-        Conn::Sqlite(conn, self).execute(&format!("{THEIRS} WHERE {going})"), params![after, last]).map(drop)
     }
 
     /// The recharges that may have a reference with this hash.

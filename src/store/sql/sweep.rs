@@ -1,24 +1,56 @@
 //! Removing what is old, a bounded step at a time, and giving the room back to the file system.
 //!
+//! What is old has left memory long ago. So whoever only reads goes through each step first ([`look`]) and waits for the disk;
+//! the writer, for whom reports wait, finds all of it in memory then.
+//!
 //! An event goes together with its deliveries and attempts, in the order of their numbers, and never while a run of it is
 //! still open. The feed begins later then; its numbers stay as they are.
 
-use super::conn::{Conn, Result, Row, params};
-use super::{ledger, overview};
+use super::conn::{Bind, Conn, Result, Row, params};
+use super::{ledger, overview, references};
 use crate::clock::Ids;
 use crate::domain::id::StreamId;
 use crate::limits;
 use crate::store::{Horizon, StoreError, SweepPlace, Swept, TimeRange};
 
 /// One step of one stage.
-type Step = fn(Conn, &Horizon, i64) -> Result<Swept, StoreError>;
+type Step = fn(Broom, &Horizon, i64) -> Result<Swept, StoreError>;
 
 /// In this order; `Swept::next` counts them.
 const STAGES: [Step; 8] = [events, recharges, reports, conflicts, replays, endpoints, small_tables, free_pages];
 
+/// What goes through a step.
+#[derive(Clone, Copy)]
+struct Broom<'a> {
+    conn: Conn<'a>,
+    /// It reads the rows, and leaves them where they are.
+    only_looks: bool,
+}
+
+impl Broom<'_> {
+    /// Rows of a step. Who looks goes further: a page that comes to be empty has its neighbours read and written, too.
+    fn most(self) -> usize {
+        if self.only_looks { 2 * limits::SWEEP_STEP_ROWS } else { limits::SWEEP_STEP_ROWS }
+    }
+
+    /// Removes these rows (`table WHERE …`), or reads all of them; answers how many they are.
+    fn rows(self, these: &str, values: &[&dyn Bind]) -> Result<usize> {
+        match self.only_looks {
+            false => self.conn.execute(&format!("DELETE FROM {these}"), values),
+            true => self.conn.all(&format!("SELECT * FROM {these}"), values, |_| Ok(())).map(|rows| rows.len()),
+        }
+    }
+}
+
+/// Reads what the step is going to remove.
+pub(super) fn look(conn: Conn, horizon: &Horizon, place: SweepPlace) -> Result<()> {
+    let broom = Broom { conn, only_looks: true };
+    STAGES.get(place.stage as usize).map_or(Ok(()), |step| step(broom, horizon, place.after).map(drop))
+}
+
 pub(super) fn sweep(conn: Conn, horizon: &Horizon, place: SweepPlace) -> Result<Swept, StoreError> {
     let Some(step) = STAGES.get(place.stage as usize) else { return Ok(Swept { removed: 0, next: None }) };
-    let Swept { removed, next } = step(conn, horizon, place.after)?;
+    let Swept { removed, next } = step(Broom { conn, only_looks: false }, horizon, place.after)?;
     let next = match next {
         Some(SweepPlace { after, .. }) => Some(SweepPlace { stage: place.stage, after }),
         None => (place.stage as usize + 1 < STAGES.len()).then_some(SweepPlace { stage: place.stage + 1, after: 0 }),
@@ -35,55 +67,55 @@ fn over(removed: usize) -> Swept {
 }
 
 /// The oldest events of the next stream that has old ones, with all that belongs to them.
-fn events(conn: Conn, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
+fn events(broom: Broom, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
     const NEXT: &str = "SELECT s.id FROM stream s WHERE s.id > ?1 AND \
         (SELECT e.created_at FROM event e WHERE e.stream = s.id ORDER BY e.sequence LIMIT 1) < ?2 ORDER BY s.id LIMIT 1";
     let values = params![after, horizon.retention.as_millis()];
-    let next = conn.first(NEXT, values, |row| row.get::<i64>(0))?;
+    let next = broom.conn.first(NEXT, values, |row| row.get::<i64>(0))?;
     let Some(stream) = next else { return Ok(over(0)) };
     let range = TimeRange { since: None, until: Some(horizon.retention) };
-    let old = ledger::sequences(conn, StreamId::new(stream), range)?;
+    let old = ledger::sequences(broom.conn, StreamId::new(stream), range)?;
     const OPEN: &str =
         "SELECT min((SELECT min(o.sequence) FROM open_delivery o WHERE o.endpoint = e.id)) FROM endpoint e WHERE e.stream = ?1";
-    let open: Option<i64> = conn.one(OPEN, params![stream], |row| row.get(0))?;
+    let open: Option<i64> = broom.conn.one(OPEN, params![stream], |row| row.get(0))?;
     let end = open.map_or(old.end, |open| old.end.min(open));
     if old.start >= end {
         return Ok(on(0, stream));
     }
     for table in ["attempt", "ended_delivery"] {
-        let removed = of_endpoints(conn, stream, end, table)?;
+        let removed = of_endpoints(broom, stream, end, table)?;
         if removed > 0 {
             // The same stream once more.
             return Ok(on(removed, stream - 1));
         }
     }
-    let last = end.min(old.start + limits::SWEEP_STEP_ROWS as i64);
-    let mut removed = conn.execute("DELETE FROM dedupe WHERE stream = ?1 AND sequence < ?2", params![stream, last])?;
-    removed += conn.execute("DELETE FROM event WHERE stream = ?1 AND sequence < ?2", params![stream, last])?;
+    let last = end.min(old.start + broom.most() as i64);
+    let mut removed = broom.rows("dedupe WHERE stream = ?1 AND sequence < ?2", params![stream, last])?;
+    removed += broom.rows("event WHERE stream = ?1 AND sequence < ?2", params![stream, last])?;
     Ok(on(removed, if last < end { stream - 1 } else { stream }))
 }
 
 /// Rows of this table, of the stream's endpoints, that belong to events before `end`; as many as a step takes.
-fn of_endpoints(conn: Conn, stream: i64, end: i64, table: &str) -> Result<usize, StoreError> {
+fn of_endpoints(broom: Broom, stream: i64, end: i64, table: &str) -> Result<usize, StoreError> {
     const FIRST: &str = "SELECT id FROM endpoint WHERE stream = ?1 ORDER BY id";
-    let endpoints = conn.all(FIRST, params![stream], |row| row.get(0))?;
+    let endpoints = broom.conn.all(FIRST, params![stream], |row| row.get(0))?;
     // The key at which a step ends; whole events are removed, so that the boundary is a number.
     let boundary = format!("SELECT sequence FROM {table} WHERE endpoint = ?1 AND sequence < ?2 ORDER BY sequence LIMIT 1 OFFSET ?3");
-    let delete = format!("DELETE FROM {table} WHERE endpoint = ?1 AND sequence < ?2");
+    let these = format!("{table} WHERE endpoint = ?1 AND sequence < ?2");
     let mut removed = 0;
     for endpoint in endpoints {
-        let left = limits::SWEEP_STEP_ROWS - removed.min(limits::SWEEP_STEP_ROWS);
+        let left = broom.most() - removed.min(broom.most());
         if left == 0 {
             break;
         }
         let values = params![endpoint, end, left];
-        let reached: Option<i64> = conn.first(&boundary, values, |row| row.get(0))?;
+        let reached: Option<i64> = broom.conn.first(&boundary, values, |row| row.get(0))?;
         // One event with very many attempts is removed at once.
         let below = match reached {
-            Some(reached) => reached.max(first(conn, table, endpoint)? + 1),
+            Some(reached) => reached.max(first(broom.conn, table, endpoint)? + 1),
             None => end,
         };
-        removed += conn.execute(&delete, params![endpoint, below])?;
+        removed += broom.rows(&these, params![endpoint, below])?;
     }
     Ok(removed)
 }
@@ -95,110 +127,111 @@ fn first(conn: Conn, table: &str, endpoint: i64) -> Result<i64, StoreError> {
 
 /// Settled recharges with their reports, where a retention for them is set. One with a case that waits for the operator
 /// stays: without it the case could not be resolved any more.
-fn recharges(conn: Conn, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
+fn recharges(broom: Broom, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
     let Some(before) = horizon.recharges else { return Ok(over(0)) };
     let floor = Ids::floor(before).get();
     const PAGE: &str = "SELECT count(*), max(id) FROM (SELECT id FROM recharge WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3) p";
-    let values = params![after, floor, limits::SWEEP_STEP_ROWS];
-    let (count, last): (usize, Option<i64>) = conn.one(PAGE, values, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let values = params![after, floor, broom.most()];
+    let (count, last): (usize, Option<i64>) = broom.conn.one(PAGE, values, |row| Ok((row.get(0)?, row.get(1)?)))?;
     let Some(last) = last else { return Ok(over(0)) };
     const GOES: &str = "id > ?1 AND id <= ?2 AND status <> 0 AND NOT EXISTS \
         (SELECT 1 FROM conflict c WHERE c.recharge = recharge.id AND c.state = 0)";
     let sums = format!("SELECT stream, status, count(*) FROM recharge WHERE {GOES} GROUP BY stream, status");
     let read = |row: &Row| -> Result<(i64, usize, i64)> { Ok((row.get(0)?, row.get(1)?, row.get(2)?)) };
-    let sums = conn.all(&sums, params![after, last], read)?;
-    for (stream, status, count) in sums {
+    let sums = broom.conn.all(&sums, params![after, last], read)?;
+    for (stream, status, count) in sums.into_iter().filter(|_| !broom.only_looks) {
         let column = ["queued", "success", "failed", "reversed"][status];
-        conn.execute(&format!("UPDATE stream SET {column} = {column} - ?2 WHERE id = ?1"), params![stream, count])?;
+        broom.conn.execute(&format!("UPDATE stream SET {column} = {column} - ?2 WHERE id = ?1"), params![stream, count])?;
     }
-    let reports = format!("DELETE FROM report WHERE recharge IN (SELECT id FROM recharge WHERE {GOES})");
-    let mut removed = conn.execute(&reports, params![after, last])?;
-    conn.execute(&format!("DELETE FROM submission WHERE recharge IN (SELECT id FROM recharge WHERE {GOES})"), params![after, last])?;
-    if let Conn::Sqlite(file, references) = conn {
-        references.sweep(file, GOES, (after, last))?;
+    let mut removed = broom.rows(&format!("report WHERE recharge IN (SELECT id FROM recharge WHERE {GOES})"), params![after, last])?;
+    broom.rows(&format!("submission WHERE recharge IN (SELECT id FROM recharge WHERE {GOES})"), params![after, last])?;
+    if let Conn::Sqlite(_, references) = broom.conn {
+        broom.rows(&format!("{} WHERE {GOES})", references::OF_RECHARGES), params![after, last])?;
+        if !broom.only_looks {
+            references.swept(last);
+        }
     }
-    removed += conn.execute(&format!("DELETE FROM recharge WHERE {GOES}"), params![after, last])?;
-    Ok(if count < limits::SWEEP_STEP_ROWS { over(removed) } else { on(removed, last) })
+    removed += broom.rows(&format!("recharge WHERE {GOES}"), params![after, last])?;
+    Ok(if count < broom.most() { over(removed) } else { on(removed, last) })
 }
 
-fn reports(conn: Conn, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
+fn reports(broom: Broom, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
     let before = horizon.retention;
     let floor = Ids::floor(before).get();
     const PAGE: &str = "SELECT count(*), max(recharge) FROM (SELECT recharge FROM report WHERE recharge > ?1 AND recharge < ?2 ORDER BY recharge LIMIT ?3) p";
-    let values = params![after, floor, limits::SWEEP_STEP_ROWS];
-    let (count, last): (usize, Option<i64>) = conn.one(PAGE, values, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let values = params![after, floor, broom.most()];
+    let (count, last): (usize, Option<i64>) = broom.conn.one(PAGE, values, |row| Ok((row.get(0)?, row.get(1)?)))?;
     let Some(last) = last else { return Ok(over(0)) };
-    const DELETE: &str = "DELETE FROM report WHERE recharge > ?1 AND recharge <= ?2 AND received_at < ?3";
-    let removed = conn.execute(DELETE, params![after, last, before.as_millis()])?;
-    Ok(if count < limits::SWEEP_STEP_ROWS { over(removed) } else { on(removed, last) })
+    const OLD: &str = "report WHERE recharge > ?1 AND recharge <= ?2 AND received_at < ?3";
+    let removed = broom.rows(OLD, params![after, last, before.as_millis()])?;
+    Ok(if count < broom.most() { over(removed) } else { on(removed, last) })
 }
 
-fn conflicts(conn: Conn, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
-    const DELETE: &str = "DELETE FROM conflict WHERE id IN \
+fn conflicts(broom: Broom, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
+    const OLD: &str = "conflict WHERE id IN \
         (SELECT id FROM conflict WHERE id > ?1 AND id < ?2 AND state <> 0 AND resolved_at < ?3 ORDER BY id LIMIT ?4)";
     let retention = horizon.retention;
-    let values = params![after, Ids::floor(retention).get(), retention.as_millis(), limits::SWEEP_STEP_ROWS];
-    let removed = conn.execute(DELETE, values)?;
-    Ok(if removed < limits::SWEEP_STEP_ROWS { over(removed) } else { on(removed, after) })
+    let values = params![after, Ids::floor(retention).get(), retention.as_millis(), broom.most()];
+    let removed = broom.rows(OLD, values)?;
+    Ok(if removed < broom.most() { over(removed) } else { on(removed, after) })
 }
 
-fn replays(conn: Conn, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
-    const DELETE: &str =
-        "DELETE FROM replay WHERE id IN (SELECT id FROM replay WHERE id > ?1 AND id < ?2 AND state <> 0 ORDER BY id LIMIT ?3)";
-    let values = params![after, Ids::floor(horizon.retention).get(), limits::SWEEP_STEP_ROWS];
-    let removed = conn.execute(DELETE, values)?;
-    Ok(if removed < limits::SWEEP_STEP_ROWS { over(removed) } else { on(removed, after) })
+fn replays(broom: Broom, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
+    const OLD: &str = "replay WHERE id IN (SELECT id FROM replay WHERE id > ?1 AND id < ?2 AND state <> 0 ORDER BY id LIMIT ?3)";
+    let values = params![after, Ids::floor(horizon.retention).get(), broom.most()];
+    let removed = broom.rows(OLD, values)?;
+    Ok(if removed < broom.most() { over(removed) } else { on(removed, after) })
 }
 
 /// Endpoints that were deleted long ago, once nothing of theirs is left.
-fn endpoints(conn: Conn, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
+fn endpoints(broom: Broom, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
     const GONE: &str = "SELECT id FROM endpoint e WHERE e.id > ?1 AND e.deleted_at < ?2 \
         AND NOT EXISTS (SELECT 1 FROM open_delivery o WHERE o.endpoint = e.id) \
         AND NOT EXISTS (SELECT 1 FROM ended_delivery d WHERE d.endpoint = e.id) \
         AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.endpoint = e.id) ORDER BY e.id LIMIT ?3";
-    let values = params![after, horizon.retention.as_millis(), limits::SWEEP_STEP_ROWS];
-    let gone = conn.all(GONE, values, |row| row.get(0))?;
+    let values = params![after, horizon.retention.as_millis(), broom.most()];
+    let gone = broom.conn.all(GONE, values, |row| row.get(0))?;
     for id in &gone {
-        conn.execute("DELETE FROM listening WHERE endpoint = ?1", params![id])?;
+        broom.rows("listening WHERE endpoint = ?1", params![id])?;
         // An attempt may have failed after the deletion.
-        conn.execute("DELETE FROM health WHERE endpoint = ?1", params![id])?;
-        conn.execute("DELETE FROM endpoint WHERE id = ?1", params![id])?;
+        broom.rows("health WHERE endpoint = ?1", params![id])?;
+        broom.rows("endpoint WHERE id = ?1", params![id])?;
     }
     Ok(match gone.last() {
-        Some(last) if gone.len() == limits::SWEEP_STEP_ROWS => on(gone.len(), *last),
+        Some(last) if gone.len() == broom.most() => on(gone.len(), *last),
         _ => over(gone.len()),
     })
 }
 
 /// Tables whose rows are few, or are removed by their age alone.
-fn small_tables(conn: Conn, horizon: &Horizon, _: i64) -> Result<Swept, StoreError> {
-    let most = limits::SWEEP_STEP_ROWS;
+fn small_tables(broom: Broom, horizon: &Horizon, _: i64) -> Result<Swept, StoreError> {
+    let most = broom.most();
     let Horizon { retention, audit, answers, traffic, .. } = horizon;
     let mut removed = 0;
-    for (sql, before) in [
+    for (these, before) in [
         (
-            "DELETE FROM kept_answer WHERE (token, path, key) IN (SELECT token, path, key FROM kept_answer WHERE kept_at < ?1 LIMIT ?2)",
+            "kept_answer WHERE (token, path, key) IN (SELECT token, path, key FROM kept_answer WHERE kept_at < ?1 LIMIT ?2)",
             answers.as_millis(),
         ),
-        ("DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE id < ?1 ORDER BY id LIMIT ?2)", Ids::floor(*audit).get()),
+        ("audit WHERE id IN (SELECT id FROM audit WHERE id < ?1 ORDER BY id LIMIT ?2)", Ids::floor(*audit).get()),
         (
-            "DELETE FROM traffic WHERE (minute, node) IN (SELECT minute, node FROM traffic WHERE minute < ?1 LIMIT ?2)",
+            "traffic WHERE (minute, node) IN (SELECT minute, node FROM traffic WHERE minute < ?1 LIMIT ?2)",
             traffic.as_millis().div_euclid(60_000),
         ),
-        ("DELETE FROM alert WHERE id IN (SELECT id FROM alert WHERE id < ?1 ORDER BY id LIMIT ?2)", Ids::floor(*retention).get()),
-        ("DELETE FROM session WHERE id IN (SELECT id FROM session WHERE expires_at < ?1 LIMIT ?2)", answers.as_millis()),
-        ("DELETE FROM link WHERE id IN (SELECT id FROM link WHERE expires_at < ?1 LIMIT ?2)", answers.as_millis()),
-        ("DELETE FROM tally WHERE (stream, hour) IN (SELECT stream, hour FROM tally WHERE hour < ?1 LIMIT ?2)", overview::hour(*retention)),
+        ("alert WHERE id IN (SELECT id FROM alert WHERE id < ?1 ORDER BY id LIMIT ?2)", Ids::floor(*retention).get()),
+        ("session WHERE id IN (SELECT id FROM session WHERE expires_at < ?1 LIMIT ?2)", answers.as_millis()),
+        ("link WHERE id IN (SELECT id FROM link WHERE expires_at < ?1 LIMIT ?2)", answers.as_millis()),
+        ("tally WHERE (stream, hour) IN (SELECT stream, hour FROM tally WHERE hour < ?1 LIMIT ?2)", overview::hour(*retention)),
     ] {
-        removed += conn.execute(sql, params![before, most])?;
+        removed += broom.rows(these, params![before, most])?;
     }
     Ok(if removed > 0 { on(removed, 0) } else { over(0) })
 }
 
 /// Gives pages that are free back to the file system. They are not rows, so that they do not count as removed. A file that
 /// was made by other means (from a dump) may give nothing back; it keeps its free pages for what comes next.
-fn free_pages(conn: Conn, _: &Horizon, _: i64) -> Result<Swept, StoreError> {
-    let Conn::Sqlite(conn, _) = conn else { return Ok(over(0)) };
+fn free_pages(broom: Broom, _: &Horizon, _: i64) -> Result<Swept, StoreError> {
+    let (Conn::Sqlite(conn, _), false) = (broom.conn, broom.only_looks) else { return Ok(over(0)) };
     let free = || conn.query_row("PRAGMA freelist_count", [], |row| row.get::<_, i64>(0));
     let before = free()?;
     if before <= limits::FREE_PAGES_KEPT {

@@ -108,11 +108,16 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     conn.pragma_update(None, "cache_size", -65_536)?;
     conn.set_prepared_statement_cache_capacity(64);
-    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
-    conn.create_scalar_function("reference_hash", 2, flags, |given| {
-        Ok(references::hash(StreamId::new(given.get(0)?), given.get_raw(1).as_str()?))
-    })?;
+    add_functions(&conn)?;
     Ok(conn)
+}
+
+/// What statements call.
+fn add_functions(conn: &Connection) -> Result<(), StoreError> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    Ok(conn.create_scalar_function("reference_hash", 2, flags, |given| {
+        Ok(references::hash(StreamId::new(given.get(0)?), given.get_raw(1).as_str()?))
+    })?)
 }
 
 /// Waits a little; answers whether it was not yet so often that `limit` has passed.
@@ -127,6 +132,7 @@ pub(super) fn connect_reader(path: &Path) -> Result<Connection, StoreError> {
     conn.busy_timeout(BUSY_TIMEOUT)?;
     conn.pragma_update(None, "cache_size", -4096)?;
     conn.set_prepared_statement_cache_capacity(64);
+    add_functions(&conn)?;
     Ok(conn)
 }
 

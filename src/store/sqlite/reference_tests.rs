@@ -73,8 +73,9 @@ impl Subject {
                 let gone: Vec<_> = self.there.keys().take(count).copied().collect();
                 self.transaction(false, |conn| {
                     let Some(last) = gone.last() else { return };
-                    let Conn::Sqlite(file, references) = conn else { panic!("not a file") };
-                    references.sweep(file, "id > ?1 AND id <= ?2", (0, *last)).unwrap();
+                    let Conn::Sqlite(_, known) = conn else { panic!("not a file") };
+                    conn.execute(&format!("DELETE FROM {} WHERE id <= ?1)", references::OF_RECHARGES), params![last]).unwrap();
+                    known.swept(*last);
                     conn.execute("DELETE FROM recharge WHERE id <= ?1", params![last]).unwrap();
                 });
                 self.there.retain(|id, _| !gone.contains(id));
