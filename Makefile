@@ -3,6 +3,7 @@
 # Everything that must pass. Installs what the tests need first; quick when it is all there.
 test:
 	scripts/setup-tests
+	cargo fetch --quiet --locked
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 	if cargo nextest --version >/dev/null 2>&1; then scripts/with-postgres cargo nextest run --locked; \

@@ -220,7 +220,7 @@ fn dependencies_are_what_deny_toml_allows() {
     let rules: toml::Value = toml::from_str(&read("deny.toml")).expect("it is TOML");
     let output =
         Command::new(env!("CARGO")).args(["metadata", "--format-version=1", "--locked", "--offline"]).output().expect("cargo runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}; `cargo fetch` gets what other systems need, too", String::from_utf8_lossy(&output.stderr));
     let metadata = serde_json::from_slice(&output.stdout).expect("it prints JSON");
     report(packages(&metadata, &rules));
 }
