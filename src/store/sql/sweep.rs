@@ -35,9 +35,11 @@ impl Broom<'_> {
 
     /// Removes these rows (`table WHERE …`), or reads all of them; answers how many they are.
     fn rows(self, these: &str, values: &[&dyn Bind]) -> Result<usize> {
-        match self.only_looks {
-            false => self.conn.execute(&format!("DELETE FROM {these}"), values),
-            true => self.conn.all(&format!("SELECT * FROM {these}"), values, |_| Ok(())).map(|rows| rows.len()),
+        match self.conn {
+            _ if !self.only_looks => self.conn.execute(&format!("DELETE FROM {these}"), values),
+            Conn::Sqlite(..) => self.conn.all(&format!("SELECT * FROM {these}"), values, |_| Ok(())).map(|rows| rows.len()),
+            // Which would send all that it is asked for.
+            Conn::Postgres(_) => self.conn.execute(&format!("SELECT FROM {these}"), values),
         }
     }
 }
