@@ -82,7 +82,7 @@ async fn what_three_nodes_accepted_survives_their_deaths_and_pauses() {
     let drain = Stopwatch::start();
     scene.drained(&mut client).await;
     let drained = drain.elapsed();
-    let report = Audit::new(&scene.load, &scene.receiver, &scene.endpoints).run(&mut client).await;
+    let report = Audit::new(&scene.load, &scene.receiver, &scene.endpoints).of_stopped().run(&mut client).await;
     limited.has_all_at_its_pace(&mut client, &scene).await;
     nodes.iter().for_each(|node| assert!(!node.log().contains("panicked"), "a node panicked:\n{}", node.log()));
     println!("nodes: {} reports answered; {report}", scene.load.answered.load(Ordering::SeqCst));
