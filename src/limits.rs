@@ -101,6 +101,8 @@ pub const GATHER_MAX: usize = 512;
 pub const READERS: usize = 4;
 /// Rows that are fetched from PostgreSQL at a time where it is not known how many are wanted.
 pub const PORTAL_ROWS: usize = 100;
+/// Numbers for recharges that PostgreSQL is asked for at a time, at least. Those left when a node stops are used by nobody.
+pub const NUMBERS_FETCHED: usize = 32;
 /// How often a transaction is run again that others were in the way of.
 pub const TRANSACTION_TRIES: u32 = 10;
 /// A counter row is locked before it is read for so long after another node was in the way.
@@ -153,8 +155,10 @@ pub const REFERENCES_KNOWN: usize = 131_072;
 pub const REFERENCES_WRITTEN: usize = 256;
 /// Deliveries that one bounded step of cancelling, expiring or replaying touches.
 pub const STEP_ROWS_MAX: usize = 1000;
-/// Rows that one step of the janitor removes. It bounds how long a commit waits behind one.
+/// Rows that one step of the janitor removes from the file. It bounds how long a commit waits behind one.
 pub const SWEEP_STEP_ROWS: usize = 125;
+/// The same on PostgreSQL, where no commit of this node waits behind one.
+pub const SWEEP_STEP_ROWS_BESIDE: usize = 1000;
 /// Pages that one step gives back to the file system (4 KiB each).
 pub const SWEEP_STEP_PAGES: i64 = 32;
 /// Free pages that stay in the file for what comes next (4 KiB each: 16 MiB).
@@ -245,7 +249,8 @@ pub const PROBES_AT_ONCE: usize = 16;
 pub const REPLAY_EVERY: Duration = Duration::from_secs(1);
 /// How often the janitor begins anew, once nothing old is left.
 pub const SWEEP_PAUSE: Duration = Duration::from_secs(60);
-/// The janitor rests this much longer than its last step took: it has a sixth of the writer's time at most.
+/// The janitor rests this much longer than its last step took: it has a sixth of the writer's time at most, or of a
+/// connection's on PostgreSQL.
 pub const SWEEP_REST: u32 = 5;
 /// How long minutes of traffic are kept.
 pub const TRAFFIC_KEPT_FOR: Duration = Duration::from_secs(31 * 24 * 3600);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::board::{Board, Bounds, Chore, Job, Leap, Tenure};
-use super::lane::{Ask, Read};
+use super::lane::Read;
 use super::plan::Plan;
 use crate::domain::attempt::{Outcome, OutcomeKind, Phases};
 use crate::domain::delivery::{DeliveryState, EndReason, OpenRun, RunKey};
@@ -19,7 +19,7 @@ use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::domain::vendor::Mode;
 use crate::limits;
-use crate::store::{After, Backlog, Expired, OpenPage, OpenQuery, Settle};
+use crate::store::{After, Backlog, Expired, OpenAsk, OpenPage, OpenQuery, Settle};
 
 pub(super) const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
@@ -113,7 +113,7 @@ impl Table {
                         OpenQuery::Strict { .. } => true,
                         _ => false,
                     };
-                    let take = |of: Vec<&OpenRun>, Ask { portion, .. }: Ask| {
+                    let take = |of: Vec<&OpenRun>, OpenAsk { portion, .. }: OpenAsk| {
                         let mut bytes = 0;
                         let fits = |run: &&&OpenRun| {
                             let before = bytes;
@@ -127,7 +127,7 @@ impl Table {
                     let waits = stored.iter().filter(is_due).filter(|run| run.replay.is_none()).collect();
                     let due = refill.due.map_or_else(OpenPage::default, |ask| take(waits, ask));
                     let replayed = match refill.replayed {
-                        Some(ask @ Ask { query: OpenQuery::Replayed { after, due, .. }, .. }) => {
+                        Some(ask @ OpenAsk { query: OpenQuery::Replayed { after, due, .. }, .. }) => {
                             let is_due = |run: &&OpenRun| run.next_attempt_at.is_some_and(|at| at <= due);
                             let behind = |run: &&OpenRun| run.replay.is_some() && (run.key.sequence, run.key.run) > after;
                             take(stored.iter().filter(behind).filter(is_due).collect(), ask)

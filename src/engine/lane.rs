@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use refill::Refilling;
-pub(super) use refill::{Ask, Read, Refill};
+pub(super) use refill::{Read, Refill};
 pub(super) use window::Window;
 use window::{Known, Place, weight};
 

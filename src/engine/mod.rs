@@ -63,7 +63,7 @@ use std::time::Duration;
 pub use board::Bounds;
 use board::{Board, Chore, Job, Leap, Tenure};
 pub use janitor::Retention;
-use lane::{Ask, Read};
+use lane::Read;
 use membership::Membership;
 use parking_lot::Mutex;
 use plan::Plan;
@@ -81,7 +81,7 @@ use crate::limits;
 use crate::meters::Meters;
 use crate::providers::Providers;
 use crate::store::group_commit::{GroupCommit, Haste};
-use crate::store::{OpenPage, Settle, Store, StoreError};
+use crate::store::{OpenRuns, Settle, Store, StoreError};
 use crate::traces::Traces;
 use crate::transport::Transport;
 use crate::transport::mail::Mailer;
@@ -435,12 +435,10 @@ impl Engine {
     }
 
     async fn read(&self, endpoint: EndpointId, refill: lane::Refill) -> Result<Read, StoreError> {
-        let runs = async |ask: Option<Ask>| match ask {
-            Some(Ask { query, portion }) => self.store.open_runs(endpoint, query, portion).await,
-            None => Ok(OpenPage::default()),
-        };
-        let (due, ordered, replayed) = (runs(refill.due).await?, runs(refill.ordered).await?, runs(refill.replayed).await?);
-        let next_due = self.store.next_due(endpoint, refill.now).await?;
+        let asks = [refill.ordered, refill.due, refill.replayed];
+        let OpenRuns { pages, next_due } = self.store.open_runs(endpoint, asks.into_iter().flatten().collect(), refill.now).await?;
+        let mut pages = pages.into_iter();
+        let [ordered, due, replayed] = asks.map(|ask| ask.and_then(|_| pages.next()).unwrap_or_default());
         Ok(Read { ordered, due, replayed, next_due })
     }
 

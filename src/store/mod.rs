@@ -239,11 +239,9 @@ pub trait Store: Send + Sync + 'static {
 
     // --- What the engine asks ------------------------------------------------------------------------------------
 
-    /// An endpoint's runs that are open, as `query` chooses and orders them: a portion of them, with at least one if there is one.
-    async fn open_runs(&self, endpoint: EndpointId, query: OpenQuery, portion: Portion) -> Result<OpenPage, StoreError>;
-
-    /// When, after `now`, the next open run that waits for a time is due.
-    async fn next_due(&self, endpoint: EndpointId, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+    /// An endpoint's runs that are open, all of it as it stood at one moment: an answer to each of the `asks`, and when, after
+    /// `now`, the next run that waits for a time is due.
+    async fn open_runs(&self, endpoint: EndpointId, asks: Vec<OpenAsk>, now: Timestamp) -> Result<OpenRuns, StoreError>;
 
     /// How many runs are open.
     async fn open_count(&self) -> Result<u64, StoreError>;

@@ -166,6 +166,15 @@ pub enum OpenQuery {
     },
 }
 
+/// A question about open runs, and the most that its answer may be: with at least one if there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenAsk {
+    /// Which of them, and in which order.
+    pub query: OpenQuery,
+    /// The most of them.
+    pub portion: Portion,
+}
+
 impl RechargeQuery {
     /// Whether a recharge passes the filters that have no index.
     pub fn matches(&self, recharge: &Recharge) -> bool {

@@ -401,6 +401,15 @@ pub struct OpenPage {
     pub more: bool,
 }
 
+/// What an endpoint has open, as it stood at one moment.
+#[derive(Debug, Default)]
+pub struct OpenRuns {
+    /// An answer to each question.
+    pub pages: Vec<OpenPage>,
+    /// When the next run that waits for a time is due.
+    pub next_due: Option<Timestamp>,
+}
+
 /// How much an endpoint has open.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OpenSize {

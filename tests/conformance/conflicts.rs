@@ -338,12 +338,8 @@ pub async fn a_person_settles_what_is_queued(on: Subject) {
         assert_eq!(said, [("api", Status::Queued, Verdict::Created), ("operator", status, Verdict::Accepted)]);
         let event = on.store.event(EventId { stream: side.stream, sequence: number }).await.unwrap().unwrap();
         assert_eq!(Some(&*event.event_type), status.event_type());
-        let open = on
-            .store
-            .open_runs(endpoint, ringback::store::OpenQuery::Fresh { after: number - 1 }, ringback::store::Portion::rows(10))
-            .await
-            .unwrap()
-            .runs;
+        let open =
+            on.open_page(endpoint, ringback::store::OpenQuery::Fresh { after: number - 1 }, ringback::store::Portion::rows(10)).await.runs;
         assert_eq!((open.len(), open[0].deadline), (1, at(60).plus(DAY)));
     }
 }

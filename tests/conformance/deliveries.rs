@@ -40,7 +40,7 @@ fn attempts(delivery: &Delivery) -> Vec<(u32, u32, OutcomeKind)> {
 
 async fn open(on: &Subject, endpoint: EndpointId) -> Vec<(i64, u32)> {
     let all = OpenQuery::All { after: (0, 0), up_to: i64::MAX };
-    keys(&on.store.open_runs(endpoint, all, Portion::rows(100)).await.unwrap().runs)
+    keys(&on.open_page(endpoint, all, Portion::rows(100)).await.runs)
 }
 
 pub async fn a_fresh_delivery_is_pending(on: Subject) {
@@ -77,11 +77,11 @@ pub async fn a_retry_waits(on: Subject) {
     let delivery = on.delivery(run.key).await;
     assert_eq!((delivery.state, delivery.next_attempt_at), (DeliveryState::Pending, Some(at(7))));
     assert_eq!(attempts(&delivery), [(1, 1, OutcomeKind::Rejected)]);
-    let waits = on.store.open_runs(run.key.endpoint, OpenQuery::Due { now: at(7) }, Portion::rows(10)).await.unwrap().runs.remove(0);
+    let waits = on.open_page(run.key.endpoint, OpenQuery::Due { now: at(7) }, Portion::rows(10)).await.runs.remove(0);
     assert_eq!((waits.attempts, waits.next_attempt_at, waits.failed_since), (1, Some(at(7)), Some(at(2))));
     assert_eq!(waits.deadline, run.deadline);
     on.record(failed(&waits, 2, at(8), at(38))).await;
-    let waits = on.store.open_runs(run.key.endpoint, OpenQuery::Due { now: at(38) }, Portion::rows(10)).await.unwrap().runs.remove(0);
+    let waits = on.open_page(run.key.endpoint, OpenQuery::Due { now: at(38) }, Portion::rows(10)).await.runs.remove(0);
     assert_eq!((waits.attempts, waits.failed_since), (2, Some(at(2))), "it has been failing since the first time");
 }
 
@@ -250,7 +250,7 @@ pub async fn a_resend_opens_a_run(on: Subject) {
     assert_eq!((second.key.delivery(), second.key.run), (run.key.delivery(), 2));
     assert_eq!((second.attempts, second.deadline, second.next_attempt_at, second.failed_since), (0, deadline, Some(now), None));
     assert_eq!(second.event.id, run.event.id, "the same event with the same id");
-    let read = on.store.open_runs(run.key.endpoint, OpenQuery::Due { now }, Portion::rows(10)).await.unwrap().runs.remove(0);
+    let read = on.open_page(run.key.endpoint, OpenQuery::Due { now }, Portion::rows(10)).await.runs.remove(0);
     assert_eq!((read.key, read.deadline, read.next_attempt_at), (second.key, deadline, Some(now)));
     let delivery = on.delivery(run.key).await;
     assert_eq!((delivery.state, delivery.run, delivery.deadline), (DeliveryState::Pending, 2, deadline));

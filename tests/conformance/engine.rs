@@ -14,7 +14,7 @@ use crate::subject::{DAY, START, Subject, at, ended, failed, just_before, keys, 
 const ALL: OpenQuery = OpenQuery::All { after: (0, 0), up_to: i64::MAX };
 
 async fn open(on: &Subject, endpoint: EndpointId, query: OpenQuery, limit: usize) -> Vec<(i64, u32)> {
-    keys(&on.store.open_runs(endpoint, query, Portion::rows(limit)).await.unwrap().runs)
+    keys(&on.open_page(endpoint, query, Portion::rows(limit)).await.runs)
 }
 
 /// Ends a run and starts the next one of its delivery.
@@ -43,7 +43,7 @@ pub async fn what_a_commit_opens_is_what_can_be_read(on: Subject) {
     opened.append(&mut on.event(side, "invoice.paid", at(-5)).await);
     assert_eq!(opened.len(), 6);
     for id in ids {
-        let read = on.store.open_runs(id, OpenQuery::Fresh { after: 0 }, Portion::rows(10)).await.unwrap().runs;
+        let read = on.open_page(id, OpenQuery::Fresh { after: 0 }, Portion::rows(10)).await.runs;
         let opened: Vec<_> = opened.iter().filter(|run| run.key.endpoint == id).collect();
         assert_eq!((read.len(), opened.len()), (3, 3));
         for (read, opened) in read.iter().zip(opened) {
@@ -69,7 +69,7 @@ pub async fn a_portion_is_bounded_in_bytes(on: Subject) {
         (Portion { rows: 10, bytes: 10_000 }, 5, false),
     ] {
         for query in [OpenQuery::Fresh { after: 0 }, OpenQuery::All { after: (0, 0), up_to: i64::MAX }] {
-            let page = on.store.open_runs(id, query, portion).await.unwrap();
+            let page = on.open_page(id, query, portion).await;
             let numbers: Vec<i64> = page.runs.iter().map(|run| run.key.sequence).collect();
             assert_eq!((numbers, page.more), ((1..=count).collect(), more), "{portion:?} of {query:?}");
         }
@@ -88,7 +88,7 @@ pub async fn nothing_is_open(on: Subject) {
         ] {
             assert!(open(&on, endpoint, query, 10).await.is_empty());
         }
-        assert_eq!(on.store.next_due(endpoint, START).await.unwrap(), None);
+        assert_eq!(on.next_due(endpoint, START).await, None);
         assert!(on.store.expired(endpoint, at(1_000_000), 10).await.unwrap().is_empty());
     }
     assert_eq!(on.store.open_count().await.unwrap(), 0);
@@ -176,7 +176,7 @@ pub async fn the_next_due_lies_ahead(on: Subject) {
     let side = on.side().await;
     let id = on.connected(side).await;
     let runs = on.runs(side, 3).await;
-    let next = async |now| on.store.next_due(id, now).await.unwrap();
+    let next = async |now| on.next_due(id, now).await;
     assert_eq!(next(START).await, None, "what waits for nothing has no time");
     on.record(failed(&runs[0], 1, at(10), at(30))).await;
     on.record(failed(&runs[1], 1, at(10), at(20))).await;

@@ -86,12 +86,12 @@ pub async fn cases_and_answers_do_not_name_the_person(on: Subject) {
     topped_up(&on, side, "INV-1", "9811111111").await;
     topped_up(&on, side, "INV-2", "9822222222").await;
     topped_up(&on, side, "INV-2", NUMBER).await;
-    let run = on.store.open_runs(
+    let run = on.open_page(
         on.store.endpoints(side.stream, first(1)).await.unwrap()[0].id,
         ringback::store::OpenQuery::Fresh { after: 0 },
         ringback::store::Portion::rows(10),
     );
-    let run = run.await.unwrap().runs.remove(0);
+    let run = run.await.runs.remove(0);
     let mut settle = attempted(
         &run,
         1,

@@ -56,7 +56,7 @@ pub async fn those_who_listen_get_a_delivery(on: Subject) {
     for (endpoint, there) in [(connected, true), (paused, true)].into_iter().chain(deaf.map(|id| (id, false))) {
         let delivery = on.store.delivery(DeliveryId { endpoint, sequence: 1 }).await.unwrap();
         assert_eq!(delivery.is_some(), there, "{endpoint}");
-        let open = on.store.open_runs(endpoint, OpenQuery::Fresh { after: 0 }, Portion::rows(10)).await.unwrap().runs;
+        let open = on.open_page(endpoint, OpenQuery::Fresh { after: 0 }, Portion::rows(10)).await.runs;
         assert_eq!(open.len(), usize::from(there));
     }
     assert_eq!(on.store.open_count().await.unwrap(), 2);

@@ -161,9 +161,9 @@ async fn everything_of_an_old_database_reads() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_database_goes_on_where_it_stood() {
     let (_file, on) = migrated();
-    let due = on.store.open_runs(ENDPOINT, OpenQuery::Due { now: at(90) }, Portion::rows(10)).await.unwrap().runs;
+    let due = on.open_page(ENDPOINT, OpenQuery::Due { now: at(90) }, Portion::rows(10)).await.runs;
     assert_eq!((due.len(), due[0].key.sequence, due[0].attempts, due[0].deadline), (1, 4, 1, at(5).plus(DAY)));
-    let fresh = on.store.open_runs(ENDPOINT, OpenQuery::Fresh { after: 0 }, Portion::rows(10)).await.unwrap().runs;
+    let fresh = on.open_page(ENDPOINT, OpenQuery::Fresh { after: 0 }, Portion::rows(10)).await.runs;
     assert_eq!((fresh.len(), fresh[0].key.sequence, fresh[0].replay), (1, 5, None));
     on.record(succeeded(&due[0], 2, at(91))).await;
     let judged = on.judge(at(92), report(SIDE, "INV-0", Status::Success)).await;

@@ -191,7 +191,7 @@ pub async fn what_waits_in_a_pause_stays_open(on: Subject) {
     let id = on.connected(side).await;
     pause(&on, id, 100, 700).await;
     on.event(side, "invoice.paid", at(200)).await;
-    assert_eq!(on.store.open_runs(id, OpenQuery::Fresh { after: 0 }, Portion::rows(10)).await.unwrap().runs.len(), 1);
+    assert_eq!(on.open_page(id, OpenQuery::Fresh { after: 0 }, Portion::rows(10)).await.runs.len(), 1);
     assert_eq!(on.store.missed(id).await.unwrap(), 0);
     let cancelled = on.store.deed(Deed::CancelPending { endpoint: id, up_to: i64::MAX }, at(300)).await.unwrap();
     assert!(cancelled.came_to_pass());

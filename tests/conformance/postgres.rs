@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ringback::clock::{Ids, ManualClock, SeededEntropy, Surroundings};
 use ringback::domain::recharge::Status;
+use ringback::limits;
 use ringback::store::StoreError;
 use ringback::store::postgres::{OpenOptions, PostgresStore};
 use ringback::store::seal::MasterKey;
@@ -16,7 +17,9 @@ pub async fn fresh() -> Subject {
     let place = Schema::new().await;
     let store = place.open().await.unwrap();
     let surroundings = place.surroundings.clone();
-    Subject::new(store, &surroundings, place)
+    let mut subject = Subject::new(store, &surroundings, place);
+    subject.sweep_step = limits::SWEEP_STEP_ROWS_BESIDE;
+    subject
 }
 
 /// A place for a store's tables, and what it is opened with.

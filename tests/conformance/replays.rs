@@ -61,11 +61,7 @@ async fn cancel(on: &Subject, id: ReplayId) -> Option<usize> {
 
 /// What is open of replays to an endpoint.
 async fn replayed(on: &Subject, endpoint: EndpointId) -> Vec<OpenRun> {
-    on.store
-        .open_runs(endpoint, OpenQuery::Replayed { after: (0, 0), due: at(1_000_000), failed_after: None }, Portion::rows(10_000))
-        .await
-        .unwrap()
-        .runs
+    on.open_page(endpoint, OpenQuery::Replayed { after: (0, 0), due: at(1_000_000), failed_after: None }, Portion::rows(10_000)).await.runs
 }
 
 async fn succeed_all(on: &Subject, runs: &[OpenRun], now: Timestamp) {
@@ -260,13 +256,13 @@ pub async fn a_step_opens_runs_that_stand_apart(on: Subject) {
         OpenQuery::Strict { stepped_aside: at(1_000_000) },
         OpenQuery::Beside { stepped_aside: at(1_000_000), now: at(1_000_000) },
     ] {
-        assert!(on.store.open_runs(id, query, Portion::rows(10)).await.unwrap().runs.is_empty(), "{query:?}");
+        assert!(on.open_page(id, query, Portion::rows(10)).await.runs.is_empty(), "{query:?}");
     }
-    assert_eq!(on.store.next_due(id, at(99)).await.unwrap(), Some(at(100)));
+    assert_eq!(on.next_due(id, at(99)).await, Some(at(100)));
     on.record(failed(run, 1, at(101), at(106))).await;
     let due = async |due| {
         let query = OpenQuery::Replayed { after: (0, 0), due, failed_after: None };
-        keys(&on.store.open_runs(id, query, Portion::rows(10)).await.unwrap().runs)
+        keys(&on.open_page(id, query, Portion::rows(10)).await.runs)
     };
     assert_eq!((due(at(99)).await, due(at(105)).await, due(at(106)).await), (vec![], vec![(2, 2)], vec![(1, 2), (2, 2)]));
     let delivery = on.delivery(run.key).await;
@@ -433,7 +429,7 @@ async fn open_missed(on: &Subject, id: EndpointId, from: i64) -> Option<i64> {
 }
 
 async fn fresh(on: &Subject, endpoint: EndpointId) -> Vec<OpenRun> {
-    on.store.open_runs(endpoint, OpenQuery::Fresh { after: 0 }, Portion::rows(10_000)).await.unwrap().runs
+    on.open_page(endpoint, OpenQuery::Fresh { after: 0 }, Portion::rows(10_000)).await.runs
 }
 
 pub async fn what_was_missed_is_opened_first(on: Subject) {

@@ -290,7 +290,7 @@ async fn a_file_opened_again_has_everything() {
     assert_eq!(on.store.endpoint(id).await.unwrap(), endpoint);
     assert_eq!(on.store.recharge(judged[1].recharge).await.unwrap(), recharge);
     assert_eq!(on.delivery(runs[0].key).await.first_succeeded_at, Some(at(1)));
-    let open = on.store.open_runs(id, OpenQuery::Due { now: at(6) }, Portion::rows(10)).await.unwrap().runs;
+    let open = on.open_page(id, OpenQuery::Due { now: at(6) }, Portion::rows(10)).await.runs;
     assert_eq!((open.len(), open[0].key, open[0].attempts), (1, runs[1].key, 1));
     counts_on(&on, side).await;
 }

@@ -14,9 +14,10 @@ use ringback::domain::recharge::{Details, Report, Status};
 use ringback::domain::secret::Secret;
 use ringback::domain::time::Timestamp;
 use ringback::domain::vendor::{Mode, Vendor};
+use ringback::limits;
 use ringback::store::{
-    Accept, Addressed, After, Created, Delivery, EndpointChange, Judged, OpenQuery, OpenRun, Page, Portion, Publish, Published, Resent,
-    Settle, Settled, Store, Write, Written,
+    Accept, Addressed, After, Created, Delivery, EndpointChange, Judged, OpenAsk, OpenPage, OpenQuery, OpenRun, Page, Portion, Publish,
+    Published, Resent, Settle, Settled, Store, Write, Written,
 };
 use serde_json::value::RawValue;
 
@@ -41,6 +42,8 @@ pub const fn just_before(time: Timestamp) -> Timestamp {
 pub struct Subject {
     pub store: Arc<dyn Store>,
     pub ids: Arc<Ids>,
+    /// Rows that one step of the janitor removes.
+    pub sweep_step: usize,
     _alive: Arc<dyn Any + Send + Sync>,
 }
 
@@ -154,7 +157,8 @@ pub fn settings() -> Settings {
 
 impl Subject {
     pub fn new(store: impl Store, surroundings: &Surroundings, alive: impl Any + Send + Sync) -> Self {
-        Self { store: Arc::new(store), ids: surroundings.ids.clone(), _alive: Arc::new(alive) }
+        let (ids, sweep_step) = (surroundings.ids.clone(), limits::SWEEP_STEP_ROWS);
+        Self { store: Arc::new(store), ids, sweep_step, _alive: Arc::new(alive) }
     }
 
     pub fn new_vendor(&self) -> Vendor {
@@ -269,12 +273,20 @@ impl Subject {
         }
     }
 
+    pub async fn open_page(&self, endpoint: EndpointId, query: OpenQuery, portion: Portion) -> OpenPage {
+        self.store.open_runs(endpoint, vec![OpenAsk { query, portion }], START).await.unwrap().pages.remove(0)
+    }
+
+    pub async fn next_due(&self, endpoint: EndpointId, now: Timestamp) -> Option<Timestamp> {
+        self.store.open_runs(endpoint, Vec::new(), now).await.unwrap().next_due
+    }
+
     /// An open run as the engine would read it.
     pub async fn open_run(&self, key: RunKey) -> OpenRun {
         let query = OpenQuery::All { after: (key.sequence, key.run - 1), up_to: key.sequence };
         let replayed = OpenQuery::Replayed { after: (0, 0), due: at(1_000_000), failed_after: None };
-        let mut found = self.store.open_runs(key.endpoint, query, Portion::rows(1)).await.unwrap().runs;
-        found.extend(self.store.open_runs(key.endpoint, replayed, Portion::rows(1000)).await.unwrap().runs);
+        let mut found = self.open_page(key.endpoint, query, Portion::rows(1)).await.runs;
+        found.extend(self.open_page(key.endpoint, replayed, Portion::rows(1000)).await.runs);
         found.into_iter().find(|run| run.key == key).expect("it is open")
     }
 

@@ -13,7 +13,6 @@ use ringback::domain::session::{Link, Purpose, Session};
 use ringback::domain::time::Timestamp;
 use ringback::domain::token::TokenHash;
 use ringback::domain::user::Role;
-use ringback::limits;
 use ringback::store::{
     AnswerKey, AuditQuery, Change, ConflictQuery, Deed, EndpointChange, Horizon, Keep, OpenRun, Publish, SweepPlace, Swept, TimeRange,
     Write, Written,
@@ -216,7 +215,7 @@ pub async fn very_many_rows_go_in_bounded_steps(on: Subject) {
     let side = on.side().await;
     let (id, busy) = (on.connected(side).await, on.connected(side).await);
     on.refilter(busy, &["invoice.rare"]).await;
-    let count = 2 * limits::SWEEP_STEP_ROWS + 7;
+    let count = 2 * on.sweep_step + 7;
     let written = on.commit((0..count).map(|_| Write::Publish(publish(side, "invoice.paid", START))).collect()).await;
     let runs: Vec<OpenRun> = written
         .into_iter()
@@ -229,17 +228,17 @@ pub async fn very_many_rows_go_in_bounded_steps(on: Subject) {
     on.commit(runs.iter().map(|run| Write::Settle(succeeded(run, 2, at(2)))).collect()).await;
     let lone = on.event(side, "invoice.rare", START).await;
     let many = lone.iter().find(|run| run.key.endpoint == busy).unwrap();
-    let tries = (1..=limits::SWEEP_STEP_ROWS as u32 + 50).map(|number| Write::Settle(failed(many, number, at(3), at(4))));
+    let tries = (1..=on.sweep_step as u32 + 50).map(|number| Write::Settle(failed(many, number, at(3), at(4))));
     on.commit(tries.collect()).await;
     for run in &lone {
         on.record(ended(run, DeliveryState::Exhausted, None, at(5))).await;
     }
     let removed = sweep(&on, old(at(100))).await;
-    assert_eq!(removed.iter().sum::<u64>() as usize, 3 * count + 1 + 2 + limits::SWEEP_STEP_ROWS + 50);
+    assert_eq!(removed.iter().sum::<u64>() as usize, 3 * count + 1 + 2 + on.sweep_step + 50);
     assert!(kept(&on, side).await.is_empty());
     let most = removed.iter().copied().max().unwrap() as usize;
-    assert!(most <= 2 * limits::SWEEP_STEP_ROWS + 50, "only one event's own attempts go beyond a step: {removed:?}");
-    assert!(removed.iter().filter(|rows| **rows as usize > limits::SWEEP_STEP_ROWS).count() <= 1, "{removed:?}");
+    assert!(most <= 2 * on.sweep_step + 50, "only one event's own attempts go beyond a step: {removed:?}");
+    assert!(removed.iter().filter(|rows| **rows as usize > on.sweep_step).count() <= 1, "{removed:?}");
     assert!(on.store.delivery(runs[0].key.delivery()).await.unwrap().is_none() && runs[0].key.endpoint == id);
 }
 
@@ -299,7 +298,7 @@ pub async fn a_recharge_with_an_open_case_stays(on: Subject) {
 
 pub async fn very_many_recharges_go_in_bounded_steps(on: Subject) {
     let side = on.side().await;
-    let count = 2 * limits::SWEEP_STEP_ROWS + 7;
+    let count = 2 * on.sweep_step + 7;
     for part in 0..3 {
         let status = |number: usize| Status::ALL[number % 3];
         let reports = (0..count / 3 + 1).map(|number| report(side, &format!("INV-{part}-{number}"), status(number))).collect();
@@ -307,7 +306,7 @@ pub async fn very_many_recharges_go_in_bounded_steps(on: Subject) {
     }
     let [queued, success, failed, _] = on.store.overview(START).await.unwrap().recharges;
     let removed = sweep(&on, Horizon { recharges: Some(at(1)), ..old(at(1)) }).await;
-    assert!(removed.iter().all(|rows| *rows as usize <= limits::SWEEP_STEP_ROWS), "{removed:?}");
+    assert!(removed.iter().all(|rows| *rows as usize <= on.sweep_step), "{removed:?}");
     assert_eq!(removed.iter().sum::<u64>(), 2 * (success + failed), "with their events");
     assert_eq!(on.store.overview(START).await.unwrap().recharges, [queued, 0, 0, 0]);
 }
@@ -433,11 +432,11 @@ pub async fn entries_answers_minutes_and_alerts_go_by_their_age(on: Subject) {
 }
 
 pub async fn very_many_entries_go_in_bounded_steps(on: Subject) {
-    let count = 2 * limits::SWEEP_STEP_ROWS + 7;
+    let count = 2 * on.sweep_step + 7;
     let noted = |_| Write::Change(Box::new(Change { deed: Deed::Note, now: START, note: Some(note("x.y")), keep: None }));
     on.commit((0..count).map(noted).collect()).await;
     let removed = sweep(&on, Horizon { audit: at(1), ..nothing() }).await;
-    assert_eq!(removed, [limits::SWEEP_STEP_ROWS as u64, limits::SWEEP_STEP_ROWS as u64, 7]);
+    assert_eq!(removed, [on.sweep_step as u64, on.sweep_step as u64, 7]);
 }
 
 /// A stream that has more than one kind of event old, one endpoint listening, and a deadline that has not passed.

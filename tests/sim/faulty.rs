@@ -129,8 +129,7 @@ faulty! {
     replay(id: ReplayId) -> Option<Replay>;
     replays(stream: StreamId, page: Page<ReplayId>) -> Vec<Replay>;
     count_scope(scope: ReplayScope) -> u64;
-    open_runs(endpoint: EndpointId, query: OpenQuery, portion: Portion) -> OpenPage;
-    next_due(endpoint: EndpointId, now: Timestamp) -> Option<Timestamp>;
+    open_runs(endpoint: EndpointId, asks: Vec<OpenAsk>, now: Timestamp) -> OpenRuns;
     open_count() -> u64;
     backlogs(after: Option<EndpointId>, limit: usize) -> Vec<Backlog>;
     expired(endpoint: EndpointId, now: Timestamp, limit: usize) -> Vec<Expired>;

@@ -176,8 +176,8 @@ impl Options {
         if self.nodes > 1 && !is_shared {
             problems.push("--nodes: a file has one; name a PostgreSQL database with --database".to_owned());
         }
-        if self.endpoints.iter().any(|count| !(100..=20_000).contains(count)) {
-            problems.push("--endpoints: each must be from 100 to 20000".to_owned());
+        if self.endpoints.iter().any(|count| !(100..=50_000).contains(count)) {
+            problems.push("--endpoints: each must be from 100 to 50000".to_owned());
         }
         if self.backlog.iter().any(|count| !(1000..=100_000_000).contains(count)) {
             problems.push("--backlog: each must be from 1000 to 100000000".to_owned());

@@ -9,29 +9,22 @@ use super::{Key, Lane, Window, key_of};
 use crate::domain::delivery::OpenRun;
 use crate::domain::time::Timestamp;
 use crate::limits;
-use crate::store::{OpenPage, OpenQuery, Portion};
+use crate::store::{OpenAsk, OpenPage, OpenQuery, Portion};
 
-/// What the store is to be asked for a lane.
+/// What the store is to be asked for a lane. What is in hand is read once more and skipped, so that a page must be longer
+/// than that to bring anything new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) struct Refill {
     /// Runs to take in order.
-    pub ordered: Option<Ask>,
+    pub ordered: Option<OpenAsk>,
     /// Runs to take because they are due.
-    pub due: Option<Ask>,
+    pub due: Option<OpenAsk>,
     /// Runs of replays that are due.
-    pub replayed: Option<Ask>,
+    pub replayed: Option<OpenAsk>,
     /// When it was asked for: what comes due later is told by [`Read::next_due`].
     pub now: Timestamp,
     /// The epoch of the shard in which it was asked for.
     pub epoch: i64,
-}
-
-/// A question, and the most that its answer may be. What is in hand is read once more and skipped, so that a page must be
-/// longer than that to bring anything new.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) struct Ask {
-    pub query: OpenQuery,
-    pub portion: Portion,
 }
 
 /// What the store had for a lane.
@@ -83,7 +76,7 @@ impl Lane {
         let hungry = self.in_window() <= half && self.unsettled <= half && self.bytes <= window.bytes / 2;
         let wanted = hungry && (self.due_stored || self.stored || self.walk.is_some());
         let bytes = self.known_bytes + window.bytes;
-        let ask = |query, rows| Ask { query, portion: Portion { rows: self.known.len() + rows, bytes } };
+        let ask = |query, rows| OpenAsk { query, portion: Portion { rows: self.known.len() + rows, bytes } };
         let replayed = self.replays_to_read(window, now).map(|query| ask(query, limits::REPLAY_WINDOW));
         if !wanted && replayed.is_none() {
             return None;
@@ -106,7 +99,7 @@ impl Lane {
             (Some(ask(OpenQuery::All { after, up_to: i64::MAX }, most)), None)
         } else {
             let behind = self.known.keys().filter(|(sequence, _)| *sequence > self.cursor).count();
-            let fresh = Ask { query: OpenQuery::Fresh { after: self.cursor }, portion: Portion { rows: behind + most, bytes } };
+            let fresh = OpenAsk { query: OpenQuery::Fresh { after: self.cursor }, portion: Portion { rows: behind + most, bytes } };
             (Some(fresh), Some(ask(OpenQuery::Due { now }, most)))
         };
         self.refilling = Some(Refilling::default());

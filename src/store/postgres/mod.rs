@@ -1,7 +1,7 @@
 //! The store on PostgreSQL.
 //!
 //! The same statements as on the embedded file, in the words of `dialect.rs`. One connection writes, on a thread of its own;
-//! a few others read, a snapshot each. A connection that is lost comes back by itself; what is asked meanwhile is answered
+//! a few others read, a snapshot each, and remove what is old. A connection that is lost comes back by itself; what is asked meanwhile is answered
 //! with [`StoreError::Unavailable`], and a commit whose answer was lost with [`StoreError::Unknown`].
 
 mod cluster;
@@ -19,11 +19,11 @@ pub use cluster::Membership;
 pub use open::OpenOptions;
 use session::{Kind, Link};
 
-use super::StoreError;
 use super::cluster::Cluster;
 use super::sql::conn::Conn;
 use super::sql::threads::{Readers, Writer};
-use super::sql::{Driver, Memory, SqlStore};
+use super::sql::{Driver, Memory, SqlStore, sweep};
+use super::{Horizon, StoreError, SweepPlace, Swept};
 
 /// A store on a PostgreSQL database.
 pub type PostgresStore = SqlStore<Postgres>;
@@ -62,6 +62,11 @@ impl Driver for Postgres {
             Ok((given, result)) => (Some(given), result),
             Err(error) => (None, Err(error)),
         }
+    }
+
+    /// Beside the writer, so that no report waits for it.
+    async fn sweep(&self, horizon: Horizon, place: SweepPlace) -> Result<Swept, StoreError> {
+        self.readers.run(move |link| link.transaction(Kind::Writes, |conn| sweep::sweep(conn, &horizon, place))).await
     }
 
     fn cluster(&self) -> Option<Arc<dyn Cluster>> {

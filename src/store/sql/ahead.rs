@@ -10,6 +10,7 @@ use crate::domain::delivery::RunKey;
 use crate::domain::id::{EndpointId, StreamId};
 use crate::domain::recharge::Recharge;
 use crate::domain::shard::Shard;
+use crate::limits;
 use crate::store::{After, Settle, Write};
 
 /// What has been asked for.
@@ -131,7 +132,9 @@ impl<'a> Wanted<'a> {
                 AND (k.epoch < 0 OR EXISTS (SELECT 1 FROM shard s WHERE s.id = k.shard AND s.epoch = k.epoch)) FOR UPDATE) o)) \
             RETURNING endpoint, sequence, run, failed_since";
         const NUMBERS: &str = "SELECT nextval('transaction_id') FROM generate_series(1, ($1::int8[])[1])";
-        let numbers = Some(self.recharges.len().saturating_sub(numbers_in_stock) as i64).filter(|numbers| *numbers > 0);
+        // To ask for them has its price on the way, however many they are.
+        let lacking = self.recharges.len().saturating_sub(numbers_in_stock);
+        let numbers = (lacking > 0).then(|| lacking.max(limits::NUMBERS_FETCHED) as i64);
         const STREAMS: &str = "SELECT id, next_sequence, endpoints_version, last_event_at FROM stream WHERE id = ANY($1)";
         const LOCKED: &str =
             "SELECT id, next_sequence, endpoints_version, last_event_at FROM stream WHERE id = ANY($1) ORDER BY id FOR UPDATE";

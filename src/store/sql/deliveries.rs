@@ -12,7 +12,7 @@ use crate::domain::event::Event;
 use crate::domain::id::{DeliveryId, EndpointId, EventId, ReplayId, StreamId};
 use crate::domain::time::Timestamp;
 use crate::limits;
-use crate::store::{Backlog, Delivery, DeliveryQuery, Expired, Listed, OpenPage, OpenQuery, OpenRun, Portion, StoreError};
+use crate::store::{Backlog, Delivery, DeliveryQuery, Expired, Listed, OpenAsk, OpenPage, OpenQuery, OpenRun, OpenRuns, StoreError};
 
 struct Ended {
     run: u32,
@@ -174,8 +174,13 @@ macro_rules! open_columns {
     };
 }
 
-pub(super) fn open_runs(conn: Conn, endpoint: EndpointId, query: OpenQuery, portion: Portion) -> Result<OpenPage, StoreError> {
-    let Some(place) = place(conn, endpoint)? else { return Ok(OpenPage::default()) };
+pub(super) fn open_runs(conn: Conn, endpoint: EndpointId, asks: &[OpenAsk], now: Timestamp) -> Result<OpenRuns, StoreError> {
+    let place = place(conn, endpoint)?;
+    let page = |ask: &OpenAsk| place.map_or_else(|| Ok(OpenPage::default()), |place| open_page(conn, (endpoint, place), *ask));
+    Ok(OpenRuns { pages: asks.iter().map(page).collect::<Result<_>>()?, next_due: next_due(conn, endpoint, now)? })
+}
+
+fn open_page(conn: Conn, (endpoint, place): (EndpointId, Place), OpenAsk { query, portion }: OpenAsk) -> Result<OpenPage> {
     let (id, of, limit) = (endpoint.get(), place.stream.get(), portion.rows as i64);
     const FRESH: &str = open_columns!("o.sequence > ?3 AND o.next_attempt_at IS NULL ORDER BY o.sequence LIMIT ?4");
     const DUE: &str = open_columns!(
@@ -246,12 +251,11 @@ macro_rules! expired_columns {
     };
 }
 
-pub(super) fn next_due(conn: Conn, endpoint: EndpointId, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-    const RETRIED: &str = "SELECT min(next_attempt_at) FROM open_delivery WHERE endpoint = ?1 AND next_attempt_at > ?2 AND replay IS NULL";
-    const REPLAYED: &str =
-        "SELECT min(next_attempt_at) FROM open_delivery WHERE endpoint = ?1 AND next_attempt_at > ?2 AND replay IS NOT NULL";
-    let next = |sql| conn.one(sql, params![endpoint.get(), now.as_millis()], |row| row.get::<Option<Timestamp>>(0));
-    Ok([next(RETRIED)?, next(REPLAYED)?].into_iter().flatten().min())
+fn next_due(conn: Conn, endpoint: EndpointId, now: Timestamp) -> Result<Option<Timestamp>> {
+    const NEXT: &str = "SELECT min(at) FROM ( \
+        SELECT min(next_attempt_at) AS at FROM open_delivery WHERE endpoint = ?1 AND next_attempt_at > ?2 AND replay IS NULL \
+        UNION ALL SELECT min(next_attempt_at) FROM open_delivery WHERE endpoint = ?1 AND next_attempt_at > ?2 AND replay IS NOT NULL) n";
+    conn.one(NEXT, params![endpoint.get(), now.as_millis()], |row| row.get(0))
 }
 
 pub(super) fn backlogs(conn: Conn, after: Option<EndpointId>, limit: usize) -> Result<Vec<Backlog>, StoreError> {

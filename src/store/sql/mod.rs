@@ -20,7 +20,7 @@ mod replays;
 mod rows;
 mod settle;
 mod submissions;
-mod sweep;
+pub mod sweep;
 pub mod threads;
 mod vendors;
 
@@ -37,8 +37,8 @@ use super::cluster::Cluster;
 use super::seal::Sealer;
 use super::{
     AnswerKey, AuditQuery, Backlog, Cause, ConflictQuery, Delivery, DeliveryQuery, Expired, Failing, Feed, Horizon, KeptAnswer, KeptReport,
-    Listed, Mailing, OpenPage, OpenQuery, OpenSize, Overview, Page, Portion, ProviderStanding, RechargeQuery, ReplayScope, Sought,
-    Standing, Store, StoreError, SweepPlace, Swept, TimeRange, Trouble, WaitingMail, Whose, Write, Written,
+    Listed, Mailing, OpenAsk, OpenRuns, OpenSize, Overview, Page, ProviderStanding, RechargeQuery, ReplayScope, Sought, Standing, Store,
+    StoreError, SweepPlace, Swept, TimeRange, Trouble, WaitingMail, Whose, Write, Written,
 };
 use crate::clock::{Ids, Stopwatch};
 use crate::domain::audit::Entry;
@@ -72,6 +72,9 @@ pub trait Driver: Send + Sync + 'static {
         given: G,
         work: impl Fn(&G, Conn, &mut Memory) -> Result<T, StoreError> + Send + 'static,
     ) -> impl Future<Output = (Option<G>, Result<T, StoreError>)> + Send;
+
+    /// Removes what is old, one step of it.
+    fn sweep(&self, horizon: Horizon, place: SweepPlace) -> impl Future<Output = Result<Swept, StoreError>> + Send;
 
     /// This node's part among others, if it is one of many.
     fn cluster(&self) -> Option<Arc<dyn Cluster>> {
@@ -358,12 +361,8 @@ impl<D: Driver> Store for SqlStore<D> {
         }
     }
 
-    async fn open_runs(&self, endpoint: EndpointId, query: OpenQuery, portion: Portion) -> Result<OpenPage, StoreError> {
-        self.driver.read(move |conn| deliveries::open_runs(conn, endpoint, query, portion)).await
-    }
-
-    async fn next_due(&self, endpoint: EndpointId, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        self.driver.read(move |conn| deliveries::next_due(conn, endpoint, now)).await
+    async fn open_runs(&self, endpoint: EndpointId, asks: Vec<OpenAsk>, now: Timestamp) -> Result<OpenRuns, StoreError> {
+        self.driver.read(move |conn| deliveries::open_runs(conn, endpoint, &asks, now)).await
     }
 
     async fn open_count(&self) -> Result<u64, StoreError> {
@@ -408,8 +407,7 @@ impl<D: Driver> Store for SqlStore<D> {
     }
 
     async fn sweep(&self, horizon: Horizon, place: SweepPlace) -> Result<Swept, StoreError> {
-        self.driver.read(move |conn| sweep::look(conn, &horizon, place)).await?;
-        self.write(move |conn| sweep::sweep(conn, &horizon, place)).await
+        self.driver.sweep(horizon, place).await
     }
 
     async fn erase(&self, stream: StreamId, connection_no: String, place: SweepPlace) -> Result<Swept, StoreError> {

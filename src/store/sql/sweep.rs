@@ -1,12 +1,11 @@
 //! Removing what is old, a bounded step at a time, and giving the room back to the file system.
 //!
-//! What is old has left memory long ago. So whoever only reads goes through each step first ([`look`]) and waits for the disk;
-//! the writer, for whom reports wait, finds all of it in memory then.
-//!
 //! An event goes together with its deliveries and attempts, in the order of their numbers, and never while a run of it is
 //! still open. The feed begins later then; its numbers stay as they are.
 
-use super::conn::{Bind, Conn, Result, Row, params};
+use std::collections::BTreeMap;
+
+use super::conn::{Bind, Conn, Result, params};
 use super::{ledger, overview, references};
 use crate::clock::Ids;
 use crate::domain::id::StreamId;
@@ -30,27 +29,29 @@ struct Broom<'a> {
 impl Broom<'_> {
     /// Rows of a step. Who looks goes further: a page that comes to be empty has its neighbours read and written, too.
     fn most(self) -> usize {
-        if self.only_looks { 2 * limits::SWEEP_STEP_ROWS } else { limits::SWEEP_STEP_ROWS }
+        match self.conn {
+            Conn::Postgres(_) => limits::SWEEP_STEP_ROWS_BESIDE,
+            Conn::Sqlite(..) if self.only_looks => 2 * limits::SWEEP_STEP_ROWS,
+            Conn::Sqlite(..) => limits::SWEEP_STEP_ROWS,
+        }
     }
 
     /// Removes these rows (`table WHERE …`), or reads all of them; answers how many they are.
     fn rows(self, these: &str, values: &[&dyn Bind]) -> Result<usize> {
-        match self.conn {
-            _ if !self.only_looks => self.conn.execute(&format!("DELETE FROM {these}"), values),
-            Conn::Sqlite(..) => self.conn.all(&format!("SELECT * FROM {these}"), values, |_| Ok(())).map(|rows| rows.len()),
-            // Which would send all that it is asked for.
-            Conn::Postgres(_) => self.conn.execute(&format!("SELECT FROM {these}"), values),
+        if self.only_looks {
+            return self.conn.all(&format!("SELECT * FROM {these}"), values, |_| Ok(())).map(|rows| rows.len());
         }
+        self.conn.execute(&format!("DELETE FROM {these}"), values)
     }
 }
 
-/// Reads what the step is going to remove.
-pub(super) fn look(conn: Conn, horizon: &Horizon, place: SweepPlace) -> Result<()> {
+/// Reads what the step is going to remove: on the file, where that goes before the writer's step.
+pub fn look(conn: Conn, horizon: &Horizon, place: SweepPlace) -> Result<()> {
     let broom = Broom { conn, only_looks: true };
     STAGES.get(place.stage as usize).map_or(Ok(()), |step| step(broom, horizon, place.after).map(drop))
 }
 
-pub(super) fn sweep(conn: Conn, horizon: &Horizon, place: SweepPlace) -> Result<Swept, StoreError> {
+pub fn sweep(conn: Conn, horizon: &Horizon, place: SweepPlace) -> Result<Swept, StoreError> {
     let Some(step) = STAGES.get(place.stage as usize) else { return Ok(Swept { removed: 0, next: None }) };
     let Swept { removed, next } = step(Broom { conn, only_looks: false }, horizon, place.after)?;
     let next = match next {
@@ -138,12 +139,9 @@ fn recharges(broom: Broom, horizon: &Horizon, after: i64) -> Result<Swept, Store
     let Some(last) = last else { return Ok(over(0)) };
     const GOES: &str = "id > ?1 AND id <= ?2 AND status <> 0 AND NOT EXISTS \
         (SELECT 1 FROM conflict c WHERE c.recharge = recharge.id AND c.state = 0)";
-    let sums = format!("SELECT stream, status, count(*) FROM recharge WHERE {GOES} GROUP BY stream, status");
-    let read = |row: &Row| -> Result<(i64, usize, i64)> { Ok((row.get(0)?, row.get(1)?, row.get(2)?)) };
-    let sums = broom.conn.all(&sums, params![after, last], read)?;
-    for (stream, status, count) in sums.into_iter().filter(|_| !broom.only_looks) {
-        let column = ["queued", "success", "failed", "reversed"][status];
-        broom.conn.execute(&format!("UPDATE stream SET {column} = {column} - ?2 WHERE id = ?1"), params![stream, count])?;
+    if let Conn::Postgres(_) = broom.conn {
+        // None of them is reported about meanwhile.
+        broom.conn.execute(&format!("SELECT FROM recharge WHERE {GOES} ORDER BY id FOR UPDATE"), params![after, last])?;
     }
     let mut removed = broom.rows(&format!("report WHERE recharge IN (SELECT id FROM recharge WHERE {GOES})"), params![after, last])?;
     broom.rows(&format!("submission WHERE recharge IN (SELECT id FROM recharge WHERE {GOES})"), params![after, last])?;
@@ -153,7 +151,19 @@ fn recharges(broom: Broom, horizon: &Horizon, after: i64) -> Result<Swept, Store
             references.swept(last);
         }
     }
-    removed += broom.rows(&format!("recharge WHERE {GOES}"), params![after, last])?;
+    let verb = if broom.only_looks { "SELECT stream, status FROM" } else { "DELETE FROM" };
+    let returning = if broom.only_looks { "" } else { " RETURNING stream, status" };
+    let mut sums = BTreeMap::<(i64, usize), i64>::new();
+    broom.conn.all(&format!("{verb} recharge WHERE {GOES}{returning}"), params![after, last], |row| {
+        *sums.entry((row.get(0)?, row.get(1)?)).or_default() += 1;
+        Ok(())
+    })?;
+    removed += sums.values().sum::<i64>() as usize;
+    // Counter rows last: others wait for them.
+    for ((stream, status), count) in sums.into_iter().filter(|_| !broom.only_looks) {
+        let column = ["queued", "success", "failed", "reversed"][status];
+        broom.conn.later(&format!("UPDATE stream SET {column} = {column} - ?2 WHERE id = ?1"), params![stream, count])?;
+    }
     Ok(if count < broom.most() { over(removed) } else { on(removed, last) })
 }
 

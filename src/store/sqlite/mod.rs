@@ -15,11 +15,11 @@ use std::sync::Arc;
 pub use open::OpenOptions;
 use threads::{Checkpointer, Session};
 
-use super::StoreError;
 use super::sql::conn::Conn;
 use super::sql::references::References;
 use super::sql::threads::{Readers, Writer};
-use super::sql::{Driver, Memory, SqlStore};
+use super::sql::{Driver, Memory, SqlStore, sweep};
+use super::{Horizon, StoreError, SweepPlace, Swept};
 
 /// A store in one SQLite file.
 pub type SqliteStore = SqlStore<Sqlite>;
@@ -51,6 +51,13 @@ impl Driver for Sqlite {
             Ok((given, result)) => (Some(given), result),
             Err(error) => (None, Err(error)),
         }
+    }
+
+    /// What is old has left memory long ago. So whoever only reads goes through the step first and waits for the disk; the
+    /// writer, for whom reports wait, finds all of it in memory then.
+    async fn sweep(&self, horizon: Horizon, place: SweepPlace) -> Result<Swept, StoreError> {
+        self.read(move |conn| sweep::look(conn, &horizon, place)).await?;
+        self.write((), move |(), conn, _| sweep::sweep(conn, &horizon, place)).await.1
     }
 
     /// The write-ahead log still has the pages as they were.
