@@ -1,4 +1,4 @@
-.PHONY: test demo bench soak-load openapi screenshots soak micro fmt clean
+.PHONY: test audit demo bench soak-load openapi screenshots soak micro fmt clean
 
 # Everything that must pass. Installs what the tests need first; quick when it is all there.
 test:
@@ -8,6 +8,10 @@ test:
 	cargo clippy --all-targets --locked -- -D warnings
 	if cargo nextest --version >/dev/null 2>&1; then scripts/with-postgres cargo nextest run --locked; \
 	else scripts/with-postgres cargo test --locked; fi
+
+# What dependencies may be, by cargo-deny, which is compiled first where it is missing (five minutes).
+audit:
+	scripts/audit
 
 # A server, two vendors and their receivers, to look at.
 demo:
