@@ -1,4 +1,4 @@
-//! The threads behind a store: one that writes, and those that read.
+//! The threads behind a store: one that writes, and those beside it.
 
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -47,7 +47,7 @@ impl<S> Drop for Writer<S> {
     }
 }
 
-/// Connections that only read; a query takes one for as long as it runs.
+/// Connections beside the writer; a query takes one for as long as it runs.
 pub struct Readers<C> {
     idle: Arc<Mutex<Vec<C>>>,
     turns: Arc<Semaphore>,
