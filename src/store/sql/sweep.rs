@@ -151,7 +151,7 @@ fn recharges(broom: Broom, horizon: &Horizon, after: i64) -> Result<Swept, Store
             references.swept(last);
         }
     }
-    let verb = if broom.only_looks { "SELECT stream, status FROM" } else { "DELETE FROM" };
+    let verb = if broom.only_looks { "SELECT stream, status, * FROM" } else { "DELETE FROM" };
     let returning = if broom.only_looks { "" } else { " RETURNING stream, status" };
     let mut sums = BTreeMap::<(i64, usize), i64>::new();
     broom.conn.all(&format!("{verb} recharge WHERE {GOES}{returning}"), params![after, last], |row| {
