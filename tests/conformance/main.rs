@@ -15,6 +15,7 @@ mod erase;
 mod events;
 mod fanout;
 mod group;
+mod guesses;
 mod health;
 mod history;
 mod ledger;

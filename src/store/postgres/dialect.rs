@@ -18,12 +18,25 @@ pub(super) fn translate(sql: &str) -> String {
         .replace("/*FOR UPDATE*/", "FOR UPDATE")
 }
 
-/// An `INSERT` of one row, whose values are its parameters in order, as one of very many: each parameter is a column.
-pub(super) fn of_many(insert: &str, types: &[Type]) -> String {
-    let (head, rest) = insert.split_once(" VALUES (").expect("an INSERT has VALUES");
-    let tail = rest.split_once(')').map_or("", |(_, tail)| tail);
+/// A statement about one row as one about very many: each parameter is a column. Of an `INSERT` the values are its parameters
+/// in order; any other is about the row of a key, which is found by its place: left to join, the planner walks all of a table
+/// for each row, once it has been told that the table is empty.
+pub(super) fn of_many(sql: &str, types: &[Type]) -> String {
     let columns: Vec<String> = types.iter().enumerate().map(|(at, of)| format!("${}::{}[]", at + 1, of.name())).collect();
-    format!("{head} SELECT * FROM unnest({}){tail}", columns.join(", "))
+    let columns = columns.join(", ");
+    if let Some((head, rest)) = sql.split_once(" VALUES (") {
+        let tail = rest.split_once(')').map_or("", |(_, tail)| tail);
+        return format!("{head} SELECT * FROM unnest({columns}){tail}");
+    }
+    let (head, condition) = sql.split_once(" WHERE ").expect("what is no INSERT has a condition");
+    let table = head.strip_prefix("DELETE FROM ").expect("what is about many rows inserts or deletes them");
+    let names: Vec<String> = (1..=types.len()).map(|at| format!("p{at}")).collect();
+    format!(
+        "{head} WHERE ctid = ANY (ARRAY (SELECT o.place FROM unnest({columns}) AS k ({}), \
+         LATERAL (SELECT ctid AS place FROM {table} WHERE {} FOR UPDATE) o))",
+        names.join(", "),
+        condition.replace('$', "k.p")
+    )
 }
 
 /// A statement whose parameters come behind so many others.
@@ -38,11 +51,22 @@ pub(super) fn numbered_from(sql: &str, others: usize) -> String {
     text
 }
 
-/// Statements that write to different tables and look at no other ones, as one.
-pub(super) fn joined(statements: &[String]) -> String {
-    let Some((last, others)) = statements.split_last() else { return String::new() };
-    let others: Vec<String> = others.iter().enumerate().map(|(at, sql)| format!("part{at} AS ({sql})")).collect();
-    if others.is_empty() { last.clone() } else { format!("WITH {} {last}", others.join(", ")) }
+/// Statements that look at nothing that the others write, as one, with whether each is a claim: one that has to change as many
+/// rows as a parameter behind the others' says, of which there are so many. What a claim comes to is looked at by the whole,
+/// so that claims run before the others do, and if one comes to nothing the whole divides by it.
+pub(super) fn joined(statements: Vec<(String, bool)>, parameters: usize) -> String {
+    let claims: Vec<usize> = statements.iter().enumerate().filter(|(_, (_, is_claim))| *is_claim).map(|(at, _)| at).collect();
+    let mut parts: Vec<String> =
+        statements.into_iter().map(|(sql, claims)| if claims { format!("{sql} RETURNING 1") } else { sql }).collect();
+    let last = if claims.is_empty() {
+        parts.pop().unwrap_or_default()
+    } else {
+        let holds: Vec<String> =
+            claims.iter().enumerate().map(|(at, part)| format!("(SELECT count(*) FROM part{part}) = ${}", parameters + at + 1)).collect();
+        format!("SELECT 1 / CASE WHEN {} THEN 1 ELSE 0 END", holds.join(" AND "))
+    };
+    let parts: Vec<String> = parts.iter().enumerate().map(|(at, sql)| format!("part{at} AS ({sql})")).collect();
+    if parts.is_empty() { last } else { format!("WITH {} {last}", parts.join(", ")) }
 }
 
 fn without_hints(sql: &str) -> String {
@@ -71,11 +95,17 @@ mod tests {
 
     #[test]
     fn statements_for_different_tables_become_one() {
-        let (one, two) = ("INSERT INTO t (a, b) VALUES ($1, $2)", "UPDATE u SET a = $2 WHERE b = $1");
-        assert_eq!(joined(&[one.to_owned()]), one);
+        let (one, two) = ("INSERT INTO t (a, b) VALUES ($1, $2)".to_owned(), "UPDATE u SET a = $2 WHERE b = $1");
+        assert_eq!(joined(vec![(one.clone(), false)], 2), one);
+        let two = numbered_from(two, 2);
         assert_eq!(
-            joined(&[one.to_owned(), numbered_from(two, 2)]),
+            joined(vec![(one.clone(), false), (two.clone(), false)], 4),
             "WITH part0 AS (INSERT INTO t (a, b) VALUES ($1, $2)) UPDATE u SET a = $4 WHERE b = $3"
+        );
+        assert_eq!(
+            joined(vec![(one, false), (two, true)], 4),
+            "WITH part0 AS (INSERT INTO t (a, b) VALUES ($1, $2)), part1 AS (UPDATE u SET a = $4 WHERE b = $3 RETURNING 1) \
+             SELECT 1 / CASE WHEN (SELECT count(*) FROM part1) = $5 THEN 1 ELSE 0 END"
         );
     }
 
@@ -84,6 +114,11 @@ mod tests {
         assert_eq!(
             of_many("INSERT INTO t (a, b) VALUES ($1, $2) ON CONFLICT DO NOTHING", &[Type::INT8, Type::TEXT]),
             "INSERT INTO t (a, b) SELECT * FROM unnest($1::int8[], $2::text[]) ON CONFLICT DO NOTHING"
+        );
+        assert_eq!(
+            of_many("DELETE FROM t WHERE a = $1 AND b = $2 AND c IS NULL", &[Type::INT8, Type::TEXT]),
+            "DELETE FROM t WHERE ctid = ANY (ARRAY (SELECT o.place FROM unnest($1::int8[], $2::text[]) AS k (p1, p2), \
+             LATERAL (SELECT ctid AS place FROM t WHERE a = k.p1 AND b = k.p2 AND c IS NULL FOR UPDATE) o))"
         );
     }
 

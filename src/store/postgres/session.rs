@@ -99,6 +99,7 @@ impl Link {
     }
 
     fn session(&mut self) -> Result<&mut Session> {
+        self.session.iter().for_each(Session::listen);
         if self.session.as_ref().is_none_or(|session| session.client.is_closed()) {
             self.session = None;
             if let Some(failed) = self.failed.as_ref().filter(|failed| failed.at.elapsed() < failed.rests) {
@@ -164,6 +165,16 @@ impl Session {
         });
         let client = opened.map_err(|error| StoreError::from(&error))?;
         Ok(Self { runtime: Driven(Some(runtime)), client, statements: RefCell::default() })
+    }
+
+    /// Learns what came while nobody waited: most of all, that the connection was closed.
+    fn listen(&self) {
+        self.runtime.block_on(async {
+            // The first turn hears of it, the second one is the connection's.
+            for _ in 0..2 {
+                tokio::task::yield_now().await;
+            }
+        });
     }
 
     fn transaction<T>(&mut self, kind: Kind, work: &mut impl FnMut(Conn) -> Result<T>) -> Result<T, Trouble> {

@@ -56,28 +56,84 @@ pub(super) struct Running<'a> {
 /// What nobody waits for.
 #[derive(Default)]
 struct Later {
-    /// Statements that go before all others.
-    claims: Vec<(String, Vec<Owned>)>,
-    /// Rows to insert, with the statement that inserts one, column by column.
-    rows: Vec<(String, Vec<Vec<Owned>>)>,
+    /// Statements about a row that has to be there, which go before all others.
+    claims: Vec<Rows>,
+    /// Rows to insert.
+    rows: Vec<Rows>,
     /// Other statements, in order.
     others: Vec<(String, Vec<Owned>)>,
+}
+
+/// A statement about one row, and the values of one row or of many.
+struct Rows {
+    sql: String,
+    rows: Vec<Vec<Owned>>,
+}
+
+impl Rows {
+    /// Adds a row to those of the same statement. Each `UPDATE` stands alone.
+    fn add(all: &mut Vec<Self>, sql: &str, row: Vec<Owned>) {
+        match all.iter_mut().find(|known| known.sql == sql && !sql.starts_with("UPDATE")) {
+            Some(known) => known.rows.push(row),
+            None => all.push(Self { sql: sql.to_owned(), rows: vec![row] }),
+        }
+    }
 }
 
 /// A statement that was put off.
 struct Part {
     sql: String,
-    /// It is an `INSERT` of one row, and there are many.
+    /// The table that it writes to, where it looks at no other one.
+    table: Option<String>,
+    /// It is about one row, and there are many.
     of_many: bool,
     values: Vec<Argument>,
+    /// So many rows have to be there.
+    claims: Option<usize>,
 }
 
 impl Part {
-    /// The table that it writes to, where it looks at no other one: it can become a part of another statement.
-    fn table(&self) -> Option<&str> {
-        let table = self.sql.strip_prefix("INSERT INTO ").or_else(|| self.sql.strip_prefix("UPDATE "))?;
-        (!self.sql.contains("SELECT") && !self.sql.contains(" FROM ")).then(|| table.split(' ').next().unwrap_or(table))
+    fn of_one(sql: String, values: Vec<Owned>) -> Self {
+        let table = table(&sql);
+        Self { sql, table, of_many: false, values: values.into_iter().map(Argument::One).collect(), claims: None }
     }
+
+    fn of_rows(Rows { sql, mut rows }: Rows) -> Self {
+        if let [row] = &mut rows[..] {
+            // One row has its own statement, which is cheaper than one about many.
+            return Self::of_one(sql, std::mem::take(row));
+        }
+        let mut columns = vec![Vec::with_capacity(rows.len()); rows.first().map_or(0, Vec::len)];
+        for row in rows {
+            columns.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
+        }
+        let table = table(&sql);
+        Self { sql, table, of_many: true, values: columns.into_iter().map(Argument::Column).collect(), claims: None }
+    }
+
+    fn of_claims(rows: Rows) -> Self {
+        let claims = Some(rows.rows.len());
+        Self { claims, ..Self::of_rows(rows) }
+    }
+
+    /// Whether it can be of one statement with this one, which comes before it: parts of one do not see what the others write.
+    fn fits(&self, other: &Self) -> bool {
+        let adds = || self.sql.starts_with("INSERT") && other.claims.is_some();
+        self.table.as_ref().zip(other.table.as_ref()).is_some_and(|(table, of)| table != of || adds())
+    }
+
+    /// What it is known by.
+    fn name(&self) -> String {
+        let kind = if self.claims.is_some() { "claim " } else { "" };
+        let rows = if self.of_many { "rows: " } else { "" };
+        format!("{kind}{rows}{}", self.sql)
+    }
+}
+
+/// The table that a statement writes to, if it looks at no other one.
+fn table(sql: &str) -> Option<String> {
+    let rest = ["INSERT INTO ", "UPDATE ", "DELETE FROM "].iter().find_map(|verb| sql.strip_prefix(verb))?;
+    (!rest.contains("SELECT") && !rest.contains(" FROM ")).then(|| rest.split(' ').next().unwrap_or(rest).to_owned())
 }
 
 /// A statement with its values, ready to be sent.
@@ -92,12 +148,19 @@ impl<'a> Running<'a> {
         Self { runtime, client, statements, kind, begun: Cell::new(false), crossed: Cell::new(false), lost: Cell::new(false), later }
     }
 
-    /// Sends what is left with the commit behind it, and waits for all of it.
+    /// Sends what is left with the commit behind it, and waits for all of it. What is one statement in all is a transaction
+    /// by itself.
     pub fn commit(self) -> Result<(), Trouble> {
+        let first = !self.begun.get();
         let sent = self.take_later().and_then(|later| {
-            let mut requests = self.beginning();
-            requests.extend(self.requests(&later));
-            requests.push(Box::pin(self.client.batch_execute("COMMIT")));
+            let mut requests = Vec::new();
+            if !first || later.len() > 1 {
+                requests.extend(self.beginning());
+                requests.extend(self.requests(&later));
+                requests.push(Box::pin(self.client.batch_execute("COMMIT")));
+            } else {
+                requests.extend(self.requests(&later));
+            }
             let sent = self.runtime.block_on(in_order(requests));
             // Where a statement failed, the commit behind it has undone all.
             self.begun.set(false);
@@ -105,6 +168,7 @@ impl<'a> Running<'a> {
                 if self.kind == Kind::Writes && error.code().is_none() {
                     return StoreError::Unknown(error.to_string());
                 }
+                self.lost.set(first && self.is_lost(&error));
                 self.told(&error)
             })
         });
@@ -191,17 +255,12 @@ impl<'a> Running<'a> {
     /// on the way, whatever it is about, so that those that write to different tables become one.
     fn take_later(&self) -> Result<Vec<Ready>> {
         let Later { claims, rows, others } = self.later.take();
-        let of_one =
-            |(sql, values): (String, Vec<Owned>)| Part { sql, of_many: false, values: values.into_iter().map(Argument::One).collect() };
-        let rows = rows.into_iter().map(|(sql, mut columns)| match columns.first().map(Vec::len) {
-            // One row has its own statement, which is cheaper than one about many.
-            Some(1) => of_one((sql, columns.iter_mut().filter_map(Vec::pop).collect())),
-            _ => Part { sql, of_many: true, values: columns.into_iter().map(Argument::Column).collect() },
-        });
+        let claims = claims.into_iter().map(Part::of_claims);
+        let rows = rows.into_iter().map(Part::of_rows);
+        let others = others.into_iter().map(|(sql, values)| Part::of_one(sql, values));
         let (mut ready, mut together) = (Vec::new(), Vec::<Part>::new());
-        for part in claims.into_iter().map(of_one).chain(rows).chain(others.into_iter().map(of_one)) {
-            let fits = part.table().is_some_and(|table| together.iter().all(|other| other.table().is_some_and(|of| of != table)));
-            if !fits && !together.is_empty() {
+        for part in claims.chain(rows).chain(others) {
+            if !together.iter().all(|other| part.fits(other)) {
                 ready.push(self.joined(std::mem::take(&mut together))?);
             }
             together.push(part);
@@ -214,20 +273,20 @@ impl<'a> Running<'a> {
 
     /// Statements as one.
     fn joined(&self, parts: Vec<Part>) -> Result<Ready> {
-        let word = |part: &Part| if part.of_many { "rows: " } else { "" };
-        let name = parts.iter().map(|part| format!("{}{}", word(part), part.sql)).collect::<Vec<_>>().join("; ");
+        let name = parts.iter().map(Part::name).collect::<Vec<_>>().join("; ");
         if !self.statements.borrow().contains_key(&name) {
             let (mut texts, mut values) = (Vec::new(), 0);
             for part in &parts {
                 let text = dialect::translate(&part.sql);
                 let text = if part.of_many { dialect::of_many(&text, self.prepared(&part.sql)?.params()) } else { text };
-                texts.push(dialect::numbered_from(&text, values));
+                texts.push((dialect::numbered_from(&text, values), part.claims.is_some()));
                 values += part.values.len();
             }
-            self.prepared_as(&name, || dialect::joined(&texts))?;
+            self.prepared_as(&name, || dialect::joined(texts, values))?;
         }
         let statement = self.prepared_as(&name, String::new)?;
-        Ok((statement, parts.into_iter().flat_map(|part| part.values).collect()))
+        let claims: Vec<_> = parts.iter().filter_map(|part| part.claims).map(|rows| Argument::One(Owned::Integer(rows as i64))).collect();
+        Ok((statement, parts.into_iter().flat_map(|part| part.values).chain(claims).collect()))
     }
 
     fn prepared(&self, sql: &str) -> Result<Statement> {
@@ -288,17 +347,12 @@ impl Statements for Running<'_> {
     }
 
     fn claim(&self, sql: &str, values: &[&dyn Bind]) -> Result<()> {
-        self.later.borrow_mut().claims.push((sql.to_owned(), given(values).map(Owned::from).collect()));
+        Rows::add(&mut self.later.borrow_mut().claims, sql, given(values).map(Owned::from).collect());
         Ok(())
     }
 
     fn insert(&self, sql: &str, values: &[&dyn Bind]) -> Result<()> {
-        let Later { rows, .. } = &mut *self.later.borrow_mut();
-        let at = rows.iter().position(|(known, _)| known == sql).unwrap_or_else(|| {
-            rows.push((sql.to_owned(), vec![Vec::new(); values.len()]));
-            rows.len() - 1
-        });
-        rows[at].1.iter_mut().zip(given(values)).for_each(|(column, value)| column.push(value.into()));
+        Rows::add(&mut self.later.borrow_mut().rows, sql, given(values).map(Owned::from).collect());
         Ok(())
     }
 
@@ -335,6 +389,9 @@ impl Statements for Running<'_> {
         let asked = questions.iter().enumerate().filter(|(_, (_, keys))| !keys.iter().any(Keys::is_empty));
         let asked = asked.map(|(at, (sql, keys))| Ok((at, self.prepared(sql)?, keys))).collect::<Result<Vec<_>>>()?;
         let answers = RefCell::new(questions.iter().map(|_| Vec::new()).collect::<Vec<_>>());
+        if asked.is_empty() {
+            return Ok(answers.into_inner());
+        }
         let requests = asked.iter().map(|(at, statement, keys)| -> Request {
             let answers = &answers;
             Box::pin(async move {

@@ -15,6 +15,7 @@ use std::time::Duration;
 use super::ahead::Ahead;
 use super::conn::{Conn, Row, params};
 use super::erase::Lately;
+use super::guess::{Guesses, Place};
 use super::{Memory, health, overview, references, rows, settle};
 use crate::clock::{Ids, Stopwatch};
 use crate::domain::alert::Alert;
@@ -47,11 +48,12 @@ pub(super) struct Subscriber {
 /// A stream's counter row while a batch holds it.
 struct Counter {
     next: i64,
+    version: i64,
     last_event_at: i64,
     subscribers: Arc<[Subscriber]>,
     raised: bool,
-    /// Its number and version as they were read, where others may have changed them since.
-    unlocked: Option<(i64, i64)>,
+    /// Its number as it was read, where others may have changed the row since.
+    unlocked: Option<i64>,
     /// Recharges that came to a status, less those that left it.
     moved: [i64; 4],
 }
@@ -64,7 +66,7 @@ pub(super) struct Batch<'a> {
     cache: &'a mut HashMap<StreamId, (i64, Arc<[Subscriber]>)>,
     pub failing: &'a mut HashSet<EndpointId>,
     pub erased: &'a Lately,
-    counters: HashMap<StreamId, Counter>,
+    counters: BTreeMap<StreamId, Counter>,
     /// The next one, on the file.
     transaction_id: Option<i64>,
     /// Those in stock, on PostgreSQL.
@@ -75,6 +77,7 @@ pub(super) struct Batch<'a> {
     pub hour: i64,
     /// Another node was in the way lately.
     pub locks_counters: bool,
+    pub guesses: &'a mut Guesses,
     pub ahead: Ahead,
 }
 
@@ -116,7 +119,7 @@ pub(super) fn commit(
     writes: &[Write],
 ) -> Result<Vec<Written>, StoreError> {
     let locks_counters = memory.was_crossed();
-    let Memory { subscribers, failing, erased, transaction_ids, minutes, .. } = memory;
+    let Memory { subscribers, failing, erased, transaction_ids, minutes, guesses, .. } = memory;
     // Other nodes may have written to it since.
     let is_known = |known: &Stopwatch| matches!(conn, Conn::Sqlite(..)) || known.elapsed() < limits::HEALTH_KNOWN_FOR;
     let (failing, _) = match failing {
@@ -131,17 +134,19 @@ pub(super) fn commit(
         cache: subscribers,
         failing,
         erased,
-        counters: HashMap::new(),
+        counters: BTreeMap::new(),
         transaction_id: None,
         transaction_ids,
         traffic: BTreeMap::new(),
         minutes,
         hour: 0,
         locks_counters,
+        guesses,
         ahead: Ahead::default(),
     };
     let mut written = Vec::with_capacity(writes.len());
     let is_change = |write: &Write| matches!(write, Write::Change(_));
+    batch.guesses.begin(matches!(conn, Conn::Sqlite(..)) || locks_counters || writes.iter().any(is_change));
     for part in writes.chunk_by(|one, next| is_change(one) == is_change(next)) {
         if !is_change(&part[0]) {
             batch.look_ahead(part)?;
@@ -150,8 +155,8 @@ pub(super) fn commit(
             written.push(batch.write(write)?);
         }
     }
-    batch.write_counters()?;
     batch.write_traffic()?;
+    batch.write_counters()?;
     if let Conn::Sqlite(conn, references) = conn {
         references.write_some(conn)?;
     }
@@ -210,6 +215,7 @@ impl Batch<'_> {
     fn report(&mut self, accept: &Accept, addressed: &Addressed, opened: &mut Vec<OpenRun>) -> Result<Judged, StoreError> {
         let Addressed { stream, mode, report } = addressed;
         let before = self.find(*stream, &report.reference_no)?;
+        self.guesses.learn(report.status, before.is_none());
         let transaction_id = if before.is_none() { self.next_transaction_id()? } else { 0 };
         let fresh = || Fresh { id: self.ids.next(accept.now).into(), transaction_id, stream: *stream };
         let mut state = before.clone().map(|(recharge, _)| recharge);
@@ -451,8 +457,8 @@ impl Batch<'_> {
         Ok(self.counters.get_mut(&stream).expect("it is held"))
     }
 
-    /// Keeps a counter row that was read, locked or not: the next number, the version of who listens, and the time of the last event.
-    pub fn hold(&mut self, stream: StreamId, (next, version, last_event_at): (i64, i64, i64), is_locked: bool) -> Result<(), StoreError> {
+    /// Keeps a counter row that was read, locked or not.
+    pub fn hold(&mut self, stream: StreamId, (next, version, last_event_at): Place, is_locked: bool) -> Result<(), StoreError> {
         let subscribers = match self.cache.get(&stream) {
             Some((known, subscribers)) if *known == version => Arc::clone(subscribers),
             _ => {
@@ -461,8 +467,8 @@ impl Batch<'_> {
                 subscribers
             }
         };
-        let unlocked = (!is_locked).then_some((next, version));
-        self.counters.insert(stream, Counter { next, last_event_at, subscribers, raised: false, unlocked, moved: [0; 4] });
+        let unlocked = (!is_locked).then_some(next);
+        self.counters.insert(stream, Counter { next, version, last_event_at, subscribers, raised: false, unlocked, moved: [0; 4] });
         Ok(())
     }
 }

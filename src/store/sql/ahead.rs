@@ -1,14 +1,15 @@
 //! What a batch is going to need, asked for all at once, where each question would be a way to the database and back.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::accept::Batch;
 use super::conn::{Conn, Keys, Result, Row};
+use super::guess::{Guesses, Place};
 use super::ledger::{read_recharge, recharge_columns};
-use super::settle::Closed;
+use super::settle::{self, Closed};
 use crate::domain::delivery::RunKey;
 use crate::domain::id::{EndpointId, StreamId};
-use crate::domain::recharge::Recharge;
+use crate::domain::recharge::{Recharge, Status};
 use crate::domain::shard::Shard;
 use crate::limits;
 use crate::store::{After, Settle, Write};
@@ -44,10 +45,11 @@ impl Ahead {
 }
 
 impl Batch<'_> {
-    /// Asks for what these writes need. They hold no change, which could make the answers untrue.
+    /// Asks for what these writes need, and is not guessed. They hold no change, which could make the answers untrue.
     pub fn look_ahead(&mut self, writes: &[Write]) -> Result<()> {
         let Conn::Postgres(tx) = self.conn else { return Ok(()) };
-        let wanted = Wanted::of(writes);
+        let mut wanted = Wanted::of(writes);
+        let guessed = wanted.guess(self.guesses);
         let [epochs, recharges, closed, numbers, streams]: [Vec<_>; 5] =
             tx.many(&wanted.questions(self.transaction_ids.len(), self.locks_counters))?.try_into().expect("each question has an answer");
         self.ahead = Ahead::default();
@@ -55,7 +57,7 @@ impl Batch<'_> {
             let row = Row::Postgres(row);
             self.ahead.epochs.extend(Shard::numbered(row.get(0)?).zip(Some(row.get(1)?)));
         }
-        for (stream, reference_no) in wanted.recharges {
+        for (stream, reference_no) in wanted.recharges.into_keys().chain(guessed.recharges) {
             self.ahead.recharges.entry(stream).or_default().insert(reference_no.to_owned(), None);
         }
         for row in &recharges {
@@ -74,6 +76,13 @@ impl Batch<'_> {
             let row = Row::Postgres(row);
             self.hold(StreamId::new(row.get(0)?), (row.get(1)?, row.get(2)?, row.get(3)?), self.locks_counters)?;
         }
+        for (stream, place) in guessed.streams {
+            self.hold(stream, place, false)?;
+        }
+        for run in guessed.closed {
+            settle::claim(self.conn, run)?;
+            self.ahead.closed.insert(run, Closed { failed_since: None });
+        }
         Ok(())
     }
 }
@@ -81,11 +90,29 @@ impl Batch<'_> {
 /// What some writes need.
 #[derive(Default)]
 struct Wanted<'a> {
-    recharges: BTreeSet<(StreamId, &'a str)>,
+    /// Numbers for recharges that may be new.
+    numbers: usize,
+    /// With what is reported of them.
+    recharges: BTreeMap<(StreamId, &'a str), Status>,
     epochs: BTreeSet<Shard>,
-    /// With the epoch in which their end was decided, where it counts.
-    closed: Vec<(RunKey, Option<i64>)>,
+    closed: Vec<Closing>,
     streams: BTreeSet<StreamId>,
+}
+
+/// A run that ends.
+struct Closing {
+    key: RunKey,
+    /// In which its end was decided, where that counts.
+    epoch: Option<i64>,
+    /// It succeeded at its first attempt.
+    at_once: bool,
+}
+
+/// What of it is taken as given.
+struct Guessed<'a> {
+    recharges: Vec<(StreamId, &'a str)>,
+    closed: Vec<RunKey>,
+    streams: BTreeMap<StreamId, Place>,
 }
 
 impl<'a> Wanted<'a> {
@@ -96,7 +123,8 @@ impl<'a> Wanted<'a> {
         for write in writes {
             match write {
                 Write::Accept(accept) => {
-                    wanted.recharges.extend(accept.reports.iter().map(|of| (of.stream, of.report.reference_no.as_str())));
+                    let references = accept.reports.iter().map(|of| ((of.stream, of.report.reference_no.as_str()), of.report.status));
+                    wanted.recharges.extend(references);
                     wanted.streams.extend(accept.reports.iter().map(|of| of.stream));
                 }
                 Write::Publish(publish) => drop(wanted.streams.insert(publish.stream)),
@@ -104,15 +132,28 @@ impl<'a> Wanted<'a> {
                     let epoch = (!settle.is_fact()).then_some(settle.epoch);
                     wanted.epochs.extend(epoch.map(|_| Shard::of(settle.key.endpoint)));
                     match settle.after {
-                        After::Ended(..) => wanted.closed.push((settle.key, epoch)),
+                        After::Ended(..) => {
+                            let at_once = epoch.is_none() && settle.attempts == 1;
+                            wanted.closed.push(Closing { key: settle.key, epoch, at_once });
+                        }
                         After::Retry { .. } => drop(again.insert(settle.key)),
                     }
                 }
                 Write::Change(_) => {}
             }
         }
-        wanted.closed.retain(|(key, _)| !again.contains(key));
+        wanted.closed.retain(|closing| !again.contains(&closing.key));
+        wanted.numbers = wanted.recharges.len();
         wanted
+    }
+
+    /// Takes out what can be guessed.
+    fn guess(&mut self, guesses: &mut Guesses) -> Guessed<'a> {
+        let recharges = self.recharges.extract_if(.., |_, status| guesses.is_new(*status, self.numbers)).map(|(key, _)| key).collect();
+        let closed = self.closed.extract_if(.., |closing| closing.at_once && guesses.is_open()).map(|closing| closing.key).collect();
+        let streams: BTreeMap<_, _> = self.streams.iter().filter_map(|stream| Some((*stream, guesses.counter(*stream)?))).collect();
+        self.streams.retain(|stream| !streams.contains_key(stream));
+        Guessed { recharges, closed, streams }
     }
 
     /// Rows are locked in the order of their keys, so that two nodes do not wait for each other: shards first, and the counter
@@ -133,29 +174,29 @@ impl<'a> Wanted<'a> {
             RETURNING endpoint, sequence, run, failed_since";
         const NUMBERS: &str = "SELECT nextval('transaction_id') FROM generate_series(1, ($1::int8[])[1])";
         // To ask for them has its price on the way, however many they are.
-        let lacking = self.recharges.len().saturating_sub(numbers_in_stock);
-        let numbers = (lacking > 0).then(|| lacking.max(limits::NUMBERS_FETCHED) as i64);
+        let lacking = self.numbers.saturating_sub(numbers_in_stock);
+        let numbers = (lacking > 0).then(|| (limits::NUMBERS_AHEAD * lacking).max(limits::NUMBERS_FETCHED) as i64);
         const STREAMS: &str = "SELECT id, next_sequence, endpoints_version, last_event_at FROM stream WHERE id = ANY($1)";
         const LOCKED: &str =
             "SELECT id, next_sequence, endpoints_version, last_event_at FROM stream WHERE id = ANY($1) ORDER BY id FOR UPDATE";
-        let of_runs = |part: fn(&(RunKey, Option<i64>)) -> i64| Keys::Integers(self.closed.iter().map(part).collect());
+        let of_runs = |part: fn(&Closing) -> i64| Keys::Integers(self.closed.iter().map(part).collect());
         [
             (EPOCHS, vec![Keys::Integers(self.epochs.iter().map(|shard| shard.number() as i64).collect())]),
             (
                 RECHARGES,
                 vec![
-                    Keys::Integers(self.recharges.iter().map(|(stream, _)| stream.get()).collect()),
-                    Keys::Texts(self.recharges.iter().map(|(_, reference_no)| *reference_no).collect()),
+                    Keys::Integers(self.recharges.keys().map(|(stream, _)| stream.get()).collect()),
+                    Keys::Texts(self.recharges.keys().map(|(_, reference_no)| *reference_no).collect()),
                 ],
             ),
             (
                 CLOSED,
                 vec![
-                    of_runs(|(key, _)| key.endpoint.get()),
-                    of_runs(|(key, _)| key.sequence),
-                    of_runs(|(key, _)| i64::from(key.run)),
-                    of_runs(|(key, _)| Shard::of(key.endpoint).number() as i64),
-                    of_runs(|(_, epoch)| epoch.unwrap_or(-1)),
+                    of_runs(|closing| closing.key.endpoint.get()),
+                    of_runs(|closing| closing.key.sequence),
+                    of_runs(|closing| i64::from(closing.key.run)),
+                    of_runs(|closing| Shard::of(closing.key.endpoint).number() as i64),
+                    of_runs(|closing| closing.epoch.unwrap_or(-1)),
                 ],
             ),
             (NUMBERS, vec![Keys::Integers(numbers.into_iter().collect())]),

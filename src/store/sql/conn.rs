@@ -47,7 +47,8 @@ impl Conn<'_> {
         }
     }
 
-    /// Runs a statement before all that was put off, and with that: where it fails, so does the transaction.
+    /// The same for an `UPDATE` or `DELETE` of one row, by its key, before all else that was put off: where there is no such
+    /// row, the transaction comes to nothing.
     pub fn claim(self, sql: &str, values: &[&dyn Bind]) -> Result<()> {
         match self {
             Self::Sqlite(..) => unreachable!("a file has one writer, that has to claim nothing"),
@@ -141,7 +142,7 @@ pub trait Statements {
     fn later(&self, sql: &str, values: &[&dyn Bind]) -> Result<()>;
     /// The same for an `INSERT` of one row; before those of [`Statements::later`].
     fn insert(&self, sql: &str, values: &[&dyn Bind]) -> Result<()>;
-    /// The same, before all others.
+    /// The same for an `UPDATE` or `DELETE` of one row that has to be there; before all others.
     fn claim(&self, sql: &str, values: &[&dyn Bind]) -> Result<()>;
     /// Tells all nodes something with the commit.
     fn announce(&self, hint: Hint) -> Result<()>;

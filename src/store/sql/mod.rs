@@ -10,6 +10,7 @@ pub mod conn;
 mod deliveries;
 mod endpoints;
 mod erase;
+mod guess;
 mod health;
 mod ledger;
 pub mod moving;
@@ -32,6 +33,7 @@ use accept::Subscriber;
 use async_trait::async_trait;
 use conn::{Conn, params};
 use erase::Lately;
+use guess::Guesses;
 
 use super::cluster::Cluster;
 use super::seal::Sealer;
@@ -100,6 +102,8 @@ pub struct Memory {
     minutes: BTreeMap<i64, Traffic>,
     /// When another node was last in the way.
     crossed: Option<Stopwatch>,
+    /// What need not be asked for, on PostgreSQL.
+    guesses: Guesses,
 }
 
 impl Memory {
@@ -108,17 +112,20 @@ impl Memory {
         self.subscribers.clear();
         self.failing = None;
         self.minutes.clear();
+        self.guesses.forget();
     }
 
-    /// Another node was in the way of a transaction.
+    /// Another node was in the way of a transaction, or it relied on what was not so.
     pub fn cross(&mut self) {
         self.forget();
-        self.crossed = Some(Stopwatch::start());
+        if !self.guesses.may_be_wrong() {
+            self.crossed = Some(Stopwatch::start());
+        }
     }
 
     /// Whether one was lately.
     fn was_crossed(&self) -> bool {
-        self.crossed.as_ref().is_some_and(|since| since.elapsed() < limits::CROSSED_LATELY)
+        guess::lately(self.crossed.as_ref())
     }
 }
 

@@ -74,14 +74,21 @@ pub(super) struct Closed {
     pub failed_since: Option<Timestamp>,
 }
 
+/// Most have never failed. `RETURNING` would have SQLite make a table for what it returns, each time.
+const CLOSE_UNFAILED: &str = "DELETE FROM open_delivery WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3 AND failed_since IS NULL";
+
+/// Ends a run that is taken to be open, and not to have failed.
+pub(super) fn claim(conn: Conn, run: RunKey) -> Result<()> {
+    let (endpoint, sequence, run) = key(run);
+    conn.claim(CLOSE_UNFAILED, params![endpoint, sequence, run])
+}
+
 fn close(conn: Conn, run: RunKey) -> Result<Option<Closed>, StoreError> {
-    // Most have never failed. `RETURNING` would have SQLite make a table for what it returns, each time.
-    const UNFAILED: &str = "DELETE FROM open_delivery WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3 AND failed_since IS NULL";
     const SINCE: &str = "SELECT failed_since FROM open_delivery WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3 /*FOR UPDATE*/";
     const CLOSE: &str = "DELETE FROM open_delivery WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3";
     let (endpoint, sequence, run) = key(run);
     let place = params![endpoint, sequence, run];
-    if conn.execute(UNFAILED, place)? == 1 {
+    if conn.execute(CLOSE_UNFAILED, place)? == 1 {
         return Ok(Some(Closed { failed_since: None }));
     }
     let closed = conn.first(SINCE, place, |row| Ok(Closed { failed_since: row.get(0)? }))?;

@@ -27,13 +27,16 @@ impl Batch<'_> {
     pub fn write_counters(&mut self) -> Result<(), StoreError> {
         const RAISE: &str = "UPDATE stream SET next_sequence = ?2, last_event_at = ?3, queued = queued + ?4, success = success + ?5, \
             failed = failed + ?6, reversed = reversed + ?7 WHERE id = ?1";
-        // It comes to nothing, and the transaction with it, if the row is not as it was read.
-        const CLAIM: &str = "WITH raised AS (UPDATE stream SET next_sequence = ?2, last_event_at = ?3, queued = queued + ?4, \
-            success = success + ?5, failed = failed + ?6, reversed = reversed + ?7 \
-            WHERE id = ?1 AND next_sequence = ?8 AND endpoints_version = ?9 RETURNING 1) SELECT 1 / count(*) FROM raised";
+        // If the row is as it was read.
+        const CLAIM: &str = "UPDATE stream SET next_sequence = ?2, last_event_at = ?3, queued = queued + ?4, success = success + ?5, \
+            failed = failed + ?6, reversed = reversed + ?7 WHERE id = ?1 AND next_sequence = ?8 AND endpoints_version = ?9";
         const MOVE: &str =
             "UPDATE stream SET queued = queued + ?2, success = success + ?3, failed = failed + ?4, reversed = reversed + ?5 WHERE id = ?1";
-        for (stream, counter) in self.counters.drain().filter(|(_, counter)| counter.raised || counter.moved != [0; 4]) {
+        for (stream, counter) in std::mem::take(&mut self.counters) {
+            self.guesses.keep(stream, (counter.next, counter.version, counter.last_event_at));
+            if !counter.raised && counter.moved == [0; 4] {
+                continue;
+            }
             let [queued, success, failed, reversed] = counter.moved;
             if counter.moved != [0; 4] {
                 const COUNT: &str = "INSERT INTO tally (stream, hour, made, success, failed, reversed) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
@@ -46,9 +49,7 @@ impl Batch<'_> {
             let values = params![stream.get(), counter.next, counter.last_event_at, queued, success, failed, reversed];
             match counter.unlocked {
                 None => self.conn.later(RAISE, values)?,
-                Some((next, version)) if counter.raised => {
-                    self.conn.claim(CLAIM, &[values, params![next, version]].concat())?;
-                }
+                Some(read) if counter.raised => self.conn.claim(CLAIM, &[values, params![read, counter.version]].concat())?,
                 Some(_) => self.conn.later(MOVE, params![stream.get(), queued, success, failed, reversed])?,
             }
         }

@@ -1,0 +1,119 @@
+//! What a batch on PostgreSQL takes as given instead of asking for it: where it is not so, the batch comes out as if it had
+//! asked.
+
+use std::sync::Arc;
+
+use ringback::domain::delivery::DeliveryState;
+use ringback::domain::recharge::{Status, Verdict};
+use ringback::store::Settled;
+
+use crate::postgres::Schema;
+use crate::subject::{START, Side, Subject, at, report, succeeded};
+
+/// So many reports of a kind that what the next ones need is guessed.
+const MANY: usize = 40;
+
+/// Two nodes on one database.
+struct Two {
+    place: Arc<Schema>,
+    one: Subject,
+    two: Subject,
+    side: Side,
+}
+
+impl Two {
+    async fn new() -> Self {
+        let place = Arc::new(Schema::new().await);
+        let node = async || Subject::new(place.open().await.unwrap(), &place.surroundings, Arc::clone(&place));
+        let (one, two) = (node().await, node().await);
+        let side = one.side().await;
+        Self { place, one, two, side }
+    }
+
+    /// The first node gets many reports, each the first about its recharge; they are called by this name.
+    async fn get_used_to_new_ones(&self, name: &str) {
+        let mut guessed = 0;
+        for number in 0..MANY {
+            for status in [Status::Queued, Status::Success] {
+                let reference_no = format!("{name}-{}-{number}", status.as_str());
+                assert_eq!(self.one.judge(START, report(self.side, &reference_no, status)).await.verdict, Verdict::Created);
+            }
+            // Now and then it asks for numbers.
+            if number + 2 >= MANY && self.guesses().await {
+                guessed += 1;
+            }
+        }
+        assert_ne!(guessed, 0, "it asks");
+    }
+
+    /// Whether the last thing that was asked of the database in order to write was a transaction by itself.
+    async fn guesses(&self) -> bool {
+        const LAST: &str =
+            "SELECT query FROM pg_stat_activity WHERE application_name = $1 AND query <> '' ORDER BY state_change DESC LIMIT 1";
+        let last: String = self.place.client().await.query_one(LAST, &[&self.place.name]).await.unwrap().get(0);
+        last.starts_with("WITH part0 AS (UPDATE stream ")
+    }
+
+    /// What the first node says to a report.
+    async fn verdict(&self, reference_no: &str, status: Status) -> Verdict {
+        self.one.judge(at(5), report(self.side, reference_no, status)).await.verdict
+    }
+
+    /// How many events there are.
+    async fn events(&self) -> usize {
+        let events = self.two.store.events_after(self.side.stream, None, 10_000).await.unwrap().events;
+        assert!(events.iter().zip(1..).all(|(event, number)| event.id.sequence == number), "numbers have no gap");
+        events.len()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recharge_that_is_there_after_all_is_judged() {
+    let two = Two::new().await;
+    two.get_used_to_new_ones("a").await;
+    assert_eq!(two.verdict("a-success-3", Status::Success).await, Verdict::Duplicate);
+    two.get_used_to_new_ones("b").await;
+    assert_eq!(two.verdict("a-success-4", Status::Failed).await, Verdict::Conflict);
+    two.get_used_to_new_ones("c").await;
+    assert_eq!(two.verdict("a-queued-5", Status::Queued).await, Verdict::Duplicate);
+    two.get_used_to_new_ones("d").await;
+    assert_eq!(two.events().await, 4 * MANY);
+    assert_eq!(two.verdict("a-queued-6", Status::Success).await, Verdict::Accepted);
+    assert_eq!(two.events().await, 4 * MANY + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_go_on_where_another_node_left_them() {
+    let two = Two::new().await;
+    two.get_used_to_new_ones("a").await;
+    for number in 0..3 {
+        two.two.judge(at(1), report(two.side, &format!("elsewhere-{number}"), Status::Success)).await;
+    }
+    assert_eq!(two.verdict("here", Status::Success).await, Verdict::Created);
+    assert_eq!(two.events().await, MANY + 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_came_to_listen_on_another_node_gets_the_next_event() {
+    let two = Two::new().await;
+    two.get_used_to_new_ones("a").await;
+    let endpoint = two.two.connected(two.side).await;
+    let (_, opened) = two.one.judged(at(1), vec![report(two.side, "next", Status::Success)]).await;
+    assert_eq!(opened.iter().map(|run| (run.key.endpoint, run.key.sequence)).collect::<Vec<_>>(), [(endpoint, MANY as i64 + 1)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_ended_on_another_node_ends_once() {
+    let two = Two::new().await;
+    two.one.connected(two.side).await;
+    two.get_used_to_new_ones("a").await;
+    let runs = two.one.runs(two.side, 3).await;
+    two.one.record(succeeded(&runs[0], 1, at(9))).await;
+    two.two.record(succeeded(&runs[1], 1, at(9))).await;
+    assert_eq!(two.one.settle(succeeded(&runs[1], 1, at(9))).await, Settled::Late, "it is the same attempt");
+    two.one.record(succeeded(&runs[2], 1, at(9))).await;
+    for run in runs {
+        let delivery = two.two.delivery(run.key).await;
+        assert_eq!((delivery.state, delivery.attempts.len()), (DeliveryState::Succeeded, 1));
+    }
+}
