@@ -41,6 +41,16 @@ impl Write {
             Self::Publish(_) | Self::Settle(_) | Self::Change(_) => 1,
         }
     }
+
+    /// When it was asked for, or came to pass.
+    pub fn now(&self) -> Timestamp {
+        match self {
+            Self::Accept(accept) => accept.now,
+            Self::Publish(publish) => publish.now,
+            Self::Settle(settle) => settle.now,
+            Self::Change(change) => change.now,
+        }
+    }
 }
 
 /// Reports to judge, in order.
@@ -216,7 +226,7 @@ pub struct Judged {
 }
 
 /// The answer to a publication.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Published {
     /// The event's number.
     pub sequence: i64,

@@ -2,13 +2,14 @@
 //! asked.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringback::domain::delivery::DeliveryState;
 use ringback::domain::recharge::{Status, Verdict};
-use ringback::store::Settled;
+use ringback::store::{Settled, Write, Written};
 
 use crate::postgres::Schema;
-use crate::subject::{START, Side, Subject, at, report, succeeded};
+use crate::subject::{START, Side, Subject, accept, at, failed, report, succeeded};
 
 /// So many reports of a kind that what the next ones need is guessed.
 const MANY: usize = 40;
@@ -93,6 +94,21 @@ async fn numbers_go_on_where_another_node_left_them() {
     assert_eq!(two.events().await, MANY + 4);
 }
 
+/// An attempt that failed is written and waited for before the batch comes to its end, and with it the event of the report.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_waits_in_between_has_its_numbers_before() {
+    let two = Two::new().await;
+    two.one.connected(two.side).await;
+    two.get_used_to_new_ones("a").await;
+    let run = two.one.runs(two.side, 1).await.remove(0);
+    two.two.judge(at(1), report(two.side, "elsewhere", Status::Success)).await;
+    let reports = vec![report(two.side, "here", Status::Success)];
+    let written = two.one.commit(vec![accept(at(2), reports), Write::Settle(failed(&run, 1, at(2), at(99)))]).await;
+    assert!(matches!(&written[..], [Written::Accepted(_, opened), Written::Settled(Settled::Recorded)] if opened.len() == 1));
+    assert_eq!(two.one.open_run(run.key).await.next_attempt_at, Some(at(99)));
+    assert_eq!(two.events().await, MANY + 3);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_came_to_listen_on_another_node_gets_the_next_event() {
     let two = Two::new().await;
@@ -116,4 +132,19 @@ async fn a_run_that_ended_on_another_node_ends_once() {
         let delivery = two.two.delivery(run.key).await;
         assert_eq!((delivery.state, delivery.attempts.len()), (DeliveryState::Succeeded, 1));
     }
+}
+
+/// Nobody waits for the connection between two reports, and the first thing that it is asked then is to write.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_was_closed_meanwhile_is_made_again() {
+    let two = Two::new().await;
+    two.get_used_to_new_ones("a").await;
+    let client = two.place.client().await;
+    client.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1", &[&two.place.name]).await.unwrap();
+    const LEFT: &str = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1";
+    while client.query_one(LEFT, &[&two.place.name]).await.unwrap().get::<_, i64>(0) > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(two.verdict("after", Status::Success).await, Verdict::Created);
+    assert_eq!(two.events().await, MANY + 1);
 }

@@ -51,6 +51,8 @@ pub(super) struct Running<'a> {
     /// The first thing that was sent found no connection.
     lost: Cell<bool>,
     later: RefCell<Later>,
+    /// Statements that go before rows that have to go before the commit does.
+    guards: RefCell<Vec<(String, Vec<Owned>)>>,
 }
 
 /// What nobody waits for.
@@ -144,22 +146,22 @@ type Request<'r> = Pin<Box<dyn Future<Output = Result<(), Error>> + 'r>>;
 
 impl<'a> Running<'a> {
     pub fn new(runtime: &'a Driven, client: &'a Client, statements: &'a RefCell<HashMap<String, Statement>>, kind: Kind) -> Self {
-        let later = RefCell::default();
-        Self { runtime, client, statements, kind, begun: Cell::new(false), crossed: Cell::new(false), lost: Cell::new(false), later }
+        let (later, guards) = Default::default();
+        let [begun, crossed, lost] = [const { Cell::new(false) }; 3];
+        Self { runtime, client, statements, kind, begun, crossed, lost, later, guards }
     }
 
     /// Sends what is left with the commit behind it, and waits for all of it. What is one statement in all is a transaction
     /// by itself.
     pub fn commit(self) -> Result<(), Trouble> {
-        let first = !self.begun.get();
+        // What the guards are about is claimed by what goes with the commit.
+        self.guards.take();
         let sent = self.take_later().and_then(|later| {
-            let mut requests = Vec::new();
-            if !first || later.len() > 1 {
-                requests.extend(self.beginning());
-                requests.extend(self.requests(&later));
+            let stands_alone = !self.begun.get() && later.len() <= 1;
+            let mut requests = if stands_alone { Vec::new() } else { self.beginning() };
+            requests.extend(self.requests(&later));
+            if !stands_alone {
                 requests.push(Box::pin(self.client.batch_execute("COMMIT")));
-            } else {
-                requests.extend(self.requests(&later));
             }
             let sent = self.runtime.block_on(in_order(requests));
             // Where a statement failed, the commit behind it has undone all.
@@ -168,7 +170,6 @@ impl<'a> Running<'a> {
                 if self.kind == Kind::Writes && error.code().is_none() {
                     return StoreError::Unknown(error.to_string());
                 }
-                self.lost.set(first && self.is_lost(&error));
                 self.told(&error)
             })
         });
@@ -255,11 +256,13 @@ impl<'a> Running<'a> {
     /// on the way, whatever it is about, so that those that write to different tables become one.
     fn take_later(&self) -> Result<Vec<Ready>> {
         let Later { claims, rows, others } = self.later.take();
+        let guards = if rows.is_empty() { Vec::new() } else { self.guards.take() };
+        let guards = guards.into_iter().map(|(sql, values)| Part::of_one(sql, values));
         let claims = claims.into_iter().map(Part::of_claims);
         let rows = rows.into_iter().map(Part::of_rows);
         let others = others.into_iter().map(|(sql, values)| Part::of_one(sql, values));
         let (mut ready, mut together) = (Vec::new(), Vec::<Part>::new());
-        for part in claims.chain(rows).chain(others) {
+        for part in claims.chain(guards).chain(rows).chain(others) {
             if !together.iter().all(|other| part.fits(other)) {
                 ready.push(self.joined(std::mem::take(&mut together))?);
             }
@@ -348,6 +351,11 @@ impl Statements for Running<'_> {
 
     fn claim(&self, sql: &str, values: &[&dyn Bind]) -> Result<()> {
         Rows::add(&mut self.later.borrow_mut().claims, sql, given(values).map(Owned::from).collect());
+        Ok(())
+    }
+
+    fn guard(&self, sql: &str, values: &[&dyn Bind]) -> Result<()> {
+        self.guards.borrow_mut().push((sql.to_owned(), given(values).map(Owned::from).collect()));
         Ok(())
     }
 

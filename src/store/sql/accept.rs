@@ -155,12 +155,20 @@ pub(super) fn commit(
             written.push(batch.write(write)?);
         }
     }
-    batch.write_traffic()?;
     batch.write_counters()?;
+    batch.write_traffic()?;
     if let Conn::Sqlite(conn, references) = conn {
         references.write_some(conn)?;
     }
     Ok(written)
+}
+
+/// What this node has counted in a minute, as it was kept and written since.
+fn minute_so_far<'m>(conn: Conn, known: &'m mut BTreeMap<i64, Traffic>, minute: i64, node: u8) -> Result<&'m mut Traffic, StoreError> {
+    Ok(match known.entry(minute) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(unknown) => unknown.insert(overview::counted(conn, minute, node)?),
+    })
 }
 
 impl Batch<'_> {
@@ -178,12 +186,14 @@ impl Batch<'_> {
         self.traffic.entry(overview::minute(now)).or_default()
     }
 
+    /// Reads what was counted in the minutes of these writes, before there is a lock that others wait for.
+    pub fn know_minutes(&mut self, writes: &[Write]) -> Result<(), StoreError> {
+        writes.iter().try_for_each(|write| minute_so_far(self.conn, self.minutes, overview::minute(write.now()), self.ids.node()).map(drop))
+    }
+
     fn write_traffic(&mut self) -> Result<(), StoreError> {
         for (minute, counted) in self.traffic.iter().filter(|(_, counted)| !counted.is_empty()) {
-            let sum = match self.minutes.entry(*minute) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(unknown) => unknown.insert(overview::counted(self.conn, *minute, self.ids.node())?),
-            };
+            let sum = minute_so_far(self.conn, self.minutes, *minute, self.ids.node())?;
             sum.add(counted);
             overview::keep(self.conn, *minute, self.ids.node(), sum)?;
         }
@@ -368,13 +378,8 @@ impl Batch<'_> {
     pub fn publish(&mut self, publish: &Publish) -> Result<(Published, Vec<OpenRun>), StoreError> {
         self.traffic(publish.now).accepted += 1;
         let key = publish.dedupe_key.as_deref();
-        if let Some(key) = key {
-            const FIND: &str = "SELECT sequence, deliveries FROM dedupe WHERE stream = ?1 AND key = ?2";
-            let read = |row: &Row| Ok(Published { sequence: row.get(0)?, deliveries: row.get(1)? });
-            let first = self.conn.first(FIND, params![publish.stream.get(), key], read)?;
-            if let Some(first) = first {
-                return Ok((first, Vec::new()));
-            }
+        if let Some(first) = key.map(|key| self.published(publish.stream, key)).transpose()?.flatten() {
+            return Ok((first, Vec::new()));
         }
         let mut opened = Vec::new();
         let emission = Emission {
@@ -391,8 +396,19 @@ impl Batch<'_> {
         if let Some(key) = key {
             const KEEP: &str = "INSERT INTO dedupe (stream, key, sequence, deliveries) VALUES (?1, ?2, ?3, ?4)";
             self.conn.insert(KEEP, params![publish.stream.get(), key, sequence, deliveries])?;
+            self.ahead.note_published(publish.stream, key, Published { sequence, deliveries });
         }
         Ok((Published { sequence, deliveries }, opened))
+    }
+
+    /// The event that was posted with this key.
+    fn published(&self, stream: StreamId, key: &str) -> Result<Option<Published>, StoreError> {
+        if let Some(known) = self.ahead.published(stream, key) {
+            return Ok(known);
+        }
+        const FIND: &str = "SELECT sequence, deliveries FROM dedupe WHERE stream = ?1 AND key = ?2";
+        let read = |row: &Row| Ok(Published { sequence: row.get(0)?, deliveries: row.get(1)? });
+        self.conn.first(FIND, params![stream.get(), key], read)
     }
 
     /// Appends the event that tells of a recharge's present status.
@@ -467,6 +483,11 @@ impl Batch<'_> {
                 subscribers
             }
         };
+        if !is_locked {
+            const AS_READ: &str = "SELECT 1 / count(*) FROM \
+                (SELECT 1 FROM stream WHERE id = ?1 AND next_sequence = ?2 AND endpoints_version = ?3 /*FOR UPDATE*/) s";
+            self.conn.guard(AS_READ, params![stream.get(), next, version])?;
+        }
         let unlocked = (!is_locked).then_some(next);
         self.counters.insert(stream, Counter { next, version, last_event_at, subscribers, raised: false, unlocked, moved: [0; 4] });
         Ok(())

@@ -12,13 +12,15 @@ use crate::domain::id::{EndpointId, StreamId};
 use crate::domain::recharge::{Recharge, Status};
 use crate::domain::shard::Shard;
 use crate::limits;
-use crate::store::{After, Settle, Write};
+use crate::store::{After, Published, Settle, Write};
 
 /// What has been asked for.
 #[derive(Default)]
 pub(super) struct Ahead {
     /// Recharges by their references, with who reported them first; none where there is none.
     recharges: HashMap<StreamId, HashMap<String, Option<(Recharge, String)>>>,
+    /// Events by the keys that they were posted with; none where there is none.
+    published: HashMap<StreamId, HashMap<String, Option<Published>>>,
     /// Runs that were open, and that the batch ends.
     pub closed: HashMap<RunKey, Closed>,
     /// Epochs of shards, locked, so that none gets another owner before the commit.
@@ -29,6 +31,18 @@ impl Ahead {
     /// The recharge with this reference, if it was asked for.
     pub fn recharge(&self, stream: StreamId, reference_no: &str) -> Option<&Option<(Recharge, String)>> {
         self.recharges.get(&stream)?.get(reference_no)
+    }
+
+    /// The event that was posted with this key, if it was asked for.
+    pub fn published(&self, stream: StreamId, key: &str) -> Option<Option<Published>> {
+        self.published.get(&stream)?.get(key).copied()
+    }
+
+    /// An event is posted with this key now.
+    pub fn note_published(&mut self, stream: StreamId, key: &str, published: Published) {
+        if let Some(known) = self.published.get_mut(&stream).and_then(|of_stream| of_stream.get_mut(key)) {
+            *known = Some(published);
+        }
     }
 
     /// Whether whoever decided this owned the endpoint's shard, and still does.
@@ -48,9 +62,10 @@ impl Batch<'_> {
     /// Asks for what these writes need, and is not guessed. They hold no change, which could make the answers untrue.
     pub fn look_ahead(&mut self, writes: &[Write]) -> Result<()> {
         let Conn::Postgres(tx) = self.conn else { return Ok(()) };
+        self.know_minutes(writes)?;
         let mut wanted = Wanted::of(writes);
         let guessed = wanted.guess(self.guesses);
-        let [epochs, recharges, closed, numbers, streams]: [Vec<_>; 5] =
+        let [epochs, recharges, published, closed, numbers, streams]: [Vec<_>; 6] =
             tx.many(&wanted.questions(self.transaction_ids.len(), self.locks_counters))?.try_into().expect("each question has an answer");
         self.ahead = Ahead::default();
         for row in &epochs {
@@ -63,6 +78,14 @@ impl Batch<'_> {
         for row in &recharges {
             let row = Row::Postgres(row);
             self.ahead.note(&read_recharge(&row)?, row.text("source")?);
+        }
+        for (stream, key) in wanted.published {
+            self.ahead.published.entry(stream).or_default().insert(key.to_owned(), None);
+        }
+        for row in &published {
+            let row = Row::Postgres(row);
+            let published = Published { sequence: row.get(2)?, deliveries: row.get(3)? };
+            self.ahead.note_published(StreamId::new(row.get(0)?), row.text(1)?, published);
         }
         for row in &closed {
             let row = Row::Postgres(row);
@@ -94,6 +117,7 @@ struct Wanted<'a> {
     numbers: usize,
     /// With what is reported of them.
     recharges: BTreeMap<(StreamId, &'a str), Status>,
+    published: BTreeSet<(StreamId, &'a str)>,
     epochs: BTreeSet<Shard>,
     closed: Vec<Closing>,
     streams: BTreeSet<StreamId>,
@@ -127,7 +151,10 @@ impl<'a> Wanted<'a> {
                     wanted.recharges.extend(references);
                     wanted.streams.extend(accept.reports.iter().map(|of| of.stream));
                 }
-                Write::Publish(publish) => drop(wanted.streams.insert(publish.stream)),
+                Write::Publish(publish) => {
+                    wanted.published.extend(publish.dedupe_key.as_deref().map(|key| (publish.stream, key)));
+                    wanted.streams.insert(publish.stream);
+                }
                 Write::Settle(settle) => {
                     let epoch = (!settle.is_fact()).then_some(settle.epoch);
                     wanted.epochs.extend(epoch.map(|_| Shard::of(settle.key.endpoint)));
@@ -158,13 +185,15 @@ impl<'a> Wanted<'a> {
 
     /// Rows are locked in the order of their keys, so that two nodes do not wait for each other: shards first, and the counter
     /// rows, for which others wait, last.
-    fn questions(&self, numbers_in_stock: usize, locks_counters: bool) -> [(&'static str, Vec<Keys<'a>>); 5] {
+    fn questions(&self, numbers_in_stock: usize, locks_counters: bool) -> [(&'static str, Vec<Keys<'a>>); 6] {
         const EPOCHS: &str = "SELECT id, epoch FROM shard WHERE id = ANY($1) ORDER BY id FOR SHARE";
         const RECHARGES: &str = concat!(
             "SELECT r.* FROM unnest($1::int8[], $2::text[]) AS k (of, reference), LATERAL (SELECT ",
             recharge_columns!(),
             ", source FROM recharge WHERE stream = k.of AND reference_no = k.reference FOR UPDATE) r"
         );
+        const PUBLISHED: &str = "SELECT d.* FROM unnest($1::int8[], $2::text[]) AS k (of, key), \
+            LATERAL (SELECT stream, key, sequence, deliveries FROM dedupe WHERE stream = k.of AND key = k.key) d";
         // By the place of each row. Left to join, the planner walks all of `open_delivery` for each run, once it has been told
         // that the table is empty.
         const CLOSED: &str = "DELETE FROM open_delivery WHERE ctid = ANY (ARRAY (SELECT o.place \
@@ -176,7 +205,7 @@ impl<'a> Wanted<'a> {
         // To ask for them has its price on the way, however many they are.
         let lacking = self.numbers.saturating_sub(numbers_in_stock);
         let numbers = (lacking > 0).then(|| (limits::NUMBERS_AHEAD * lacking).max(limits::NUMBERS_FETCHED) as i64);
-        const STREAMS: &str = "SELECT id, next_sequence, endpoints_version, last_event_at FROM stream WHERE id = ANY($1)";
+        const STREAMS: &str = "SELECT id, next_sequence, endpoints_version, last_event_at FROM stream WHERE id = ANY($1) ORDER BY id";
         const LOCKED: &str =
             "SELECT id, next_sequence, endpoints_version, last_event_at FROM stream WHERE id = ANY($1) ORDER BY id FOR UPDATE";
         let of_runs = |part: fn(&Closing) -> i64| Keys::Integers(self.closed.iter().map(part).collect());
@@ -187,6 +216,13 @@ impl<'a> Wanted<'a> {
                 vec![
                     Keys::Integers(self.recharges.keys().map(|(stream, _)| stream.get()).collect()),
                     Keys::Texts(self.recharges.keys().map(|(_, reference_no)| *reference_no).collect()),
+                ],
+            ),
+            (
+                PUBLISHED,
+                vec![
+                    Keys::Integers(self.published.iter().map(|(stream, _)| stream.get()).collect()),
+                    Keys::Texts(self.published.iter().map(|(_, key)| *key).collect()),
                 ],
             ),
             (

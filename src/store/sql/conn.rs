@@ -56,6 +56,15 @@ impl Conn<'_> {
         }
     }
 
+    /// Runs a query that fails where a claim would, if rows have to be inserted before the claim is sent. Others who claim the
+    /// same insert the same rows.
+    pub fn guard(self, sql: &str, values: &[&dyn Bind]) -> Result<()> {
+        match self {
+            Self::Sqlite(..) => unreachable!("a file has one writer, that has to claim nothing"),
+            Self::Postgres(tx) => tx.guard(sql, values),
+        }
+    }
+
     /// Tells all nodes something with the commit. It has commits wait for each other, so that it is for what happens rarely.
     pub fn announce(self, hint: Hint) -> Result<()> {
         match self {
@@ -144,6 +153,8 @@ pub trait Statements {
     fn insert(&self, sql: &str, values: &[&dyn Bind]) -> Result<()>;
     /// The same for an `UPDATE` or `DELETE` of one row that has to be there; before all others.
     fn claim(&self, sql: &str, values: &[&dyn Bind]) -> Result<()>;
+    /// Runs a query before rows that go out before the commit does, if there are any.
+    fn guard(&self, sql: &str, values: &[&dyn Bind]) -> Result<()>;
     /// Tells all nodes something with the commit.
     fn announce(&self, hint: Hint) -> Result<()>;
     /// What each of these questions is answered, all asked at once. One about no keys is not asked.
