@@ -107,8 +107,8 @@ pub const NUMBERS_FETCHED: usize = 32;
 pub const NUMBERS_AHEAD: usize = 4;
 /// How often a transaction is run again that others were in the way of.
 pub const TRANSACTION_TRIES: u32 = 10;
-/// A counter row is locked before it is read for so long after another node was in the way, and read before it is written for
-/// so long after it was not as it was remembered.
+/// A counter row is locked before it is read for so long after it was not as it was taken to be, and nothing else is guessed
+/// for so long after that was wrong.
 pub const CROSSED_LATELY: Duration = Duration::from_secs(10);
 /// A batch takes its reports for the first ones about their recharges if so many times as many before them were.
 pub const GUESSES_RIGHT: usize = 16;

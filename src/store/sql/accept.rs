@@ -75,8 +75,6 @@ pub(super) struct Batch<'a> {
     minutes: &'a mut BTreeMap<i64, Traffic>,
     /// The hour in which recharges move.
     pub hour: i64,
-    /// Another node was in the way lately.
-    pub locks_counters: bool,
     pub guesses: &'a mut Guesses,
     pub ahead: Ahead,
 }
@@ -118,7 +116,6 @@ pub(super) fn commit(
     (ids, sealer): (&Ids, &Sealer),
     writes: &[Write],
 ) -> Result<Vec<Written>, StoreError> {
-    let locks_counters = memory.was_crossed();
     let Memory { subscribers, failing, erased, transaction_ids, minutes, guesses, .. } = memory;
     // Other nodes may have written to it since.
     let is_known = |known: &Stopwatch| matches!(conn, Conn::Sqlite(..)) || known.elapsed() < limits::HEALTH_KNOWN_FOR;
@@ -140,13 +137,12 @@ pub(super) fn commit(
         traffic: BTreeMap::new(),
         minutes,
         hour: 0,
-        locks_counters,
         guesses,
         ahead: Ahead::default(),
     };
     let mut written = Vec::with_capacity(writes.len());
     let is_change = |write: &Write| matches!(write, Write::Change(_));
-    batch.guesses.begin(matches!(conn, Conn::Sqlite(..)) || locks_counters || writes.iter().any(is_change));
+    batch.guesses.begin(matches!(conn, Conn::Sqlite(..)) || writes.iter().any(is_change));
     for part in writes.chunk_by(|one, next| is_change(one) == is_change(next)) {
         if !is_change(&part[0]) {
             batch.look_ahead(part)?;
@@ -484,6 +480,7 @@ impl Batch<'_> {
             }
         };
         if !is_locked {
+            self.guesses.trust();
             const AS_READ: &str = "SELECT 1 / count(*) FROM \
                 (SELECT 1 FROM stream WHERE id = ?1 AND next_sequence = ?2 AND endpoints_version = ?3 /*FOR UPDATE*/) s";
             self.conn.guard(AS_READ, params![stream.get(), next, version])?;

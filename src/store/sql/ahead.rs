@@ -65,8 +65,10 @@ impl Batch<'_> {
         self.know_minutes(writes)?;
         let mut wanted = Wanted::of(writes);
         let guessed = wanted.guess(self.guesses);
-        let [epochs, recharges, published, closed, numbers, streams]: [Vec<_>; 6] =
-            tx.many(&wanted.questions(self.transaction_ids.len(), self.locks_counters))?.try_into().expect("each question has an answer");
+        let [epochs, recharges, published, closed, numbers, streams]: [Vec<_>; 6] = tx
+            .many(&wanted.questions(self.transaction_ids.len(), self.guesses.locks_counters()))?
+            .try_into()
+            .expect("each question has an answer");
         self.ahead = Ahead::default();
         for row in &epochs {
             let row = Row::Postgres(row);
@@ -97,7 +99,7 @@ impl Batch<'_> {
         }
         for row in &streams {
             let row = Row::Postgres(row);
-            self.hold(StreamId::new(row.get(0)?), (row.get(1)?, row.get(2)?, row.get(3)?), self.locks_counters)?;
+            self.hold(StreamId::new(row.get(0)?), (row.get(1)?, row.get(2)?, row.get(3)?), self.guesses.locks_counters())?;
         }
         for (stream, place) in guessed.streams {
             self.hold(stream, place, false)?;

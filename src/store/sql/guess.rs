@@ -23,35 +23,59 @@ pub(super) struct Guesses {
     counters: HashMap<StreamId, Place>,
     /// How many reports in a row were the first about their recharges.
     new_in_a_row: ByKind<usize>,
-    /// When a guess was last wrong.
+    /// When a counter row was last not as it was taken to be, or another transaction was in the way.
+    crossed: Option<Stopwatch>,
+    /// When another guess was last wrong.
     wrong: Option<Stopwatch>,
-    /// The batch under way may guess.
+    now: Now,
+}
+
+/// How the batch under way goes about it.
+#[derive(Default)]
+struct Now {
+    /// It may guess.
     may: bool,
-    /// It did.
-    did: bool,
-    /// It took reports for the first ones.
+    /// It locks counter rows before it reads them.
+    locks: bool,
+    /// It relies on a counter row that is not locked.
+    trusts: bool,
+    /// It took reports for the first ones about their recharges.
     took_for_new: ByKind<bool>,
-    /// The batch before did, and came to nothing.
+    /// It relies on another guess.
+    guessed: bool,
+    /// It came to nothing, and is going to be run again.
+    failed: bool,
+    /// It is run again, and these reports were taken for the first ones before.
     suspects: ByKind<bool>,
 }
 
 impl Guesses {
-    /// A batch begins. One that changes what is guessed here asks for everything, and so does one that others may be in the
-    /// way of.
-    pub fn begin(&mut self, asks: bool) {
-        self.suspects = if self.did { self.took_for_new } else { Default::default() };
-        (self.may, self.did, self.took_for_new) = (!asks && !lately(self.wrong.as_ref()), false, Default::default());
-        if !self.may {
+    /// A batch begins. One that `changes` what is guessed here asks for everything, and so does one that is run again.
+    pub fn begin(&mut self, changes: bool) {
+        let Now { failed, took_for_new, .. } = std::mem::take(&mut self.now);
+        self.now.suspects = if failed { took_for_new } else { Default::default() };
+        self.now.may = !changes && !failed && !lately(self.wrong.as_ref());
+        self.now.locks = lately(self.crossed.as_ref());
+        if !self.now.may || self.now.locks {
             self.forget();
         }
     }
 
-    /// The batch came to nothing; answers whether that may be because of a guess.
-    pub fn may_be_wrong(&mut self) -> bool {
-        if self.did {
-            self.wrong = Some(Stopwatch::start());
-        }
-        self.did
+    /// The batch came to nothing, and is going to be run again.
+    pub fn fail(&mut self) {
+        self.now.failed = true;
+        let guessed = self.now.guessed && !self.now.trusts;
+        *(if guessed { &mut self.wrong } else { &mut self.crossed }) = Some(Stopwatch::start());
+    }
+
+    /// Whether counter rows are locked before they are read, because another node was in the way lately.
+    pub fn locks_counters(&self) -> bool {
+        self.now.locks
+    }
+
+    /// The batch relies on a counter row that is not locked.
+    pub fn trust(&mut self) {
+        self.now.trusts = true;
     }
 
     /// What was remembered in the course of a transaction that did not come to pass may be wrong.
@@ -60,15 +84,13 @@ impl Guesses {
     }
 
     /// Where a stream's counter row was left.
-    pub fn counter(&mut self, stream: StreamId) -> Option<Place> {
-        let place = self.counters.get(&stream).copied();
-        self.did |= place.is_some();
-        place
+    pub fn counter(&self, stream: StreamId) -> Option<Place> {
+        self.counters.get(&stream).copied()
     }
 
     /// The batch leaves it there.
     pub fn keep(&mut self, stream: StreamId, place: Place) {
-        if self.may {
+        if self.now.may && !self.now.locks {
             self.counters.insert(stream, place);
         }
     }
@@ -76,9 +98,9 @@ impl Guesses {
     /// Whether a report of this status, one of so many in its batch, is the first about its recharge. Platforms differ in
     /// whether they report what they have queued, so that it is as it lately was; one batch of a few may be wrong.
     pub fn is_new(&mut self, status: Status, of: usize) -> bool {
-        let is_new = self.may && self.new_in_a_row[kind(status)] / limits::GUESSES_RIGHT >= of;
-        self.did |= is_new;
-        self.took_for_new[kind(status)] |= is_new;
+        let is_new = self.now.may && self.new_in_a_row[kind(status)] / limits::GUESSES_RIGHT >= of;
+        self.now.guessed |= is_new;
+        self.now.took_for_new[kind(status)] |= is_new;
         is_new
     }
 
@@ -86,16 +108,16 @@ impl Guesses {
     pub fn learn(&mut self, status: Status, is_new: bool) {
         let in_a_row = &mut self.new_in_a_row[kind(status)];
         *in_a_row = if is_new { *in_a_row + 1 } else { 0 };
-        if !is_new && self.suspects[kind(status)] {
-            // That was it, so that the other guesses are as good as before.
-            self.wrong = None;
+        if !is_new && self.now.suspects[kind(status)] {
+            // That was it, so that all else is as good as before.
+            (self.wrong, self.crossed) = (None, None);
         }
     }
 
     /// Whether the run that succeeded at its first attempt is still open, and has not failed.
     pub fn is_open(&mut self) -> bool {
-        self.did |= self.may;
-        self.may
+        self.now.guessed |= self.now.may;
+        self.now.may
     }
 }
 
@@ -103,7 +125,7 @@ fn kind(status: Status) -> usize {
     usize::from(status != Status::Queued)
 }
 
-/// Whether what was in the way then may be so again.
-pub(super) fn lately(since: Option<&Stopwatch>) -> bool {
+/// Whether what was so then may be so again.
+fn lately(since: Option<&Stopwatch>) -> bool {
     since.is_some_and(|since| since.elapsed() < limits::CROSSED_LATELY)
 }

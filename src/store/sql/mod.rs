@@ -100,8 +100,6 @@ pub struct Memory {
     transaction_ids: VecDeque<i64>,
     /// What the latest minutes hold of this node's.
     minutes: BTreeMap<i64, Traffic>,
-    /// When another node was last in the way.
-    crossed: Option<Stopwatch>,
     /// What need not be asked for, on PostgreSQL.
     guesses: Guesses,
 }
@@ -115,17 +113,10 @@ impl Memory {
         self.guesses.forget();
     }
 
-    /// Another node was in the way of a transaction, or it relied on what was not so.
+    /// Another node was in the way of a transaction, or it relied on what was not so; it is run again.
     pub fn cross(&mut self) {
         self.forget();
-        if !self.guesses.may_be_wrong() {
-            self.crossed = Some(Stopwatch::start());
-        }
-    }
-
-    /// Whether one was lately.
-    fn was_crossed(&self) -> bool {
-        guess::lately(self.crossed.as_ref())
+        self.guesses.fail();
     }
 }
 
