@@ -9,7 +9,7 @@ test:
 	if cargo nextest --version >/dev/null 2>&1; then scripts/with-postgres cargo nextest run --locked; \
 	else scripts/with-postgres cargo test --locked; fi
 
-# What dependencies may be, by cargo-deny, which is compiled first where it is missing (five minutes).
+# Advisories about dependencies, by cargo-deny, which is compiled first where it is missing (five minutes).
 audit:
 	scripts/audit
 

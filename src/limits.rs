@@ -94,7 +94,7 @@ pub const BATCH_ROWS_MAX: usize = 2048;
 /// Writes that wait for the committer before callers wait for room.
 pub const COMMIT_QUEUE_MAX: usize = 4096;
 /// Outcomes that nobody waits for gather this long before they are committed. Until then a crash repeats them.
-pub const GATHER_FOR: Duration = Duration::from_millis(5);
+pub const GATHER_FOR: Duration = Duration::from_millis(10);
 /// Writes that are enough for a batch, without waiting for more.
 pub const GATHER_MAX: usize = 512;
 /// Connections to the database beside the one that writes; they read, and on PostgreSQL one of them removes what is old.

@@ -5,8 +5,8 @@
 //! itself, so that batches grow under load and a single write on an idle system pays for one sync and nothing else.
 //! Reports and outcomes share transactions, half of each where there are many of both, so that a backlog that drains does
 //! not hold up the next report, nor a flood of reports the outcomes. Outcomes that nobody waits for gather for a few
-//! milliseconds first: a commit costs the same sync and the same hot pages for one as for hundreds, and most of a
-//! delivery's price was that.
+//! milliseconds first, and a report meanwhile goes without them: a commit costs the same sync and the same hot pages for one
+//! as for hundreds, and most of a delivery's price was that.
 //!
 //! A write that the store refuses must not fail its neighbours: a refused batch is bisected until the culprit stands
 //! alone. Failures that are nobody's fault (disk full, database away) go to all writers of the batch at once; they know
@@ -71,13 +71,23 @@ struct Pending {
     asked: VecDeque<Asked>,
     /// What attempts came to. Nobody waits for these, but a strict lane.
     outcomes: VecDeque<Settle>,
-    /// Somebody waits for one of them, or there are enough.
+    /// Since when there are outcomes.
+    gathers: Option<Stopwatch>,
+    /// Somebody waits for one of the outcomes.
     hurries: bool,
 }
 
 impl Pending {
-    fn len(&self) -> usize {
-        self.asked.len() + self.outcomes.len()
+    /// How long the outcomes gather yet; `None` without any.
+    fn gather_for(&self) -> Option<Duration> {
+        let gathers = self.gathers.as_ref()?;
+        let is_enough = self.hurries || self.outcomes.len() >= limits::GATHER_MAX;
+        Some(if is_enough { Duration::ZERO } else { limits::GATHER_FOR.saturating_sub(gathers.elapsed()) })
+    }
+
+    /// How long until there is something to commit; `None` if there is nothing to wait for.
+    fn due_in(&self) -> Option<Duration> {
+        if self.asked.is_empty() { self.gather_for() } else { Some(Duration::ZERO) }
     }
 }
 
@@ -85,7 +95,6 @@ struct Queue {
     news: News,
     pending: Mutex<Pending>,
     more: Notify,
-    hurry: Notify,
     room: Semaphore,
 }
 
@@ -100,7 +109,7 @@ impl GroupCommit {
     pub fn start(store: Arc<dyn Store>, handoff: Arc<dyn Handoff>) -> (Self, JoinHandle<()>) {
         let room = Semaphore::new(limits::COMMIT_QUEUE_MAX);
         let (news, pending) = (News::default(), Mutex::default());
-        let queue = Arc::new(Queue { news, pending, more: Notify::new(), hurry: Notify::new(), room });
+        let queue = Arc::new(Queue { news, pending, more: Notify::new(), room });
         let task = tokio::spawn(run(queue.clone(), store, handoff));
         (Self { queue }, task)
     }
@@ -113,7 +122,7 @@ impl GroupCommit {
         let gone = || StoreError::Unknown("the committer has stopped".to_owned());
         let _room = self.queue.room.acquire().await.map_err(|_| gone())?;
         let (answer, answered) = oneshot::channel();
-        self.push(Haste::Now, |pending| pending.asked.push_back((write, answer)));
+        self.push(|pending| pending.asked.push_back((write, answer)));
         answered.await.map_err(|_| gone())?
     }
 
@@ -124,23 +133,22 @@ impl GroupCommit {
 
     /// Writes an outcome; the answer goes to [`Handoff::settled`]. The engine bounds how many it has under way.
     pub fn settle(&self, settle: Settle, haste: Haste) {
-        self.push(haste, |pending| pending.outcomes.push_back(settle));
+        self.push(|pending| {
+            pending.outcomes.push_back(settle);
+            pending.gathers.get_or_insert_with(Stopwatch::start);
+            pending.hurries |= haste == Haste::Now;
+        });
     }
 
-    fn push(&self, haste: Haste, push: impl FnOnce(&mut Pending)) {
-        let (is_first, hurries) = {
+    fn push(&self, push: impl FnOnce(&mut Pending)) {
+        let is_sooner = {
             let mut pending = self.queue.pending.lock();
+            let before = pending.due_in();
             push(&mut pending);
-            let hurries = haste == Haste::Now || pending.len() >= limits::GATHER_MAX;
-            let begins = hurries && !pending.hurries;
-            pending.hurries |= hurries;
-            (pending.len() == 1, begins)
+            before.is_none_or(|before| before > Duration::ZERO && pending.due_in() == Some(Duration::ZERO))
         };
-        if is_first {
+        if is_sooner {
             self.queue.more.notify_one();
-        }
-        if hurries {
-            self.queue.hurry.notify_one();
         }
     }
 }
@@ -156,15 +164,8 @@ pub enum Haste {
 
 async fn run(queue: Arc<Queue>, store: Arc<dyn Store>, handoff: Arc<dyn Handoff>) {
     loop {
-        if queue.pending.lock().len() == 0 {
-            queue.more.notified().await;
-        }
-        // Whether the wait ends by haste or by time, what is there then is taken.
-        drop(tokio::time::timeout(limits::GATHER_FOR, hurried(&queue)).await);
+        due(&queue).await;
         let (writes, callers) = take(&mut queue.pending.lock());
-        if writes.is_empty() {
-            continue;
-        }
         let answers = commit(&*store, writes, &*handoff).await;
         queue.news.tell(answers.iter().map(|(write, _)| write));
         answer(answers, callers, &*handoff);
@@ -214,14 +215,21 @@ fn streams<'a>(writes: impl Iterator<Item = &'a Write>) -> Option<HashSet<Stream
     Some(streams)
 }
 
-async fn hurried(queue: &Queue) {
-    while !queue.pending.lock().hurries {
-        queue.hurry.notified().await;
+/// Waits until there is something to commit.
+async fn due(queue: &Queue) {
+    loop {
+        let due_in = queue.pending.lock().due_in();
+        match due_in {
+            Some(Duration::ZERO) => return,
+            // Whether it ends by time or by something new, it is looked again.
+            Some(left) => drop(tokio::time::timeout(left, queue.more.notified()).await),
+            None => queue.more.notified().await,
+        }
     }
 }
 
 /// What the next transaction takes: those that somebody waits for, and then as many outcomes, so that neither holds up the
-/// other for long. Answers the writes, and who waits for the first of them.
+/// other for long. Outcomes that still gather stay. Answers the writes, and who waits for the first of them.
 fn take(pending: &mut Pending) -> (Vec<Write>, Vec<oneshot::Sender<Answer>>) {
     let (mut rows, mut count) = (0, 0);
     for (next, _) in &pending.asked {
@@ -232,10 +240,13 @@ fn take(pending: &mut Pending) -> (Vec<Write>, Vec<oneshot::Sender<Answer>>) {
         count += 1;
     }
     let (mut writes, callers): (Vec<_>, Vec<_>) = pending.asked.drain(..count).unzip();
-    let outcomes = rows.clamp(limits::GATHER_MAX / 2, limits::BATCH_ROWS_MAX).min(pending.outcomes.len());
-    writes.extend(pending.outcomes.drain(..outcomes).map(Write::Settle));
-    // What did not fit into this batch has waited long enough.
-    pending.hurries = pending.len() > 0;
+    if pending.gather_for() == Some(Duration::ZERO) {
+        let outcomes = rows.clamp(limits::GATHER_MAX / 2, limits::BATCH_ROWS_MAX).min(pending.outcomes.len());
+        writes.extend(pending.outcomes.drain(..outcomes).map(Write::Settle));
+        if pending.outcomes.is_empty() {
+            (pending.gathers, pending.hurries) = (None, false);
+        }
+    }
     (writes, callers)
 }
 

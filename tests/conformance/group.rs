@@ -158,6 +158,47 @@ pub async fn outcomes_are_handed_back_in_order(on: Subject) {
     task.abort();
 }
 
+/// A report does not pay for the outcomes of others while these gather.
+pub async fn a_report_goes_without_outcomes_that_gather(on: Subject) {
+    let side = on.side().await;
+    on.connected(side).await;
+    let runs = on.runs(side, 20).await;
+    let (group, heard, task) = start(&on);
+    for (number, run) in runs.iter().enumerate() {
+        group.settle(failed(run, 1, at(60), at(65)), Haste::None);
+        group.write(numbered(side, number, false)).await.unwrap();
+        while heard.settled.lock().len() <= number {
+            heard.more.notified().await;
+        }
+    }
+    let commits = heard.commits.lock().clone();
+    assert_eq!(commits.iter().sum::<usize>(), 40);
+    // On a busy machine some reports come so late that the outcome is due.
+    assert!(commits.len() > 20, "{commits:?}");
+    task.abort();
+}
+
+/// Nor do reports that never end keep an outcome waiting.
+pub async fn an_outcome_is_due_among_reports_too(on: Subject) {
+    let side = on.side().await;
+    on.connected(side).await;
+    let runs = on.runs(side, 1).await;
+    let (group, heard, task) = start(&on);
+    let mut writers = JoinSet::new();
+    for writer in 0..4 {
+        let group = group.clone();
+        writers.spawn(async move {
+            for number in 0.. {
+                group.write(numbered(side, writer + 4 * number, false)).await.unwrap();
+            }
+        });
+    }
+    group.settle(failed(&runs[0], 1, at(60), at(65)), Haste::None);
+    tokio::time::timeout(Duration::from_secs(30), heard.more.notified()).await.expect("the outcome is written");
+    assert!(matches!(heard.settled.lock()[..], [(_, Ok(Written::Settled(Settled::Recorded)))]));
+    task.abort();
+}
+
 /// Whoever wrote learns that nothing is known, and so does whoever comes later: nobody waits for ever.
 pub async fn a_store_that_stops_takes_no_committer_with_it(on: &Subject) {
     let side = on.side().await;
