@@ -1,15 +1,23 @@
 //! `ringback bench`, every shape for a moment: what it measures is there and can be. How fast anything was is not judged.
 
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::postgres::Postgres;
+use super::wait;
+
+fn command(arguments: &[&str], folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringback"));
+    command.arg("bench").args(arguments).current_dir(folder).env_clear();
+    command
+}
 
 fn bench(arguments: &[&str]) -> Output {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ringback"));
-    command.arg("bench").args(arguments).current_dir(folder.path()).env_clear().output().expect("it runs")
+    command(arguments, folder.path()).output().expect("it runs")
 }
 
 #[test]
@@ -62,4 +70,41 @@ fn wrong_arguments_are_told_all_at_once_and_a_database_that_is_there_is_left_alo
         assert!(told.contains(part), "{told}");
     }
     assert_eq!(std::fs::read(&path).expect("it is there"), b"mine");
+}
+
+/// Processes that run, each with the one that started it.
+fn processes() -> Vec<(u32, u32)> {
+    let folders = std::fs::read_dir("/proc").expect("the system lists them");
+    let stats = folders.filter_map(|folder| std::fs::read_to_string(folder.ok()?.path().join("stat")).ok());
+    let processes = stats.filter_map(|stat| {
+        let (before, after) = stat.rsplit_once(')')?;
+        let mut after = after.split_whitespace();
+        // One that has ended is listed until somebody has asked how.
+        let runs = after.next()? != "Z";
+        runs.then_some((before.split_once(' ')?.0.parse().ok()?, after.next()?.parse().ok()?))
+    });
+    processes.collect()
+}
+
+#[tokio::test]
+async fn what_it_started_ends_with_it_and_leaves_nothing() {
+    const WITHIN: Duration = Duration::from_secs(60);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut command = command(&["open-loop", "--recharges=100", "--deliveries=1000", "--seconds=60"], folder.path());
+    let mut bench = command.stdout(Stdio::null()).spawn().expect("it runs");
+    let started = || -> Vec<u32> { processes().into_iter().filter(|(_, by)| *by == bench.id()).map(|(id, _)| id).collect() };
+    wait::until("it has started a sink and a server", WITHIN, async || started().len() >= 2).await;
+    let started = started();
+    let sent = Command::new("kill").arg(bench.id().to_string()).status();
+    assert!(sent.expect("kill runs").success(), "the signal is sent");
+    let mut ended = None;
+    wait::until("it ends", WITHIN, async || {
+        ended = bench.try_wait().expect("its state is known");
+        ended.is_some()
+    })
+    .await;
+    assert_eq!(ended.and_then(|status| status.code()), Some(1));
+    wait::until("they end", WITHIN, async || !processes().iter().any(|(id, _)| started.contains(id))).await;
+    let left: Vec<_> = std::fs::read_dir(folder.path()).expect("it is there").collect();
+    assert!(left.is_empty(), "{left:?}");
 }

@@ -19,6 +19,7 @@ mod soak;
 mod stage;
 mod throughput;
 
+use anyhow::bail;
 use clap::{Args, Subcommand, ValueEnum};
 use figures::Case;
 use serde_json::json;
@@ -115,7 +116,14 @@ impl Bench {
             match self.part {
                 Some(Part::Sink) => sink::run().await,
                 Some(Part::Bare(bare)) => bare.run().await,
-                None => measure(self.shapes, self.options).await,
+                None => {
+                    let stopped = super::serve::asked_to_stop()?;
+                    tokio::select! {
+                        measured = measure(self.shapes, self.options) => measured,
+                        // What was started ends with it.
+                        () = stopped => bail!("it was stopped before all was measured"),
+                    }
+                }
             }
         })
     }
