@@ -78,11 +78,15 @@ struct Pending {
 }
 
 impl Pending {
+    /// Whether outcomes need not gather, however long they have.
+    fn is_enough(&self) -> bool {
+        self.hurries || self.outcomes.len() >= limits::GATHER_MAX
+    }
+
     /// How long the outcomes gather yet; `None` without any.
     fn gather_for(&self) -> Option<Duration> {
         let gathers = self.gathers.as_ref()?;
-        let is_enough = self.hurries || self.outcomes.len() >= limits::GATHER_MAX;
-        Some(if is_enough { Duration::ZERO } else { limits::GATHER_FOR.saturating_sub(gathers.elapsed()) })
+        Some(if self.is_enough() { Duration::ZERO } else { limits::GATHER_FOR.saturating_sub(gathers.elapsed()) })
     }
 
     /// How long until there is something to commit; `None` if there is nothing to wait for.
@@ -141,13 +145,15 @@ impl GroupCommit {
     }
 
     fn push(&self, push: impl FnOnce(&mut Pending)) {
-        let is_sooner = {
+        // Not by the time: a timer that has come to its end may not have woken the committer yet.
+        let hurries = |pending: &Pending| !pending.asked.is_empty() || pending.is_enough();
+        let is_news = {
             let mut pending = self.queue.pending.lock();
-            let before = pending.due_in();
+            let (was_empty, hurried) = (pending.asked.is_empty() && pending.outcomes.is_empty(), hurries(&pending));
             push(&mut pending);
-            before.is_none_or(|before| before > Duration::ZERO && pending.due_in() == Some(Duration::ZERO))
+            was_empty || (!hurried && hurries(&pending))
         };
-        if is_sooner {
+        if is_news {
             self.queue.more.notify_one();
         }
     }

@@ -80,7 +80,8 @@ macro_rules! examine {
                 a_deleted_endpoints_runs_stay_open, open_runs_have_a_size, very_many_open_runs_have_a_size;
             group:
                 a_poisoned_write_does_not_fail_its_neighbours, writes_are_answered_each_with_its_own,
-                outcomes_are_handed_back_in_order, a_report_goes_without_outcomes_that_gather, an_outcome_is_due_among_reports_too, a_refused_change_does_not_fail_its_neighbours;
+                outcomes_are_handed_back_in_order, a_report_goes_without_outcomes_that_gather,
+                an_outcome_is_due_among_reports_too, a_refused_change_does_not_fail_its_neighbours;
             users:
                 a_login_is_kept_as_given, logins_are_listed_newest_first, an_address_is_taken_once,
                 eight_logins_for_one_address, a_removed_login_is_gone, eight_removals_remove_once,
