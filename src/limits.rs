@@ -97,7 +97,7 @@ pub const COMMIT_QUEUE_MAX: usize = 4096;
 pub const GATHER_FOR: Duration = Duration::from_millis(10);
 /// Writes that are enough for a batch, without waiting for more.
 pub const GATHER_MAX: usize = 512;
-/// Connections to the database beside the one that writes; they read, and on PostgreSQL one of them removes what is old.
+/// Connections to the database beside those that write; they read, and on PostgreSQL one of them removes what is old.
 pub const READERS: usize = 4;
 /// Rows that are fetched from PostgreSQL at a time where it is not known how many are wanted.
 pub const PORTAL_ROWS: usize = 100;

@@ -8,6 +8,9 @@
 //! milliseconds first, and a report meanwhile goes without them: a commit costs the same sync and the same hot pages for one
 //! as for hundreds, and most of a delivery's price was that.
 //!
+//! A store that can commit two transactions at a time has outcomes committed beside everything else, by a committer of their
+//! own: neither waits for the other, nor for what the other waits for.
+//!
 //! A write that the store refuses must not fail its neighbours: a refused batch is bisected until the culprit stands
 //! alone. Failures that are nobody's fault (disk full, database away) go to all writers of the batch at once; they know
 //! best whether to try again.
@@ -21,7 +24,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::{OpenRun, Settle, Store, StoreError, Write, Written};
 use crate::clock::Stopwatch;
@@ -102,20 +105,47 @@ struct Queue {
     room: Semaphore,
 }
 
+impl Queue {
+    fn new() -> Self {
+        let room = Semaphore::new(limits::COMMIT_QUEUE_MAX);
+        Self { news: News::default(), pending: Mutex::default(), more: Notify::new(), room }
+    }
+
+    fn push(&self, push: impl FnOnce(&mut Pending)) {
+        // Not by the time: a timer that has come to its end may not have woken the committer yet.
+        let hurries = |pending: &Pending| !pending.asked.is_empty() || pending.is_enough();
+        let is_news = {
+            let mut pending = self.pending.lock();
+            let (was_empty, hurried) = (pending.asked.is_empty() && pending.outcomes.is_empty(), hurries(&pending));
+            push(&mut pending);
+            was_empty || (!hurried && hurries(&pending))
+        };
+        if is_news {
+            self.more.notify_one();
+        }
+    }
+}
+
 /// The writers' side of the committer.
 #[derive(Clone)]
 pub struct GroupCommit {
     queue: Arc<Queue>,
+    /// That of outcomes; the same one where the store commits one transaction at a time.
+    outcomes: Arc<Queue>,
 }
 
 impl GroupCommit {
     /// Starts the committer of `store`. It ends when the returned task is aborted.
     pub fn start(store: Arc<dyn Store>, handoff: Arc<dyn Handoff>) -> (Self, JoinHandle<()>) {
-        let room = Semaphore::new(limits::COMMIT_QUEUE_MAX);
-        let (news, pending) = (News::default(), Mutex::default());
-        let queue = Arc::new(Queue { news, pending, more: Notify::new(), room });
-        let task = tokio::spawn(run(queue.clone(), store, handoff));
-        (Self { queue }, task)
+        let queue = Arc::new(Queue::new());
+        let beside = store.settles_beside().then(|| Arc::new(Queue::new()));
+        let outcomes = Arc::clone(beside.as_ref().unwrap_or(&queue));
+        let mut committers = JoinSet::new();
+        for queue in beside.into_iter().chain([Arc::clone(&queue)]) {
+            committers.spawn(run(queue, Arc::clone(&store), Arc::clone(&handoff)));
+        }
+        let task = tokio::spawn(async move { drop(committers.join_all().await) });
+        (Self { queue, outcomes }, task)
     }
 
     /// Writes, and answers when it is durable.
@@ -126,7 +156,7 @@ impl GroupCommit {
         let gone = || StoreError::Unknown("the committer has stopped".to_owned());
         let _room = self.queue.room.acquire().await.map_err(|_| gone())?;
         let (answer, answered) = oneshot::channel();
-        self.push(|pending| pending.asked.push_back((write, answer)));
+        self.queue.push(|pending| pending.asked.push_back((write, answer)));
         answered.await.map_err(|_| gone())?
     }
 
@@ -137,25 +167,11 @@ impl GroupCommit {
 
     /// Writes an outcome; the answer goes to [`Handoff::settled`]. The engine bounds how many it has under way.
     pub fn settle(&self, settle: Settle, haste: Haste) {
-        self.push(|pending| {
+        self.outcomes.push(|pending| {
             pending.outcomes.push_back(settle);
             pending.gathers.get_or_insert_with(Stopwatch::start);
             pending.hurries |= haste == Haste::Now;
         });
-    }
-
-    fn push(&self, push: impl FnOnce(&mut Pending)) {
-        // Not by the time: a timer that has come to its end may not have woken the committer yet.
-        let hurries = |pending: &Pending| !pending.asked.is_empty() || pending.is_enough();
-        let is_news = {
-            let mut pending = self.queue.pending.lock();
-            let (was_empty, hurried) = (pending.asked.is_empty() && pending.outcomes.is_empty(), hurries(&pending));
-            push(&mut pending);
-            was_empty || (!hurried && hurries(&pending))
-        };
-        if is_news {
-            self.queue.more.notify_one();
-        }
     }
 }
 

@@ -97,6 +97,9 @@ pub trait Store: Send + Sync + 'static {
     /// Nothing of the batch was written. [`StoreError::Rejected`] may be the fault of a single write of it.
     async fn commit(&self, batch: Vec<Write>) -> (Vec<Write>, Result<Vec<Written>, StoreError>);
 
+    /// Whether it commits outcomes beside other writes: two batches at a time, if one of them is of outcomes alone.
+    fn settles_beside(&self) -> bool;
+
     /// This node's part among others that share the database, if it is one of many.
     fn cluster(&self) -> Option<Arc<dyn Cluster>>;
 

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use crate::deeds::Deeds;
 use crate::endpoints::rich_settings;
 use crate::ledger::details;
-use crate::subject::{START, Side, Subject, at, attempted, eight, first, publish, report};
+use crate::subject::{START, Side, Subject, at, attempted, eight, first, publish, report, succeeded};
 
 const NUMBER: &str = "9801234567";
 
@@ -110,6 +110,21 @@ pub async fn cases_and_answers_do_not_name_the_person(on: Subject) {
     let outcome = &on.delivery(run.key).await.attempts[0].outcome;
     assert_eq!((&outcome.answer_headers, &outcome.answer_body), (&None, &None));
     assert_eq!(outcome.status, Some(204), "that it was delivered is known all the same");
+}
+
+/// An attempt that was under way comes back with an answer that names the person.
+pub async fn what_comes_back_later_does_not_name_the_person(on: Subject) {
+    let side = on.side().await;
+    on.connected(side).await;
+    topped_up(&on, side, "INV-1", NUMBER).await;
+    let run = on.runs(side, 1).await.remove(0);
+    erase(&on, side.stream).await;
+    let mut settle = succeeded(&run, 1, at(1));
+    let outcome = &mut settle.attempt.as_mut().unwrap().outcome;
+    (outcome.answer_headers, outcome.answer_body) = (Some(format!("x-for: {NUMBER}")), Some(NUMBER.into()));
+    on.record(settle).await;
+    let outcome = &on.delivery(run.key).await.attempts[0].outcome;
+    assert_eq!((&outcome.answer_headers, &outcome.answer_body, outcome.status), (&None, &None, Some(204)));
 }
 
 /// A look at the rows is bounded; what lies behind them is removed all the same.

@@ -17,11 +17,11 @@ use crate::subject::{START, Side, Subject, accept, at, failed, publish, report};
 
 /// Remembers what it was handed.
 #[derive(Default)]
-struct Heard {
+pub struct Heard {
     opened: Mutex<Vec<(EndpointId, i64)>>,
-    settled: Mutex<Vec<(Settle, Result<Written, StoreError>)>>,
+    pub settled: Mutex<Vec<(Settle, Result<Written, StoreError>)>>,
     commits: Mutex<Vec<usize>>,
-    more: Notify,
+    pub more: Notify,
     /// A commit's outcome may stay unknown.
     may_be_unsure: AtomicBool,
 }
@@ -70,14 +70,14 @@ impl Handoff for Heard {
     }
 }
 
-fn start(on: &Subject) -> (GroupCommit, Arc<Heard>, JoinHandle<()>) {
+pub fn start(on: &Subject) -> (GroupCommit, Arc<Heard>, JoinHandle<()>) {
     let heard = Arc::new(Heard::default());
     let (group, task) = GroupCommit::start(on.store.clone(), heard.clone());
     (group, heard, task)
 }
 
 /// Report number `number`; one that belongs nowhere if it is poisoned.
-fn numbered(side: Side, number: usize, poisoned: bool) -> Write {
+pub fn numbered(side: Side, number: usize, poisoned: bool) -> Write {
     let side = if poisoned { Side { stream: StreamId::new(1), ..side } } else { side };
     accept(START, vec![report(side, &format!("INV-{number}"), Status::Success)])
 }

@@ -11,9 +11,11 @@ use ringback::domain::id::EndpointId;
 use ringback::domain::recharge::{Status, Verdict};
 use ringback::domain::shard::{SHARDS, Shard};
 use ringback::store::cluster::{Cluster, Hint, Standing, To};
+use ringback::store::group_commit::Haste;
 use ringback::store::postgres::{Membership, OpenOptions, PostgresStore};
-use ringback::store::{After, Settle, Settled, Store};
+use ringback::store::{After, Settle, Settled, Store, Written};
 
+use crate::group;
 use crate::postgres::Schema;
 use crate::subject::{START, Subject, accept, at, failed, report, succeeded};
 
@@ -182,4 +184,31 @@ async fn two_nodes_with_the_same_reports_create_each_once() {
     let feed = two.on.store.events_after(side.stream, None, 10_000).await.unwrap();
     assert_eq!(feed.events.len(), ROUNDS * SAME);
     assert!(feed.events.iter().zip(1..).all(|(event, number)| event.id.sequence == number), "numbers have no gap");
+}
+
+/// A report waits for the counter row, which another node has; an outcome is written meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn outcomes_do_not_wait_for_a_report_that_waits() {
+    const WAITS: &str = "SELECT 1 FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'";
+    let place = Arc::new(Schema::new().await);
+    let on = Subject::new(place.open().await.unwrap(), &place.surroundings, Arc::clone(&place));
+    let side = on.side().await;
+    on.connected(side).await;
+    let runs = on.runs(side, 1).await;
+    let (group, heard, task) = group::start(&on);
+    let mut other = place.client().await;
+    let transaction = other.transaction().await.unwrap();
+    transaction.execute("SELECT 1 FROM stream WHERE id = $1 FOR UPDATE", &[&side.stream.get()]).await.unwrap();
+    let writer = group.clone();
+    let report = tokio::spawn(async move { writer.write(group::numbered(side, 2, false)).await });
+    let watcher = place.client().await;
+    let waits = async { while watcher.query(WAITS, &[&place.name]).await.unwrap().is_empty() {} };
+    tokio::time::timeout(HEARD_WITHIN, waits).await.expect("the report waits for the row");
+    group.settle(succeeded(&runs[0], 1, at(60)), Haste::None);
+    tokio::time::timeout(HEARD_WITHIN, heard.more.notified()).await.expect("the outcome is written");
+    assert!(matches!(heard.settled.lock()[..], [(_, Ok(Written::Settled(Settled::Recorded)))]));
+    assert!(!report.is_finished(), "the report still waits");
+    transaction.rollback().await.unwrap();
+    report.await.unwrap().expect("the report is written");
+    task.abort();
 }

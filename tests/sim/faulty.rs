@@ -77,6 +77,10 @@ macro_rules! faulty {
                 }
             }
 
+            fn settles_beside(&self) -> bool {
+                self.inner.settles_beside()
+            }
+
             fn cluster(&self) -> Option<Arc<dyn Cluster>> {
                 self.inner.cluster()
             }

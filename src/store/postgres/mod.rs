@@ -1,8 +1,9 @@
 //! The store on PostgreSQL.
 //!
-//! The same statements as on the embedded file, in the words of `dialect.rs`. One connection writes, on a thread of its own;
-//! a few others read, a snapshot each, and remove what is old. A connection that is lost comes back by itself; what is asked meanwhile is answered
-//! with [`StoreError::Unavailable`], and a commit whose answer was lost with [`StoreError::Unknown`].
+//! The same statements as on the embedded file, in the words of `dialect.rs`. One connection writes, and another one
+//! outcomes, each on a thread of its own: what two nodes may write at a time, two connections of one may. A few others read,
+//! a snapshot each, and remove what is old. A connection that is lost comes back by itself; what is asked meanwhile is
+//! answered with [`StoreError::Unavailable`], and a commit whose answer was lost with [`StoreError::Unknown`].
 
 mod cluster;
 mod dialect;
@@ -22,7 +23,7 @@ use session::{Kind, Link};
 use super::cluster::Cluster;
 use super::sql::conn::Conn;
 use super::sql::threads::{Readers, Writer};
-use super::sql::{Driver, Memory, SqlStore, sweep};
+use super::sql::{Channel, Driver, Memory, SqlStore, sweep};
 use super::{Horizon, StoreError, SweepPlace, Swept};
 
 /// A store on a PostgreSQL database.
@@ -31,6 +32,8 @@ pub type PostgresStore = SqlStore<Postgres>;
 /// A PostgreSQL database, as one node has it open.
 pub struct Postgres {
     writer: Writer<(Link, Memory)>,
+    /// What writes outcomes.
+    settler: Writer<(Link, Memory)>,
     readers: Readers<Link>,
     member: Option<Arc<Member>>,
 }
@@ -40,12 +43,19 @@ impl Driver for Postgres {
         self.readers.run(move |link| link.transaction(Kind::Reads, &query)).await
     }
 
+    const SETTLES_BESIDE: bool = true;
+
     async fn write<G: Send + Sync + 'static, T: Send + 'static>(
         &self,
+        channel: Channel,
         given: G,
         work: impl Fn(&G, Conn, &mut Memory) -> Result<T, StoreError> + Send + 'static,
     ) -> (Option<G>, Result<T, StoreError>) {
-        let ran = self.writer.run(move |(link, memory)| {
+        let writer = match channel {
+            Channel::Main => &self.writer,
+            Channel::Outcomes => &self.settler,
+        };
+        let ran = writer.run(move |(link, memory)| {
             let mut again = false;
             let result = link.transaction(Kind::Writes, |conn| {
                 if std::mem::replace(&mut again, true) {

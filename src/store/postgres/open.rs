@@ -81,7 +81,9 @@ impl PostgresStore {
         let link = prepared.await.map_err(stopped)?.map_err(unusable)?;
         let readers = (0..limits::READERS).map(|_| Link::new(Arc::clone(&address))).collect();
         let member = membership.map(|of| Arc::new(Member::new(of, &address, ids.clone(), &*surroundings.entropy)));
-        let driver = Postgres { writer: Writer::start((link, sql::Memory::default()))?, readers: Readers::new(readers), member };
+        let writer = Writer::start((link, sql::Memory::default()))?;
+        let settler = Writer::start((Link::new(address), sql::Memory::of_outcomes()))?;
+        let driver = Postgres { writer, settler, readers: Readers::new(readers), member };
         Ok(Self::new(driver, sealer, ids))
     }
 }

@@ -65,6 +65,8 @@ pub(super) struct Batch<'a> {
     pub sealer: &'a Sealer,
     cache: &'a mut HashMap<StreamId, (i64, Arc<[Subscriber]>)>,
     pub failing: &'a mut HashSet<EndpointId>,
+    /// Those that were noted to fail.
+    pub noted: HashSet<EndpointId>,
     pub erased: &'a Lately,
     counters: BTreeMap<StreamId, Counter>,
     /// The next one, on the file.
@@ -73,6 +75,8 @@ pub(super) struct Batch<'a> {
     pub transaction_ids: &'a mut VecDeque<i64>,
     traffic: BTreeMap<i64, Traffic>,
     minutes: &'a mut BTreeMap<i64, Traffic>,
+    /// As whom it counts in them.
+    counts_as: i64,
     /// The hour in which recharges move.
     pub hour: i64,
     pub guesses: &'a mut Guesses,
@@ -116,7 +120,7 @@ pub(super) fn commit(
     (ids, sealer): (&Ids, &Sealer),
     writes: &[Write],
 ) -> Result<Vec<Written>, StoreError> {
-    let Memory { subscribers, failing, erased, transaction_ids, minutes, guesses, .. } = memory;
+    let Memory { subscribers, failing, erased, transaction_ids, minutes, writer, guesses } = memory;
     // Other nodes may have written to it since.
     let is_known = |known: &Stopwatch| matches!(conn, Conn::Sqlite(..)) || known.elapsed() < limits::HEALTH_KNOWN_FOR;
     let (failing, _) = match failing {
@@ -130,12 +134,14 @@ pub(super) fn commit(
         sealer,
         cache: subscribers,
         failing,
+        noted: HashSet::new(),
         erased,
         counters: BTreeMap::new(),
         transaction_id: None,
         transaction_ids,
         traffic: BTreeMap::new(),
         minutes,
+        counts_as: overview::counter(ids.node(), *writer),
         hour: 0,
         guesses,
         ahead: Ahead::default(),
@@ -160,10 +166,10 @@ pub(super) fn commit(
 }
 
 /// What this node has counted in a minute, as it was kept and written since.
-fn minute_so_far<'m>(conn: Conn, known: &'m mut BTreeMap<i64, Traffic>, minute: i64, node: u8) -> Result<&'m mut Traffic, StoreError> {
+fn minute_so_far<'m>(conn: Conn, known: &'m mut BTreeMap<i64, Traffic>, minute: i64, counter: i64) -> Result<&'m mut Traffic, StoreError> {
     Ok(match known.entry(minute) {
         Entry::Occupied(known) => known.into_mut(),
-        Entry::Vacant(unknown) => unknown.insert(overview::counted(conn, minute, node)?),
+        Entry::Vacant(unknown) => unknown.insert(overview::counted(conn, minute, counter)?),
     })
 }
 
@@ -184,14 +190,14 @@ impl Batch<'_> {
 
     /// Reads what was counted in the minutes of these writes, before there is a lock that others wait for.
     pub fn know_minutes(&mut self, writes: &[Write]) -> Result<(), StoreError> {
-        writes.iter().try_for_each(|write| minute_so_far(self.conn, self.minutes, overview::minute(write.now()), self.ids.node()).map(drop))
+        writes.iter().try_for_each(|write| minute_so_far(self.conn, self.minutes, overview::minute(write.now()), self.counts_as).map(drop))
     }
 
     fn write_traffic(&mut self) -> Result<(), StoreError> {
         for (minute, counted) in self.traffic.iter().filter(|(_, counted)| !counted.is_empty()) {
-            let sum = minute_so_far(self.conn, self.minutes, *minute, self.ids.node())?;
+            let sum = minute_so_far(self.conn, self.minutes, *minute, self.counts_as)?;
             sum.add(counted);
-            overview::keep(self.conn, *minute, self.ids.node(), sum)?;
+            overview::keep(self.conn, *minute, self.counts_as, sum)?;
         }
         while self.minutes.len() > MINUTES_KNOWN {
             self.minutes.pop_first();

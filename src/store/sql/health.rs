@@ -31,12 +31,16 @@ pub(super) fn learn(batch: &mut Batch, settle: &Settle, settled: Settled) -> Res
         Some(OutcomeKind::Succeeded) if batch.failing.contains(&endpoint) => recovered(batch, endpoint, settle.now)?,
         Some(OutcomeKind::Succeeded) => {}
         _ if settled == Settled::Late => return Ok(()),
-        Some(_) if batch.failing.insert(endpoint) => {
+        Some(_) => {
             const BEGIN: &str = "INSERT INTO health (endpoint, failing_since) SELECT id, ?2 FROM endpoint WHERE id = ?1 AND deleted_at IS NULL \
                 ON CONFLICT DO NOTHING";
-            batch.conn.later(BEGIN, params![endpoint.get(), settle.now.as_millis()])?;
+            let (is_news, is_first) = (batch.failing.insert(endpoint), batch.noted.insert(endpoint));
+            // Others that write to PostgreSQL may have had it start anew since.
+            if is_news || (is_first && matches!(batch.conn, Conn::Postgres(_))) {
+                batch.conn.later(BEGIN, params![endpoint.get(), settle.now.as_millis()])?;
+            }
         }
-        Some(_) | None => {}
+        None => {}
     }
     Ok(())
 }
@@ -70,6 +74,7 @@ fn recovered(batch: &mut Batch, endpoint: EndpointId, now: Timestamp) -> Result<
 /// An endpoint starts anew; answers whether its vendor had been warned.
 pub(super) fn forget(batch: &mut Batch, endpoint: EndpointId) -> Result<bool, StoreError> {
     batch.failing.remove(&endpoint);
+    batch.noted.remove(&endpoint);
     const FORGET: &str = "DELETE FROM health WHERE endpoint = ?1 RETURNING warned_at IS NOT NULL";
     Ok(batch.conn.first(FORGET, params![endpoint.get()], |row| row.get(0))?.unwrap_or(false))
 }

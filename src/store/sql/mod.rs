@@ -67,10 +67,14 @@ pub trait Driver: Send + Sync + 'static {
         query: impl Fn(Conn) -> Result<T, StoreError> + Send + 'static,
     ) -> impl Future<Output = Result<T, StoreError>> + Send;
 
-    /// Runs `work` on what it is given as one transaction, and gives that back unless the store has stopped. Nothing is
-    /// written where it fails. It may be run more than once.
+    /// Whether there is a writer for [`Channel::Outcomes`] beside the main one.
+    const SETTLES_BESIDE: bool;
+
+    /// Runs `work` on what it is given as one transaction on this channel, and gives that back unless the store has stopped.
+    /// Nothing is written where it fails. It may be run more than once.
     fn write<G: Send + Sync + 'static, T: Send + 'static>(
         &self,
+        channel: Channel,
         given: G,
         work: impl Fn(&G, Conn, &mut Memory) -> Result<T, StoreError> + Send + 'static,
     ) -> impl Future<Output = (Option<G>, Result<T, StoreError>)> + Send;
@@ -87,7 +91,16 @@ pub trait Driver: Send + Sync + 'static {
     fn scrub(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-/// What is kept between the transactions that write.
+/// By which way something is written: a writer with a connection and a memory of its own, where there are two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    /// Everything else.
+    Main,
+    /// Batches of outcomes.
+    Outcomes,
+}
+
+/// What a writer keeps between its transactions.
 #[derive(Default)]
 pub struct Memory {
     /// Who listens to a stream, as of a version of its counter row.
@@ -98,13 +111,20 @@ pub struct Memory {
     erased: Lately,
     /// Numbers of recharges to come that were taken from the database's counter, on PostgreSQL.
     transaction_ids: VecDeque<i64>,
-    /// What the latest minutes hold of this node's.
+    /// What the latest minutes hold that this writer counted.
     minutes: BTreeMap<i64, Traffic>,
+    /// Which of its node's writers it is: each counts in rows of its own, so that none waits for another.
+    writer: i64,
     /// What need not be asked for, on PostgreSQL.
     guesses: Guesses,
 }
 
 impl Memory {
+    /// That of a node's other writer.
+    pub fn of_outcomes() -> Self {
+        Self { writer: 1, ..Self::default() }
+    }
+
     /// What was remembered in the course of a transaction that did not come to pass may be wrong.
     pub fn forget(&mut self) {
         self.subscribers.clear();
@@ -163,7 +183,7 @@ impl<D: Driver> SqlStore<D> {
     }
 
     async fn write<T: Send + 'static>(&self, work: impl Fn(Conn) -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
-        self.driver.write((), move |(), conn, _| work(conn)).await.1
+        self.driver.write(Channel::Main, (), move |(), conn, _| work(conn)).await.1
     }
 }
 
@@ -172,8 +192,13 @@ impl<D: Driver> Store for SqlStore<D> {
     async fn commit(&self, batch: Vec<Write>) -> (Vec<Write>, Result<Vec<Written>, StoreError>) {
         let (ids, sealer) = (self.ids.clone(), self.sealer.clone());
         let commit = move |batch: &Vec<Write>, conn: Conn, memory: &mut Memory| accept::commit(conn, memory, (&ids, &sealer), batch);
-        let (batch, written) = self.driver.write(batch, commit).await;
+        let channel = if batch.iter().all(|write| matches!(write, Write::Settle(_))) { Channel::Outcomes } else { Channel::Main };
+        let (batch, written) = self.driver.write(channel, batch, commit).await;
         (batch.unwrap_or_default(), written)
+    }
+
+    fn settles_beside(&self) -> bool {
+        D::SETTLES_BESIDE
     }
 
     fn cluster(&self) -> Option<Arc<dyn Cluster>> {
@@ -409,11 +434,17 @@ impl<D: Driver> Store for SqlStore<D> {
     }
 
     async fn erase(&self, stream: StreamId, connection_no: String, place: SweepPlace) -> Result<Swept, StoreError> {
-        let erase = move |number: &String, conn: Conn, memory: &mut Memory| {
+        let remember = |number: &String, _: Conn, memory: &mut Memory| {
             memory.erased.add(number);
+            Ok(())
+        };
+        // Outcomes that are being written are there then, to be looked at.
+        self.driver.write(Channel::Outcomes, connection_no.clone(), remember).await.1?;
+        let erase = move |number: &String, conn: Conn, memory: &mut Memory| {
+            remember(number, conn, memory)?;
             erase::erase(conn, stream, number, place)
         };
-        let swept = self.driver.write(connection_no, erase).await.1?;
+        let swept = self.driver.write(Channel::Main, connection_no, erase).await.1?;
         if swept.next.is_none() {
             self.driver.scrub().await?;
         }

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::accept::{FIRST_TRANSACTION_ID, TRANSACTION_IDS};
 use super::conn::{Bind, Conn, Owned, Result, Row, Value, params};
-use super::{Driver, KEY_CHECK, SqlStore};
+use super::{Channel, Driver, KEY_CHECK, SqlStore};
 use crate::limits;
 use crate::store::StoreError;
 
@@ -128,7 +128,7 @@ pub async fn move_all<F: Driver, T: Driver>(from: &SqlStore<F>, to: &SqlStore<T>
             };
             count += rows.len() as u64;
             let (stands, of) = (progress.clone(), columns.clone());
-            to.driver.write(rows, move |rows, conn, _| write(conn, table, &of, rows, &stands)).await.1?;
+            to.driver.write(Channel::Main, rows, move |rows, conn, _| write(conn, table, &of, rows, &stands)).await.1?;
             tell(Step::Wrote(table.name.trim_matches('"'), count));
             if is_last {
                 break;

@@ -91,18 +91,23 @@ pub(super) fn providers(conn: Conn) -> Result<Vec<ProviderStanding>, StoreError>
     Ok(found)
 }
 
-/// What a minute holds of this node's.
-pub(super) fn counted(conn: Conn, minute: i64, node: u8) -> Result<Traffic> {
+/// As whom one of a node's writers counts.
+pub(super) fn counter(node: u8, writer: i64) -> i64 {
+    writer << u8::BITS | i64::from(node)
+}
+
+/// What a minute holds that this one counted.
+pub(super) fn counted(conn: Conn, minute: i64, counter: i64) -> Result<Traffic> {
     let sql = format!("SELECT {COLUMNS} FROM traffic WHERE minute = ?1 AND node = ?2");
-    Ok(conn.first(&sql, params![minute, i64::from(node)], read)?.unwrap_or_default())
+    Ok(conn.first(&sql, params![minute, counter], read)?.unwrap_or_default())
 }
 
 /// Writes down what it holds now.
-pub(super) fn keep(conn: Conn, minute: i64, node: u8, sum: &Traffic) -> Result<()> {
+pub(super) fn keep(conn: Conn, minute: i64, counter: i64, sum: &Traffic) -> Result<()> {
     const KEEP: &str = "INSERT INTO traffic (minute, node, accepted, attempts, succeeded, latency) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
         ON CONFLICT (minute, node) DO UPDATE SET accepted = excluded.accepted, attempts = excluded.attempts, \
         succeeded = excluded.succeeded, latency = excluded.latency";
-    conn.later(KEEP, params![minute, i64::from(node), sum.accepted, sum.attempts, sum.succeeded, sum.latency_bytes()])
+    conn.later(KEEP, params![minute, counter, sum.accepted, sum.attempts, sum.succeeded, sum.latency_bytes()])
 }
 
 fn traffic_since(conn: Conn, minute: i64) -> Result<Traffic, StoreError> {

@@ -18,7 +18,7 @@ use threads::{Checkpointer, Session};
 use super::sql::conn::Conn;
 use super::sql::references::References;
 use super::sql::threads::{Readers, Writer};
-use super::sql::{Driver, Memory, SqlStore, sweep};
+use super::sql::{Channel, Driver, Memory, SqlStore, sweep};
 use super::{Horizon, StoreError, SweepPlace, Swept};
 
 /// A store in one SQLite file.
@@ -38,8 +38,11 @@ impl Driver for Sqlite {
         self.readers.run(move |conn| threads::snapshot(conn, &references, query)).await
     }
 
+    const SETTLES_BESIDE: bool = false;
+
     async fn write<G: Send + Sync + 'static, T: Send + 'static>(
         &self,
+        _: Channel,
         given: G,
         work: impl Fn(&G, Conn, &mut Memory) -> Result<T, StoreError> + Send + 'static,
     ) -> (Option<G>, Result<T, StoreError>) {
@@ -57,7 +60,7 @@ impl Driver for Sqlite {
     /// writer, for whom reports wait, finds all of it in memory then.
     async fn sweep(&self, horizon: Horizon, place: SweepPlace) -> Result<Swept, StoreError> {
         self.read(move |conn| sweep::look(conn, &horizon, place)).await?;
-        self.write((), move |(), conn, _| sweep::sweep(conn, &horizon, place)).await.1
+        self.write(Channel::Main, (), move |(), conn, _| sweep::sweep(conn, &horizon, place)).await.1
     }
 
     /// The write-ahead log still has the pages as they were.
