@@ -212,6 +212,20 @@ pub async fn late_success_beside_a_new_run(on: Subject) {
     on.record(succeeded(&second, 1, at(9))).await;
 }
 
+/// A node that was stopped has made the same attempt as the one that took over from it.
+pub async fn attempts_side_by_side_are_numbered_as_they_began(on: Subject) {
+    for (late, expected) in
+        [(at(3), [OutcomeKind::Rejected, OutcomeKind::Succeeded]), (at(7), [OutcomeKind::Succeeded, OutcomeKind::Rejected])]
+    {
+        let (_, run) = one_run(&on).await;
+        on.record(succeeded(&run, 1, at(5))).await;
+        for _ in 0..2 {
+            assert_eq!(on.settle(failed(&run, 1, late, at(9))).await, Settled::Late);
+            assert_eq!(attempts(&on.delivery(run.key).await), [(1, 1, expected[0]), (1, 2, expected[1])]);
+        }
+    }
+}
+
 /// The engine offers an outcome again when it could not learn whether it was written.
 pub async fn an_outcome_given_twice_is_kept_once(on: Subject) {
     for end in [succeeded, exhausted] {

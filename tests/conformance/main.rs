@@ -69,7 +69,7 @@ macro_rules! examine {
             deliveries:
                 a_fresh_delivery_is_pending, no_delivery, success_at_once, a_retry_waits, a_run_ends_without_an_attempt,
                 an_attempt_is_kept_as_made, attempts_are_in_order_over_runs, eight_outcomes_of_one_run, late_success_after_cancel,
-                late_failure_after_cancel, late_success_of_an_exhausted_run, late_success_beside_a_new_run, an_outcome_given_twice_is_kept_once,
+                late_failure_after_cancel, late_success_of_an_exhausted_run, late_success_beside_a_new_run, attempts_side_by_side_are_numbered_as_they_began, an_outcome_given_twice_is_kept_once,
                 a_cancelled_runs_attempt_outlives_its_success, a_resend_opens_a_run, a_resend_that_cannot_be, eight_resends_open_one_run,
                 deliveries_are_listed_latest_first, deliveries_are_chosen_by_state, deliveries_are_chosen_by_what_they_are,
                 deliveries_are_chosen_by_their_time, a_delivery_behind_very_many_is_found, a_deleted_endpoints_deliveries_are_listed;

@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::time::Duration;
 
+use ringback::domain::time::Timestamp;
 use serde_json::Value;
 
 use super::api::{Client, text};
@@ -31,13 +33,16 @@ pub struct Findings {
     duplicates: u64,
     /// Attempts that were written down.
     attempts: usize,
+    /// Nodes were stopped for longer than their lease: one may have had the same attempt in hand as the node that took over,
+    /// and tell of its failure behind the other one's success; and an attempt may have timed out before its request was made.
+    were_stopped: bool,
     /// Deliveries of which one process made the same attempt more than once.
     pub sent_twice: Vec<String>,
 }
 
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { recharges, events, deliveries, repeated, duplicates, attempts, sent_twice: _ } = self;
+        let Self { recharges, events, deliveries, repeated, duplicates, attempts, were_stopped: _, sent_twice: _ } = self;
         write!(f, "{recharges} recharges, {events} events, {deliveries} deliveries in {attempts} attempts; ")?;
         write!(f, "{repeated} requests repeated, {duplicates} of them accepted twice")
     }
@@ -48,20 +53,17 @@ pub struct Audit<'a> {
     load: &'a Load,
     receiver: &'a Receiver,
     endpoints: &'a [Watched],
-    /// Nodes were stopped for longer than their lease: one may have had the same attempt in hand as the node that took over,
-    /// and tell of its failure behind the other one's success.
-    were_stopped: bool,
     findings: Findings,
 }
 
 impl<'a> Audit<'a> {
     pub fn new(load: &'a Load, receiver: &'a Receiver, endpoints: &'a [Watched]) -> Self {
-        Self { load, receiver, endpoints, were_stopped: false, findings: Findings::default() }
+        Self { load, receiver, endpoints, findings: Findings::default() }
     }
 
     /// The same after nodes were stopped for longer than their lease.
     pub fn of_stopped(self) -> Self {
-        Self { were_stopped: true, ..self }
+        Self { findings: Findings { were_stopped: true, ..self.findings }, ..self }
     }
 
     /// Compares everything; panics at the first thing that is lost, invented or changed.
@@ -112,16 +114,15 @@ impl<'a> Audit<'a> {
             let delivery = by_event.get(text(event, "id")).unwrap_or_else(|| panic!("{name} has no delivery of {event}"));
             assert_eq!(delivery["state"], "succeeded", "{name}: {delivery}");
             assert!(delivery["first_succeeded_at"].is_string(), "{name}: {delivery}");
-            let attempts = delivery["attempts"].as_array().expect("attempts");
-            // A crash repeats an attempt without having written it down; two of one number were made side by side.
-            let side_by_side = attempts.iter().enumerate().any(|(before, attempt)| attempt["number"] != before + 1);
+            let attempts = attempts_of(delivery);
             let succeeded = |attempt: &Value| attempt["outcome"] == "succeeded" && attempt["status"] == 204;
-            let told = match self.were_stopped && side_by_side {
+            let told = match self.findings.were_stopped {
                 true => attempts.iter().any(succeeded),
                 false => attempts.last().is_some_and(succeeded),
             };
             assert!(told, "{name}: a success that does not end with an attempt that succeeded: {delivery}");
-            if side_by_side {
+            // A crash repeats an attempt without having written it down.
+            if attempts.iter().enumerate().any(|(at, attempt)| attempts[at + 1..].iter().any(|next| began_within(next, attempt))) {
                 let times = attempts.iter().map(|attempt| format!("{} at {}", attempt["number"], attempt["started_at"]));
                 self.findings.sent_twice.push(format!("{name}: {}: attempts {}", delivery["id"], times.collect::<Vec<_>>().join(", ")));
             }
@@ -157,8 +158,8 @@ impl Findings {
     fn add(&mut self, endpoint: &Watched, mailbox: &Mailbox, events: &[Value], deliveries: &[Value]) {
         let name = endpoint.name;
         assert!(mailbox.wrong.is_empty(), "{name}: not verified: {:#?}", mailbox.wrong);
-        let attempts: HashMap<&str, usize> =
-            deliveries.iter().map(|delivery| (text(delivery, "event_id"), delivery["attempts"].as_array().map_or(0, Vec::len))).collect();
+        let attempts: HashMap<&str, &[Value]> =
+            deliveries.iter().map(|delivery| (text(delivery, "event_id"), attempts_of(delivery))).collect();
         let mut known = HashSet::new();
         for event in events {
             let id = text(event, "id");
@@ -169,10 +170,12 @@ impl Findings {
             for field in ["type", "timestamp", "data"] {
                 assert_eq!(body[field], event[field], "{name}: {field} of {id} is not the feed's");
             }
-            assert!(attempts[id] as u64 <= got.requests, "{name}: more attempts of {id} were written down than made");
+            let came = |attempt: &&Value| !self.were_stopped || attempt["status"].is_number();
+            let told = attempts[id].iter().filter(came).count() as u64;
+            assert!(told <= got.requests, "{name}: of attempts more were written down than the {} made: {:#?}", got.requests, attempts[id]);
             self.repeated += got.requests - 1;
             self.duplicates += got.accepted - 1;
-            self.attempts += attempts[id];
+            self.attempts += attempts[id].len();
             known.insert(id);
         }
         let stranger = mailbox.got.iter().find(|(id, got)| !known.contains(id.as_str()) && !got.is_test());
@@ -182,6 +185,18 @@ impl Findings {
         }
         self.deliveries += deliveries.len();
     }
+}
+
+/// What was written down of a delivery's attempts.
+fn attempts_of(delivery: &Value) -> &[Value] {
+    delivery["attempts"].as_array().expect("a delivery has its attempts")
+}
+
+/// Whether an attempt began before the one ahead of it had ended. Times are cut to milliseconds.
+fn began_within(attempt: &Value, ahead: &Value) -> bool {
+    let began = |attempt: &Value| text(attempt, "started_at").parse::<Timestamp>().expect("a time");
+    let took = ahead["phases"]["total_ms"].as_f64().expect("how long it took");
+    began(attempt).since(began(ahead)) + Duration::from_millis(1) < Duration::from_secs_f64(took / 1000.0)
 }
 
 /// A strict endpoint accepts no event before the one that goes before it.

@@ -62,6 +62,17 @@ fn read_ended(row: &Row) -> Result<Ended> {
     })
 }
 
+/// Puts attempts in order. Those that two nodes made side by side may have been written down under the same number.
+fn number(attempts: &mut [Attempt]) {
+    attempts.sort_by_key(|attempt| (attempt.run, attempt.number, attempt.started_at));
+    for at in 1..attempts.len() {
+        let Attempt { run, number, .. } = attempts[at - 1];
+        if attempts[at].run == run {
+            attempts[at].number = attempts[at].number.max(number + 1);
+        }
+    }
+}
+
 /// A delivery with the latest `most` of its attempts.
 pub(super) fn one(conn: Conn, id: DeliveryId, most: usize) -> Result<Option<Delivery>, StoreError> {
     let key = params![id.endpoint.get(), id.sequence];
@@ -86,7 +97,7 @@ pub(super) fn one(conn: Conn, id: DeliveryId, most: usize) -> Result<Option<Deli
     let late = attempts.iter().filter(|attempt| attempt.outcome.kind == OutcomeKind::Succeeded).map(|attempt| attempt.started_at);
     let first_succeeded_at = succeeded.chain(late).min();
     attempts.extend(ended.into_iter().filter_map(|ended| ended.attempt));
-    attempts.sort_by_key(|attempt| (attempt.run, attempt.number));
+    number(&mut attempts);
     attempts.drain(..attempts.len().saturating_sub(most));
     Ok(Some(Delivery { id, event: Arc::new(event), state, run, end_reason, next_attempt_at, deadline, first_succeeded_at, attempts }))
 }
