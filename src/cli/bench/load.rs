@@ -11,8 +11,8 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use tokio::sync::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinSet;
 
 use super::super::client::Client;
@@ -58,7 +58,18 @@ pub(super) struct Posted {
 
 impl Load {
     /// Posts all of them; answers when all have been accepted.
+    ///
+    /// The clients share one thread: where threads wake each other before a report goes out, that is counted as the server's.
     pub async fn post(&self) -> anyhow::Result<Posted> {
+        let (load, (tell, posted)) = (self.clone(), oneshot::channel());
+        std::thread::Builder::new().name("load".to_owned()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            drop(tell.send(runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(load.run()))));
+        })?;
+        posted.await?
+    }
+
+    async fn run(&self) -> anyhow::Result<Posted> {
         let mut posters = Vec::new();
         for server in self.servers.iter().cycle().take(self.connections) {
             let client = Client::connect(*server, &self.token).await?;
@@ -67,7 +78,7 @@ impl Load {
         let (tell, due) = unbounded_channel();
         let (schedule, due, mut posting) = (self.due.clone(), Arc::new(Mutex::new(due)), JoinSet::new());
         let start = monotonic_micros();
-        // A thread of its own: tokio's timer is as coarse as what is to be measured.
+        // Another thread: tokio's timer is as coarse as what is to be measured.
         let telling = std::thread::spawn(move || {
             // By itself the system wakes a thread 50 µs late. Where it does not let itself be told, the figure has them in it.
             rustix::thread::set_current_timer_slack(NonZeroU64::new(1)).ok();
