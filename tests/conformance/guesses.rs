@@ -55,6 +55,16 @@ impl Two {
         last.starts_with("WITH part0 AS (UPDATE stream ")
     }
 
+    /// How often rows that count were looked for by their keys. A connection tells of that with its next transaction, of which
+    /// this is one, if it has not lately.
+    async fn searches(&self, reference_no: &str) -> i64 {
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        self.verdict(reference_no, Status::Success).await;
+        const SEARCHES: &str = "SELECT sum(idx_scan)::bigint FROM pg_stat_user_tables \
+            WHERE schemaname = $1 AND relname IN ('stream', 'tally', 'traffic')";
+        self.place.client().await.query_one(SEARCHES, &[&self.place.name]).await.unwrap().get(0)
+    }
+
     /// What the first node says to a report.
     async fn verdict(&self, reference_no: &str, status: Status) -> Verdict {
         self.one.judge(at(5), report(self.side, reference_no, status)).await.verdict
@@ -147,4 +157,38 @@ async fn a_connection_that_was_closed_meanwhile_is_made_again() {
     }
     assert_eq!(two.verdict("after", Status::Success).await, Verdict::Created);
     assert_eq!(two.events().await, MANY + 1);
+}
+
+/// A transaction that stays open keeps what was written over, and a row that is looked for by its key is looked for among all
+/// of that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_written_over_again_and_again_is_not_looked_for() {
+    let two = Two::new().await;
+    two.get_used_to_new_ones("a").await;
+    let before = two.searches("before").await;
+    for number in 0..MANY {
+        two.verdict(&format!("here-{number}"), Status::Queued).await;
+        two.verdict(&format!("at-once-{number}"), Status::Success).await;
+    }
+    let searches = two.searches("after").await - before;
+    assert!(searches < MANY as i64, "{searches} for {} reports, each of which writes three rows over", 2 * MANY);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_not_where_it_was_is_found() {
+    for row in ["stream SET queued = queued", "tally SET made = made", "traffic SET attempts = attempts"] {
+        let two = Two::new().await;
+        two.get_used_to_new_ones("before").await;
+        two.place.client().await.execute(&format!("UPDATE {row}"), &[]).await.unwrap();
+        assert_eq!(two.verdict("queued", Status::Queued).await, Verdict::Created);
+        assert_eq!(two.verdict("success", Status::Success).await, Verdict::Created);
+        two.get_used_to_new_ones("after").await;
+        let each = 2 * MANY as i64 + 1;
+        let standing = two.two.store.standing(two.side.stream, START).await.unwrap();
+        assert_eq!(standing.recharges, [each as u64, each as u64, 0, 0]);
+        assert_eq!(standing.hours.iter().map(|hour| (hour.made, hour.success)).collect::<Vec<_>>(), [(2 * each, each)]);
+        let minutes = two.two.store.minutes(START).await.unwrap();
+        assert_eq!(minutes.iter().map(|(_, traffic)| traffic.accepted).sum::<u64>(), 2 * each as u64);
+        assert_eq!(two.events().await, each as usize);
+    }
 }

@@ -51,19 +51,37 @@ pub(super) fn numbered_from(sql: &str, others: usize) -> String {
     text
 }
 
-/// Statements that look at nothing that the others write, as one, with whether each is a claim: one that has to change as many
-/// rows as a parameter behind the others' says, of which there are so many. What a claim comes to is looked at by the whole,
-/// so that claims run before the others do, and if one comes to nothing the whole divides by it.
-pub(super) fn joined(statements: Vec<(String, bool)>, parameters: usize) -> String {
-    let claims: Vec<usize> = statements.iter().enumerate().filter(|(_, (_, is_claim))| *is_claim).map(|(at, _)| at).collect();
-    let mut parts: Vec<String> =
-        statements.into_iter().map(|(sql, claims)| if claims { format!("{sql} RETURNING 1") } else { sql }).collect();
-    let last = if claims.is_empty() {
+/// What is asked of a statement that is a claim: one that has to change as many rows as it is meant for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// That it does.
+    Holds,
+    /// That, and where its one row is then.
+    Tells,
+}
+
+/// Statements that look at nothing that the others write, as one. How many rows a claim has to change is said by a parameter
+/// behind the others', of which there are so many. What a claim comes to is looked at by the whole, so that claims run before
+/// the others do, in their order, and if one comes to nothing the whole divides by it. It answers where rows are behind that.
+pub(super) fn joined(statements: Vec<(String, Option<Claim>)>, parameters: usize) -> String {
+    let (mut parts, mut holds, mut places) = (Vec::with_capacity(statements.len()), Vec::new(), String::new());
+    for (at, (sql, claim)) in statements.into_iter().enumerate() {
+        if claim.is_some() {
+            holds.push(format!("(SELECT count(*) FROM part{at}) = ${}", parameters + holds.len() + 1));
+        }
+        parts.push(match claim {
+            None => sql,
+            Some(Claim::Holds) => format!("{sql} RETURNING 1"),
+            Some(Claim::Tells) => {
+                places.push_str(&format!(", (SELECT ctid FROM part{at})"));
+                format!("{sql} RETURNING ctid")
+            }
+        });
+    }
+    let last = if holds.is_empty() {
         parts.pop().unwrap_or_default()
     } else {
-        let holds: Vec<String> =
-            claims.iter().enumerate().map(|(at, part)| format!("(SELECT count(*) FROM part{part}) = ${}", parameters + at + 1)).collect();
-        format!("SELECT 1 / CASE WHEN {} THEN 1 ELSE 0 END", holds.join(" AND "))
+        format!("SELECT 1 / CASE WHEN {} THEN 1 ELSE 0 END{places}", holds.join(" AND "))
     };
     let parts: Vec<String> = parts.iter().enumerate().map(|(at, sql)| format!("part{at} AS ({sql})")).collect();
     if parts.is_empty() { last } else { format!("WITH {} {last}", parts.join(", ")) }
@@ -91,21 +109,26 @@ fn in_written_order(sql: &str) -> String {
 mod tests {
     use tokio_postgres::types::Type;
 
-    use super::{joined, numbered_from, of_many, translate};
+    use super::{Claim, joined, numbered_from, of_many, translate};
 
     #[test]
     fn statements_for_different_tables_become_one() {
         let (one, two) = ("INSERT INTO t (a, b) VALUES ($1, $2)".to_owned(), "UPDATE u SET a = $2 WHERE b = $1");
-        assert_eq!(joined(vec![(one.clone(), false)], 2), one);
+        assert_eq!(joined(vec![(one.clone(), None)], 2), one);
         let two = numbered_from(two, 2);
         assert_eq!(
-            joined(vec![(one.clone(), false), (two.clone(), false)], 4),
+            joined(vec![(one.clone(), None), (two.clone(), None)], 4),
             "WITH part0 AS (INSERT INTO t (a, b) VALUES ($1, $2)) UPDATE u SET a = $4 WHERE b = $3"
         );
         assert_eq!(
-            joined(vec![(one, false), (two, true)], 4),
+            joined(vec![(one.clone(), None), (two.clone(), Some(Claim::Holds))], 4),
             "WITH part0 AS (INSERT INTO t (a, b) VALUES ($1, $2)), part1 AS (UPDATE u SET a = $4 WHERE b = $3 RETURNING 1) \
              SELECT 1 / CASE WHEN (SELECT count(*) FROM part1) = $5 THEN 1 ELSE 0 END"
+        );
+        assert_eq!(
+            joined(vec![(two, Some(Claim::Tells)), (one, None)], 4),
+            "WITH part0 AS (UPDATE u SET a = $4 WHERE b = $3 RETURNING ctid), part1 AS (INSERT INTO t (a, b) VALUES ($1, $2)) \
+             SELECT 1 / CASE WHEN (SELECT count(*) FROM part0) = $5 THEN 1 ELSE 0 END, (SELECT ctid FROM part0)"
         );
     }
 

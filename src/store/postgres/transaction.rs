@@ -5,7 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use futures_util::TryStreamExt;
@@ -13,13 +13,14 @@ use futures_util::future::{MaybeDone, maybe_done};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, Row, Statement};
 
+use super::dialect::Claim;
 use super::session::{Driven, Kind};
 use super::values::Argument;
 use super::{dialect, hints};
 use crate::limits;
 use crate::store::StoreError;
 use crate::store::cluster::Hint;
-use crate::store::sql::conn::{Bind, Keys, Owned, Result, Statements, Value};
+use crate::store::sql::conn::{Bind, Keys, Owned, Result, Spot, Statements, Value};
 
 /// Why a transaction did not come to pass.
 pub(super) enum Trouble {
@@ -70,14 +71,16 @@ struct Later {
 struct Rows {
     sql: String,
     rows: Vec<Vec<Owned>>,
+    /// To be told where its one row is then.
+    tells: Option<Spot>,
 }
 
 impl Rows {
-    /// Adds a row to those of the same statement. Each `UPDATE` stands alone.
+    /// Adds a row to those of the same statement.
     fn add(all: &mut Vec<Self>, sql: &str, row: Vec<Owned>) {
-        match all.iter_mut().find(|known| known.sql == sql && !sql.starts_with("UPDATE")) {
+        match all.iter_mut().find(|known| known.sql == sql) {
             Some(known) => known.rows.push(row),
-            None => all.push(Self { sql: sql.to_owned(), rows: vec![row] }),
+            None => all.push(Self { sql: sql.to_owned(), rows: vec![row], tells: None }),
         }
     }
 }
@@ -92,25 +95,26 @@ struct Part {
     values: Vec<Argument>,
     /// So many rows have to be there.
     claims: Option<usize>,
+    tells: Option<Spot>,
 }
 
 impl Part {
     fn of_one(sql: String, values: Vec<Owned>) -> Self {
         let table = table(&sql);
-        Self { sql, table, of_many: false, values: values.into_iter().map(Argument::One).collect(), claims: None }
+        Self { sql, table, of_many: false, values: values.into_iter().map(Argument::One).collect(), claims: None, tells: None }
     }
 
-    fn of_rows(Rows { sql, mut rows }: Rows) -> Self {
+    fn of_rows(Rows { sql, mut rows, tells }: Rows) -> Self {
         if let [row] = &mut rows[..] {
             // One row has its own statement, which is cheaper than one about many.
-            return Self::of_one(sql, std::mem::take(row));
+            return Self { tells, ..Self::of_one(sql, std::mem::take(row)) };
         }
         let mut columns = vec![Vec::with_capacity(rows.len()); rows.first().map_or(0, Vec::len)];
         for row in rows {
             columns.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
         }
         let table = table(&sql);
-        Self { sql, table, of_many: true, values: columns.into_iter().map(Argument::Column).collect(), claims: None }
+        Self { sql, table, of_many: true, values: columns.into_iter().map(Argument::Column).collect(), claims: None, tells }
     }
 
     fn of_claims(rows: Rows) -> Self {
@@ -120,13 +124,21 @@ impl Part {
 
     /// Whether it can be of one statement with this one, which comes before it: parts of one do not see what the others write.
     fn fits(&self, other: &Self) -> bool {
-        let adds = || self.sql.starts_with("INSERT") && other.claims.is_some();
+        let adds = || self.claims.is_none() && self.sql.starts_with("INSERT") && other.claims.is_some();
         self.table.as_ref().zip(other.table.as_ref()).is_some_and(|(table, of)| table != of || adds())
+    }
+
+    fn claim(&self) -> Option<Claim> {
+        self.claims.map(|_| if self.tells.is_some() { Claim::Tells } else { Claim::Holds })
     }
 
     /// What it is known by.
     fn name(&self) -> String {
-        let kind = if self.claims.is_some() { "claim " } else { "" };
+        let kind = match self.claim() {
+            None => "",
+            Some(Claim::Holds) => "claim ",
+            Some(Claim::Tells) => "claim at ",
+        };
         let rows = if self.of_many { "rows: " } else { "" };
         format!("{kind}{rows}{}", self.sql)
     }
@@ -139,7 +151,12 @@ fn table(sql: &str) -> Option<String> {
 }
 
 /// A statement with its values, ready to be sent.
-type Ready = (Statement, Vec<Argument>);
+struct Ready {
+    statement: Statement,
+    values: Vec<Argument>,
+    /// To be told where rows are then, in the order in which the statement answers that behind its first column.
+    tells: Vec<Spot>,
+}
 
 /// A request that is sent when it is first polled.
 type Request<'r> = Pin<Box<dyn Future<Output = Result<(), Error>> + 'r>>;
@@ -247,8 +264,18 @@ impl<'a> Running<'a> {
     }
 
     fn requests<'r>(&'r self, ready: &'r [Ready]) -> impl Iterator<Item = Request<'r>> {
-        ready.iter().map(move |(statement, values)| -> Request<'r> {
-            Box::pin(async move { self.client.execute_raw(statement, values).await.map(drop) })
+        ready.iter().map(move |Ready { statement, values, tells }| -> Request<'r> {
+            Box::pin(async move {
+                let mut rows = pin!(self.client.query_raw(statement, values).await?);
+                while let Some(row) = rows.try_next().await? {
+                    for (at, spot) in tells.iter().enumerate() {
+                        if let Value::Integer(place) = row.try_get(at + 1)? {
+                            spot.learn(place);
+                        }
+                    }
+                }
+                Ok(())
+            })
         })
     }
 
@@ -282,14 +309,15 @@ impl<'a> Running<'a> {
             for part in &parts {
                 let text = dialect::translate(&part.sql);
                 let text = if part.of_many { dialect::of_many(&text, self.prepared(&part.sql)?.params()) } else { text };
-                texts.push((dialect::numbered_from(&text, values), part.claims.is_some()));
+                texts.push((dialect::numbered_from(&text, values), part.claim()));
                 values += part.values.len();
             }
             self.prepared_as(&name, || dialect::joined(texts, values))?;
         }
         let statement = self.prepared_as(&name, String::new)?;
         let claims: Vec<_> = parts.iter().filter_map(|part| part.claims).map(|rows| Argument::One(Owned::Integer(rows as i64))).collect();
-        Ok((statement, parts.into_iter().flat_map(|part| part.values).chain(claims).collect()))
+        let tells = parts.iter().filter_map(|part| part.tells.clone()).collect();
+        Ok(Ready { statement, values: parts.into_iter().flat_map(|part| part.values).chain(claims).collect(), tells })
     }
 
     fn prepared(&self, sql: &str) -> Result<Statement> {
@@ -351,6 +379,12 @@ impl Statements for Running<'_> {
 
     fn claim(&self, sql: &str, values: &[&dyn Bind]) -> Result<()> {
         Rows::add(&mut self.later.borrow_mut().claims, sql, given(values).map(Owned::from).collect());
+        Ok(())
+    }
+
+    fn claim_at(&self, spot: &Spot, sql: &str, values: &[&dyn Bind]) -> Result<()> {
+        let rows = vec![given(values).map(Owned::from).collect()];
+        self.later.borrow_mut().claims.push(Rows { sql: sql.to_owned(), rows, tells: Some(spot.clone()) });
         Ok(())
     }
 

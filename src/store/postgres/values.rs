@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
@@ -15,6 +15,11 @@ impl ToSql for Value<'_> {
             Self::Null => Ok(IsNull::Yes),
             Self::Integer(number) if *of == Type::BOOL => (number != 0).to_sql(of, out),
             Self::Integer(number) if *of == Type::INT4 => i32::try_from(number)?.to_sql(of, out),
+            Self::Integer(place) if *of == Type::TID => {
+                // The number of a page, and that of a line in it.
+                out.put_slice(&place.to_be_bytes()[2..]);
+                Ok(IsNull::No)
+            }
             Self::Integer(number) => number.to_sql(of, out),
             Self::Text(text) => text.to_sql(of, out),
             Self::Bytes(bytes) => bytes.to_sql(of, out),
@@ -84,6 +89,7 @@ impl<'a> FromSql<'a> for Value<'a> {
             Type::INT4 => Self::Integer(i32::from_sql(of, raw)?.into()),
             Type::BOOL => Self::Integer(bool::from_sql(of, raw)?.into()),
             Type::BYTEA => Self::Bytes(raw),
+            Type::TID => Self::Integer(raw.iter().fold(0, |place, byte| place << u8::BITS | i64::from(*byte))),
             _ => Self::Text(<&str>::from_sql(of, raw)?),
         })
     }
@@ -93,7 +99,7 @@ impl<'a> FromSql<'a> for Value<'a> {
     }
 
     fn accepts(of: &Type) -> bool {
-        matches!(*of, Type::INT8 | Type::INT4 | Type::BOOL | Type::BYTEA | Type::TEXT)
+        matches!(*of, Type::INT8 | Type::INT4 | Type::BOOL | Type::BYTEA | Type::TEXT | Type::TID)
     }
 }
 

@@ -16,6 +16,7 @@ use super::ahead::Ahead;
 use super::conn::{Conn, Row, params};
 use super::erase::Lately;
 use super::guess::{Guesses, Place};
+use super::overview::Minute;
 use super::{Memory, health, overview, references, rows, settle};
 use crate::clock::{Ids, Stopwatch};
 use crate::domain::alert::Alert;
@@ -47,9 +48,7 @@ pub(super) struct Subscriber {
 
 /// A stream's counter row while a batch holds it.
 struct Counter {
-    next: i64,
-    version: i64,
-    last_event_at: i64,
+    place: Place,
     subscribers: Arc<[Subscriber]>,
     raised: bool,
     /// Its number as it was read, where others may have changed the row since.
@@ -74,7 +73,7 @@ pub(super) struct Batch<'a> {
     /// Those in stock, on PostgreSQL.
     pub transaction_ids: &'a mut VecDeque<i64>,
     traffic: BTreeMap<i64, Traffic>,
-    minutes: &'a mut BTreeMap<i64, Traffic>,
+    minutes: &'a mut BTreeMap<i64, Minute>,
     /// As whom it counts in them.
     counts_as: i64,
     /// The hour in which recharges move.
@@ -166,7 +165,7 @@ pub(super) fn commit(
 }
 
 /// What this node has counted in a minute, as it was kept and written since.
-fn minute_so_far<'m>(conn: Conn, known: &'m mut BTreeMap<i64, Traffic>, minute: i64, counter: i64) -> Result<&'m mut Traffic, StoreError> {
+fn minute_so_far<'m>(conn: Conn, known: &'m mut BTreeMap<i64, Minute>, minute: i64, counter: i64) -> Result<&'m mut Minute, StoreError> {
     Ok(match known.entry(minute) {
         Entry::Occupied(known) => known.into_mut(),
         Entry::Vacant(unknown) => unknown.insert(overview::counted(conn, minute, counter)?),
@@ -195,9 +194,9 @@ impl Batch<'_> {
 
     fn write_traffic(&mut self) -> Result<(), StoreError> {
         for (minute, counted) in self.traffic.iter().filter(|(_, counted)| !counted.is_empty()) {
-            let sum = minute_so_far(self.conn, self.minutes, *minute, self.counts_as)?;
-            sum.add(counted);
-            overview::keep(self.conn, *minute, self.counts_as, sum)?;
+            let so_far = minute_so_far(self.conn, self.minutes, *minute, self.counts_as)?;
+            so_far.sum.add(counted);
+            overview::keep(self.conn, *minute, self.counts_as, so_far)?;
         }
         while self.minutes.len() > MINUTES_KNOWN {
             self.minutes.pop_first();
@@ -431,11 +430,11 @@ impl Batch<'_> {
     pub fn emit(&mut self, emission: Emission, opened: &mut Vec<OpenRun>) -> Result<i64, StoreError> {
         let Emission { stream, mode, event_type, facts, now, deadline, audience } = emission;
         let counter = self.counter(stream)?;
-        let sequence = counter.next;
+        let sequence = counter.place.next;
         // A stream's times never go back, so that a time range is a range of numbers.
-        let created_at = Timestamp::from_millis(now.as_millis().max(counter.last_event_at));
-        counter.next += 1;
-        counter.last_event_at = created_at.as_millis();
+        let created_at = Timestamp::from_millis(now.as_millis().max(counter.place.last_event_at));
+        counter.place.next += 1;
+        counter.place.last_event_at = created_at.as_millis();
         counter.raised = true;
         let subscribers = Arc::clone(&counter.subscribers);
         let id = EventId { stream, sequence };
@@ -469,14 +468,15 @@ impl Batch<'_> {
     fn counter(&mut self, stream: StreamId) -> Result<&mut Counter, StoreError> {
         if !self.counters.contains_key(&stream) {
             const READ: &str = "SELECT next_sequence, endpoints_version, last_event_at FROM stream WHERE id = ?1 /*FOR UPDATE*/";
-            let row = self.conn.one(READ, params![stream.get()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-            self.hold(stream, row, true)?;
+            let place = self.conn.one(READ, params![stream.get()], Place::read)?;
+            self.hold(stream, place, true)?;
         }
         Ok(self.counters.get_mut(&stream).expect("it is held"))
     }
 
     /// Keeps a counter row that was read, locked or not.
-    pub fn hold(&mut self, stream: StreamId, (next, version, last_event_at): Place, is_locked: bool) -> Result<(), StoreError> {
+    pub fn hold(&mut self, stream: StreamId, place: Place, is_locked: bool) -> Result<(), StoreError> {
+        let Place { next, version, .. } = place;
         let subscribers = match self.cache.get(&stream) {
             Some((known, subscribers)) if *known == version => Arc::clone(subscribers),
             _ => {
@@ -486,13 +486,13 @@ impl Batch<'_> {
             }
         };
         if !is_locked {
-            self.guesses.trust();
+            self.guesses.trust(stream, Some(next));
             const AS_READ: &str = "SELECT 1 / count(*) FROM \
                 (SELECT 1 FROM stream WHERE id = ?1 AND next_sequence = ?2 AND endpoints_version = ?3 /*FOR UPDATE*/) s";
             self.conn.guard(AS_READ, params![stream.get(), next, version])?;
         }
         let unlocked = (!is_locked).then_some(next);
-        self.counters.insert(stream, Counter { next, version, last_event_at, subscribers, raised: false, unlocked, moved: [0; 4] });
+        self.counters.insert(stream, Counter { place, subscribers, raised: false, unlocked, moved: [0; 4] });
         Ok(())
     }
 }

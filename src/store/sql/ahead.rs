@@ -99,7 +99,9 @@ impl Batch<'_> {
         }
         for row in &streams {
             let row = Row::Postgres(row);
-            self.hold(StreamId::new(row.get(0)?), (row.get(1)?, row.get(2)?, row.get(3)?), self.guesses.locks_counters())?;
+            let (stream, place) = (StreamId::new(row.get(0)?), Place::read(&row)?);
+            self.guesses.check(stream, place.next);
+            self.hold(stream, place, self.guesses.locks_counters())?;
         }
         for (stream, place) in guessed.streams {
             self.hold(stream, place, false)?;

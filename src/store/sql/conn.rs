@@ -4,6 +4,8 @@
 //! has otherwise are put right where it prepares a statement (`postgres/dialect.rs`).
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::references::References;
 use crate::domain::time::Timestamp;
@@ -47,12 +49,25 @@ impl Conn<'_> {
         }
     }
 
-    /// The same for an `UPDATE` or `DELETE` of one row, by its key, before all else that was put off: where there is no such
-    /// row, the transaction comes to nothing.
+    /// The same for a `DELETE` of one row, by its key, before all else that was put off: where there is no such row, the
+    /// transaction comes to nothing. Many of them become one.
     pub fn claim(self, sql: &str, values: &[&dyn Bind]) -> Result<()> {
         match self {
             Self::Sqlite(..) => unreachable!("a file has one writer, that has to claim nothing"),
             Self::Postgres(tx) => tx.claim(sql, values),
+        }
+    }
+
+    /// A claim on a row that is written over again and again, as the row of a counter is: by `there`, whose last parameter is
+    /// the row's `ctid`, if `spot` knows it, and else by `sought`. PostgreSQL finds a row by its key among all that were before
+    /// it and could not be removed yet, which are many where a transaction has been open for long.
+    pub fn write_over(self, spot: &Spot, there: &str, sought: &str, values: &[&dyn Bind]) -> Result<()> {
+        match self {
+            Self::Sqlite(..) => self.execute(sought, values).map(drop),
+            Self::Postgres(tx) => match spot.take() {
+                Some(place) => tx.claim_at(spot, there, &[values, &[&place]].concat()),
+                None => tx.claim_at(spot, sought, values),
+            },
         }
     }
 
@@ -151,8 +166,10 @@ pub trait Statements {
     fn later(&self, sql: &str, values: &[&dyn Bind]) -> Result<()>;
     /// The same for an `INSERT` of one row; before those of [`Statements::later`].
     fn insert(&self, sql: &str, values: &[&dyn Bind]) -> Result<()>;
-    /// The same for an `UPDATE` or `DELETE` of one row that has to be there; before all others.
+    /// The same for a `DELETE` of one row that has to be there; before all others.
     fn claim(&self, sql: &str, values: &[&dyn Bind]) -> Result<()>;
+    /// The same for a statement that writes one row and stands alone; `spot` learns where the row has come to be.
+    fn claim_at(&self, spot: &Spot, sql: &str, values: &[&dyn Bind]) -> Result<()>;
     /// Runs a query before rows that go out before the commit does, if there are any.
     fn guard(&self, sql: &str, values: &[&dyn Bind]) -> Result<()>;
     /// Tells all nodes something with the commit.
@@ -163,6 +180,22 @@ pub trait Statements {
     fn all(&self, sql: &str, values: &[&dyn Bind]) -> Result<Vec<tokio_postgres::Row>>;
     /// Shows rows to `take`, a part of them at a time, until it answers that it has enough.
     fn each(&self, sql: &str, values: &[&dyn Bind], take: &mut dyn FnMut(&tokio_postgres::Row) -> Result<bool>) -> Result<()>;
+}
+
+/// Where in its table a row is that was written last by whoever keeps this, once the database has told.
+#[derive(Debug, Clone, Default)]
+pub struct Spot(Arc<AtomicI64>);
+
+impl Spot {
+    /// The row is there. No row's place is 0.
+    pub fn learn(&self, place: i64) {
+        self.0.store(place, Ordering::Relaxed);
+    }
+
+    /// Where it is, if that is known; to be learnt again, as it is about to be written over.
+    fn take(&self) -> Option<i64> {
+        Some(self.0.swap(0, Ordering::Relaxed)).filter(|place| *place != 0)
+    }
 }
 
 /// A parameter that is an array.

@@ -5,13 +5,33 @@
 
 use std::collections::HashMap;
 
+use super::conn::{Result, Row, Spot};
 use crate::clock::Stopwatch;
 use crate::domain::id::StreamId;
 use crate::domain::recharge::Status;
 use crate::limits;
 
-/// A counter row: the next number, the version of who listens, and the time of the last event.
-pub(super) type Place = (i64, i64, i64);
+/// A counter row, as it was read or as the last batch to hold it left it.
+#[derive(Clone)]
+pub(super) struct Place {
+    /// The next number.
+    pub next: i64,
+    /// The version of who listens.
+    pub version: i64,
+    pub last_event_at: i64,
+    /// Where the row is.
+    pub spot: Spot,
+    /// Where the stream's tally of an hour is.
+    pub tally: (i64, Spot),
+}
+
+impl Place {
+    /// The row as it was just read.
+    pub fn read(row: &Row) -> Result<Self> {
+        let (next, version, last_event_at) = (row.get("next_sequence")?, row.get("endpoints_version")?, row.get("last_event_at")?);
+        Ok(Self { next, version, last_event_at, spot: Spot::default(), tally: Default::default() })
+    }
+}
 
 /// Reports and what is known of them, by whether they say that a recharge is queued.
 type ByKind<T> = [T; 2];
@@ -25,6 +45,8 @@ pub(super) struct Guesses {
     new_in_a_row: ByKind<usize>,
     /// When a counter row was last not as it was taken to be, or another transaction was in the way.
     crossed: Option<Stopwatch>,
+    /// When a counter row was last as it was taken to be, and elsewhere.
+    moved: Option<Stopwatch>,
     /// When another guess was last wrong.
     wrong: Option<Stopwatch>,
     now: Now,
@@ -37,8 +59,8 @@ struct Now {
     may: bool,
     /// It locks counter rows before it reads them.
     locks: bool,
-    /// It relies on a counter row that is not locked.
-    trusts: bool,
+    /// Streams where it relies on a counter row that is not locked, with the next numbers if it takes any.
+    trusts: HashMap<StreamId, Option<i64>>,
     /// It took reports for the first ones about their recharges.
     took_for_new: ByKind<bool>,
     /// It relies on another guess.
@@ -47,13 +69,15 @@ struct Now {
     failed: bool,
     /// It is run again, and these reports were taken for the first ones before.
     suspects: ByKind<bool>,
+    /// It is run again, and relied on these before.
+    trusted: HashMap<StreamId, Option<i64>>,
 }
 
 impl Guesses {
     /// A batch begins. One that `changes` what is guessed here asks for everything, and so does one that is run again.
     pub fn begin(&mut self, changes: bool) {
-        let Now { failed, took_for_new, .. } = std::mem::take(&mut self.now);
-        self.now.suspects = if failed { took_for_new } else { Default::default() };
+        let Now { failed, took_for_new, trusts, .. } = std::mem::take(&mut self.now);
+        (self.now.suspects, self.now.trusted) = if failed { (took_for_new, trusts) } else { Default::default() };
         self.now.may = !changes && !failed && !lately(self.wrong.as_ref());
         self.now.locks = lately(self.crossed.as_ref());
         if !self.now.may || self.now.locks {
@@ -64,7 +88,7 @@ impl Guesses {
     /// The batch came to nothing, and is going to be run again.
     pub fn fail(&mut self) {
         self.now.failed = true;
-        let guessed = self.now.guessed && !self.now.trusts;
+        let guessed = self.now.guessed && self.now.trusts.is_empty();
         *(if guessed { &mut self.wrong } else { &mut self.crossed }) = Some(Stopwatch::start());
     }
 
@@ -73,9 +97,21 @@ impl Guesses {
         self.now.locks
     }
 
-    /// The batch relies on a counter row that is not locked.
-    pub fn trust(&mut self) {
-        self.now.trusts = true;
+    /// The batch relies on a counter row that is not locked: on its next number, or on where it is alone.
+    pub fn trust(&mut self, stream: StreamId, next: Option<i64>) {
+        self.now.trusts.insert(stream, next);
+    }
+
+    /// Learns a stream's next number. Where it is all that a batch that is run again took it to be, nobody was in the way: others
+    /// have counted in the row, and it is not where it was.
+    pub fn check(&mut self, stream: StreamId, next: i64) {
+        let is_right = |trusted: &Option<i64>| trusted.is_none_or(|trusted| trusted == next);
+        if self.now.trusted.get(&stream).is_some_and(is_right) {
+            self.now.trusted.remove(&stream);
+            if self.now.trusted.is_empty() {
+                self.moved = self.crossed.take();
+            }
+        }
     }
 
     /// What was remembered in the course of a transaction that did not come to pass may be wrong.
@@ -85,12 +121,14 @@ impl Guesses {
 
     /// Where a stream's counter row was left.
     pub fn counter(&self, stream: StreamId) -> Option<Place> {
-        self.counters.get(&stream).copied()
+        self.counters.get(&stream).cloned()
     }
 
     /// The batch leaves it there.
-    pub fn keep(&mut self, stream: StreamId, place: Place) {
+    pub fn keep(&mut self, stream: StreamId, place: &Place) {
         if self.now.may && !self.now.locks {
+            let moves = lately(self.moved.as_ref());
+            let place = if moves { Place { spot: Spot::default(), tally: Default::default(), ..*place } } else { place.clone() };
             self.counters.insert(stream, place);
         }
     }
@@ -110,7 +148,7 @@ impl Guesses {
         *in_a_row = if is_new { *in_a_row + 1 } else { 0 };
         if !is_new && self.now.suspects[kind(status)] {
             // That was it, so that all else is as good as before.
-            (self.wrong, self.crossed) = (None, None);
+            (self.wrong, self.crossed, self.moved) = (None, None, None);
         }
     }
 

@@ -34,6 +34,7 @@ use async_trait::async_trait;
 use conn::{Conn, params};
 use erase::Lately;
 use guess::Guesses;
+use overview::Minute;
 
 use super::cluster::Cluster;
 use super::seal::Sealer;
@@ -112,7 +113,7 @@ pub struct Memory {
     /// Numbers of recharges to come that were taken from the database's counter, on PostgreSQL.
     transaction_ids: VecDeque<i64>,
     /// What the latest minutes hold that this writer counted.
-    minutes: BTreeMap<i64, Traffic>,
+    minutes: BTreeMap<i64, Minute>,
     /// Which of its node's writers it is: each counts in rows of its own, so that none waits for another.
     writer: i64,
     /// What need not be asked for, on PostgreSQL.

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::conn::{Conn, Result, Row, params};
+use super::conn::{Conn, Result, Row, Spot, params};
 use super::rows::word;
 use crate::clock::Ids;
 use crate::domain::endpoint::EndpointStatus;
@@ -96,18 +96,29 @@ pub(super) fn counter(node: u8, writer: i64) -> i64 {
     writer << u8::BITS | i64::from(node)
 }
 
+/// What a minute holds that one writer counted.
+pub(super) struct Minute {
+    pub sum: Traffic,
+    /// Where its row is.
+    spot: Spot,
+}
+
 /// What a minute holds that this one counted.
-pub(super) fn counted(conn: Conn, minute: i64, counter: i64) -> Result<Traffic> {
+pub(super) fn counted(conn: Conn, minute: i64, counter: i64) -> Result<Minute> {
     let sql = format!("SELECT {COLUMNS} FROM traffic WHERE minute = ?1 AND node = ?2");
-    Ok(conn.first(&sql, params![minute, counter], read)?.unwrap_or_default())
+    let sum = conn.first(&sql, params![minute, counter], read)?.unwrap_or_default();
+    Ok(Minute { sum, spot: Spot::default() })
 }
 
 /// Writes down what it holds now.
-pub(super) fn keep(conn: Conn, minute: i64, counter: i64, sum: &Traffic) -> Result<()> {
+pub(super) fn keep(conn: Conn, minute: i64, counter: i64, Minute { sum, spot }: &Minute) -> Result<()> {
+    const THERE: &str = "UPDATE traffic SET accepted = ?3, attempts = ?4, succeeded = ?5, latency = ?6 \
+        WHERE minute IS ?1 AND node IS ?2 AND ctid BETWEEN ?7 AND ?7";
     const KEEP: &str = "INSERT INTO traffic (minute, node, accepted, attempts, succeeded, latency) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
         ON CONFLICT (minute, node) DO UPDATE SET accepted = excluded.accepted, attempts = excluded.attempts, \
         succeeded = excluded.succeeded, latency = excluded.latency";
-    conn.later(KEEP, params![minute, counter, sum.accepted, sum.attempts, sum.succeeded, sum.latency_bytes()])
+    let values = params![minute, counter, sum.accepted, sum.attempts, sum.succeeded, sum.latency_bytes()];
+    conn.write_over(spot, THERE, KEEP, values)
 }
 
 fn traffic_since(conn: Conn, minute: i64) -> Result<Traffic, StoreError> {

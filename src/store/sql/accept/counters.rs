@@ -1,8 +1,9 @@
 //! The numbers that a batch takes, and their counters.
 
-use super::{Batch, FIRST_TRANSACTION_ID, TRANSACTION_IDS};
+use super::{Batch, Counter, FIRST_TRANSACTION_ID, TRANSACTION_IDS};
 use crate::store::StoreError;
-use crate::store::sql::conn::{Conn, params};
+use crate::store::sql::conn::{Conn, Spot, params};
+use crate::store::sql::guess::Place;
 
 impl Batch<'_> {
     pub(super) fn next_transaction_id(&mut self) -> Result<i64, StoreError> {
@@ -30,27 +31,41 @@ impl Batch<'_> {
         // If the row is as it was read.
         const CLAIM: &str = "UPDATE stream SET next_sequence = ?2, last_event_at = ?3, queued = queued + ?4, success = success + ?5, \
             failed = failed + ?6, reversed = reversed + ?7 WHERE id = ?1 AND next_sequence = ?8 AND endpoints_version = ?9";
+        const CLAIM_THERE: &str = "UPDATE stream SET next_sequence = ?2, last_event_at = ?3, queued = queued + ?4, success = success + ?5, \
+            failed = failed + ?6, reversed = reversed + ?7 \
+            WHERE id IS ?1 AND next_sequence = ?8 AND endpoints_version = ?9 AND ctid BETWEEN ?10 AND ?10";
         const MOVE: &str =
             "UPDATE stream SET queued = queued + ?2, success = success + ?3, failed = failed + ?4, reversed = reversed + ?5 WHERE id = ?1";
-        for (stream, counter) in std::mem::take(&mut self.counters) {
-            self.guesses.keep(stream, (counter.next, counter.version, counter.last_event_at));
-            if !counter.raised && counter.moved == [0; 4] {
-                continue;
+        const MOVE_THERE: &str = "UPDATE stream SET queued = queued + ?2, success = success + ?3, failed = failed + ?4, \
+            reversed = reversed + ?5 WHERE id IS ?1 AND ctid BETWEEN ?6 AND ?6";
+        for (stream, mut counter) in std::mem::take(&mut self.counters) {
+            let Counter { moved: [queued, success, failed, reversed], raised, .. } = counter;
+            let moves = counter.moved != [0; 4];
+            if moves && counter.place.tally.0 != self.hour {
+                counter.place.tally = (self.hour, Spot::default());
             }
-            let [queued, success, failed, reversed] = counter.moved;
-            if counter.moved != [0; 4] {
+            self.guesses.keep(stream, &counter.place);
+            let Place { next, version, last_event_at, spot, tally } = counter.place;
+            let values = params![stream.get(), next, last_event_at, queued, success, failed, reversed];
+            match counter.unlocked {
+                _ if !raised && !moves => continue,
+                None => self.conn.later(RAISE, values)?,
+                Some(read) if raised => self.conn.write_over(&spot, CLAIM_THERE, CLAIM, &[values, params![read, version]].concat())?,
+                Some(_) => {
+                    self.guesses.trust(stream, None);
+                    self.conn.write_over(&spot, MOVE_THERE, MOVE, params![stream.get(), queued, success, failed, reversed])?;
+                }
+            }
+            if moves {
                 const COUNT: &str = "INSERT INTO tally (stream, hour, made, success, failed, reversed) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
                     ON CONFLICT (stream, hour) DO UPDATE SET made = tally.made + excluded.made, success = tally.success + excluded.success, \
                     failed = tally.failed + excluded.failed, reversed = tally.reversed + excluded.reversed";
+                const COUNT_THERE: &str = "UPDATE tally SET made = made + ?3, success = success + ?4, failed = failed + ?5, \
+                    reversed = reversed + ?6 WHERE stream IS ?1 AND hour IS ?2 AND ctid BETWEEN ?7 AND ?7";
                 // What came to a status and left none is new.
                 let made: i64 = counter.moved.iter().sum();
-                self.conn.later(COUNT, params![stream.get(), self.hour, made, success, failed, reversed])?;
-            }
-            let values = params![stream.get(), counter.next, counter.last_event_at, queued, success, failed, reversed];
-            match counter.unlocked {
-                None => self.conn.later(RAISE, values)?,
-                Some(read) if counter.raised => self.conn.claim(CLAIM, &[values, params![read, counter.version]].concat())?,
-                Some(_) => self.conn.later(MOVE, params![stream.get(), queued, success, failed, reversed])?,
+                let values = params![stream.get(), self.hour, made, success, failed, reversed];
+                self.conn.write_over(&tally.1, COUNT_THERE, COUNT, values)?;
             }
         }
         if let Some(next) = self.transaction_id {
