@@ -39,6 +39,13 @@ pub(super) fn of_many(sql: &str, types: &[Type]) -> String {
     )
 }
 
+/// An `UPDATE` of the row of a key as one of the row of that key at a place, which is this parameter. It is by a range of places,
+/// as PostgreSQL clears a page that it goes through, but not one from which it fetches a row; and no index serves `IS`.
+pub(super) fn there(sql: &str, place: usize) -> String {
+    let (head, condition) = sql.split_once(" WHERE ").expect("it is about the row of a key");
+    format!("{head} WHERE {} AND ctid BETWEEN ?{place} AND ?{place}", condition.replace(" = ?", " IS ?"))
+}
+
 /// A statement whose parameters come behind so many others.
 pub(super) fn numbered_from(sql: &str, others: usize) -> String {
     let mut parts = sql.split('$');
@@ -109,7 +116,7 @@ fn in_written_order(sql: &str) -> String {
 mod tests {
     use tokio_postgres::types::Type;
 
-    use super::{Claim, joined, numbered_from, of_many, translate};
+    use super::{Claim, joined, numbered_from, of_many, there, translate};
 
     #[test]
     fn statements_for_different_tables_become_one() {
@@ -129,6 +136,14 @@ mod tests {
             joined(vec![(two, Some(Claim::Tells)), (one, None)], 4),
             "WITH part0 AS (UPDATE u SET a = $4 WHERE b = $3 RETURNING ctid), part1 AS (INSERT INTO t (a, b) VALUES ($1, $2)) \
              SELECT 1 / CASE WHEN (SELECT count(*) FROM part0) = $5 THEN 1 ELSE 0 END, (SELECT ctid FROM part0)"
+        );
+    }
+
+    #[test]
+    fn a_row_at_its_place() {
+        assert_eq!(
+            there("UPDATE t SET a = ?1 WHERE b = ?2 AND c = ?3", 4),
+            "UPDATE t SET a = ?1 WHERE b IS ?2 AND c IS ?3 AND ctid BETWEEN ?4 AND ?4"
         );
     }
 

@@ -382,9 +382,11 @@ impl Statements for Running<'_> {
         Ok(())
     }
 
-    fn claim_at(&self, spot: &Spot, sql: &str, values: &[&dyn Bind]) -> Result<()> {
-        let rows = vec![given(values).map(Owned::from).collect()];
-        self.later.borrow_mut().claims.push(Rows { sql: sql.to_owned(), rows, tells: Some(spot.clone()) });
+    fn write_over(&self, spot: &Spot, update: &str, sought: &str, values: &[&dyn Bind]) -> Result<()> {
+        let place = spot.take();
+        let sql = if place.is_some() { dialect::there(update, values.len() + 1) } else { sought.to_owned() };
+        let row = given(values).map(Owned::from).chain(place.map(Owned::Integer)).collect();
+        self.later.borrow_mut().claims.push(Rows { sql, rows: vec![row], tells: Some(spot.clone()) });
         Ok(())
     }
 

@@ -58,16 +58,13 @@ impl Conn<'_> {
         }
     }
 
-    /// A claim on a row that is written over again and again, as the row of a counter is: by `there`, whose last parameter is
-    /// the row's `ctid`, if `spot` knows it, and else by `sought`. PostgreSQL finds a row by its key among all that were before
-    /// it and could not be removed yet, which are many where a transaction has been open for long.
-    pub fn write_over(self, spot: &Spot, there: &str, sought: &str, values: &[&dyn Bind]) -> Result<()> {
+    /// Claims a row that is written over again and again, as that of a counter is: by `update` where `spot` says that it is,
+    /// and by `sought` where that is not known. PostgreSQL looks for a row by its key among all that were before it and could
+    /// not be removed yet, which are many beside a transaction that stays open.
+    pub fn write_over(self, spot: &Spot, update: &str, sought: &str, values: &[&dyn Bind]) -> Result<()> {
         match self {
             Self::Sqlite(..) => self.execute(sought, values).map(drop),
-            Self::Postgres(tx) => match spot.take() {
-                Some(place) => tx.claim_at(spot, there, &[values, &[&place]].concat()),
-                None => tx.claim_at(spot, sought, values),
-            },
+            Self::Postgres(tx) => tx.write_over(spot, update, sought, values),
         }
     }
 
@@ -168,8 +165,9 @@ pub trait Statements {
     fn insert(&self, sql: &str, values: &[&dyn Bind]) -> Result<()>;
     /// The same for a `DELETE` of one row that has to be there; before all others.
     fn claim(&self, sql: &str, values: &[&dyn Bind]) -> Result<()>;
-    /// The same for a statement that writes one row and stands alone; `spot` learns where the row has come to be.
-    fn claim_at(&self, spot: &Spot, sql: &str, values: &[&dyn Bind]) -> Result<()>;
+    /// The same for an `UPDATE` of one row where `spot` says that it is, or for another statement where that is not known;
+    /// `spot` learns where the row has come to be.
+    fn write_over(&self, spot: &Spot, update: &str, sought: &str, values: &[&dyn Bind]) -> Result<()>;
     /// Runs a query before rows that go out before the commit does, if there are any.
     fn guard(&self, sql: &str, values: &[&dyn Bind]) -> Result<()>;
     /// Tells all nodes something with the commit.
@@ -193,7 +191,7 @@ impl Spot {
     }
 
     /// Where it is, if that is known; to be learnt again, as it is about to be written over.
-    fn take(&self) -> Option<i64> {
+    pub fn take(&self) -> Option<i64> {
         Some(self.0.swap(0, Ordering::Relaxed)).filter(|place| *place != 0)
     }
 }

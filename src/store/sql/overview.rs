@@ -112,13 +112,12 @@ pub(super) fn counted(conn: Conn, minute: i64, counter: i64) -> Result<Minute> {
 
 /// Writes down what it holds now.
 pub(super) fn keep(conn: Conn, minute: i64, counter: i64, Minute { sum, spot }: &Minute) -> Result<()> {
-    const THERE: &str = "UPDATE traffic SET accepted = ?3, attempts = ?4, succeeded = ?5, latency = ?6 \
-        WHERE minute IS ?1 AND node IS ?2 AND ctid BETWEEN ?7 AND ?7";
+    const UPDATE: &str = "UPDATE traffic SET accepted = ?3, attempts = ?4, succeeded = ?5, latency = ?6 WHERE minute = ?1 AND node = ?2";
     const KEEP: &str = "INSERT INTO traffic (minute, node, accepted, attempts, succeeded, latency) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
         ON CONFLICT (minute, node) DO UPDATE SET accepted = excluded.accepted, attempts = excluded.attempts, \
         succeeded = excluded.succeeded, latency = excluded.latency";
     let values = params![minute, counter, sum.accepted, sum.attempts, sum.succeeded, sum.latency_bytes()];
-    conn.write_over(spot, THERE, KEEP, values)
+    conn.write_over(spot, UPDATE, KEEP, values)
 }
 
 fn traffic_since(conn: Conn, minute: i64) -> Result<Traffic, StoreError> {

@@ -31,13 +31,8 @@ impl Batch<'_> {
         // If the row is as it was read.
         const CLAIM: &str = "UPDATE stream SET next_sequence = ?2, last_event_at = ?3, queued = queued + ?4, success = success + ?5, \
             failed = failed + ?6, reversed = reversed + ?7 WHERE id = ?1 AND next_sequence = ?8 AND endpoints_version = ?9";
-        const CLAIM_THERE: &str = "UPDATE stream SET next_sequence = ?2, last_event_at = ?3, queued = queued + ?4, success = success + ?5, \
-            failed = failed + ?6, reversed = reversed + ?7 \
-            WHERE id IS ?1 AND next_sequence = ?8 AND endpoints_version = ?9 AND ctid BETWEEN ?10 AND ?10";
         const MOVE: &str =
             "UPDATE stream SET queued = queued + ?2, success = success + ?3, failed = failed + ?4, reversed = reversed + ?5 WHERE id = ?1";
-        const MOVE_THERE: &str = "UPDATE stream SET queued = queued + ?2, success = success + ?3, failed = failed + ?4, \
-            reversed = reversed + ?5 WHERE id IS ?1 AND ctid BETWEEN ?6 AND ?6";
         for (stream, mut counter) in std::mem::take(&mut self.counters) {
             let Counter { moved: [queued, success, failed, reversed], raised, .. } = counter;
             let moves = counter.moved != [0; 4];
@@ -50,22 +45,22 @@ impl Batch<'_> {
             match counter.unlocked {
                 _ if !raised && !moves => continue,
                 None => self.conn.later(RAISE, values)?,
-                Some(read) if raised => self.conn.write_over(&spot, CLAIM_THERE, CLAIM, &[values, params![read, version]].concat())?,
+                Some(read) if raised => self.conn.write_over(&spot, CLAIM, CLAIM, &[values, params![read, version]].concat())?,
                 Some(_) => {
                     self.guesses.trust(stream, None);
-                    self.conn.write_over(&spot, MOVE_THERE, MOVE, params![stream.get(), queued, success, failed, reversed])?;
+                    self.conn.write_over(&spot, MOVE, MOVE, params![stream.get(), queued, success, failed, reversed])?;
                 }
             }
             if moves {
                 const COUNT: &str = "INSERT INTO tally (stream, hour, made, success, failed, reversed) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
                     ON CONFLICT (stream, hour) DO UPDATE SET made = tally.made + excluded.made, success = tally.success + excluded.success, \
                     failed = tally.failed + excluded.failed, reversed = tally.reversed + excluded.reversed";
-                const COUNT_THERE: &str = "UPDATE tally SET made = made + ?3, success = success + ?4, failed = failed + ?5, \
-                    reversed = reversed + ?6 WHERE stream IS ?1 AND hour IS ?2 AND ctid BETWEEN ?7 AND ?7";
+                const ADD: &str = "UPDATE tally SET made = made + ?3, success = success + ?4, failed = failed + ?5, reversed = reversed + ?6 \
+                    WHERE stream = ?1 AND hour = ?2";
                 // What came to a status and left none is new.
                 let made: i64 = counter.moved.iter().sum();
                 let values = params![stream.get(), self.hour, made, success, failed, reversed];
-                self.conn.write_over(&tally.1, COUNT_THERE, COUNT, values)?;
+                self.conn.write_over(&tally.1, ADD, COUNT, values)?;
             }
         }
         if let Some(next) = self.transaction_id {
