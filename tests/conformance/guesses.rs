@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use ringback::domain::delivery::DeliveryState;
 use ringback::domain::recharge::{Status, Verdict};
-use ringback::store::{Settled, Write, Written};
+use ringback::store::{Change, Deed, Settled, Write, Written};
 
 use crate::postgres::Schema;
-use crate::subject::{START, Side, Subject, accept, at, failed, report, succeeded};
+use crate::subject::{START, Side, Subject, accept, at, failed, publish, report, succeeded};
 
 /// So many reports of a kind that what the next ones need is guessed.
 const MANY: usize = 40;
@@ -117,6 +117,19 @@ async fn a_batch_that_waits_in_between_has_its_numbers_before() {
     assert!(matches!(&written[..], [Written::Accepted(_, opened), Written::Settled(Settled::Recorded)] if opened.len() == 1));
     assert_eq!(two.one.open_run(run.key).await.next_attempt_at, Some(at(99)));
     assert_eq!(two.events().await, MANY + 3);
+}
+
+/// A batch that changes something waits between its reports and its end, and nobody else was in its way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_with_a_change_leaves_no_lock_behind() {
+    let two = Two::new().await;
+    two.get_used_to_new_ones("a").await;
+    let event = publish(two.side, "invoice.paid", at(5));
+    let change = Write::Change(Box::new(Change { deed: Deed::Publish(event), now: at(5), note: None, keep: None }));
+    let reports = |name: &str| accept(at(5), vec![report(two.side, name, Status::Success)]);
+    two.one.commit(vec![reports("before"), change, reports("behind")]).await;
+    two.get_used_to_new_ones("b").await;
+    assert_eq!(two.events().await, 2 * MANY + 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -166,7 +166,8 @@ macro_rules! examine {
                 eight_who_take_take_each_once, what_follows_is_done_when_it_is_due, recharges_are_looked_up_and_walked_over,
                 a_callback_is_kept, whatever_comes_when_the_ledger_agrees_with_the_provider;
             mixed:
-                numbers_of_a_mixed_batch_have_no_gap, a_refused_batch_with_changes_leaves_nothing,
+                numbers_of_a_mixed_batch_have_no_gap, reports_behind_a_change_of_their_stream_count_on,
+                a_refused_batch_with_changes_leaves_nothing,
                 nothing_is_remembered_of_a_refused_batch, a_whole_life_in_one_batch, changes_of_one_batch_follow_each_other;
         }
     };

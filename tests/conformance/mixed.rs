@@ -94,6 +94,23 @@ pub async fn numbers_of_a_mixed_batch_have_no_gap(on: Subject) {
     assert_eq!(on.store.missed(one).await.unwrap(), 6, "what came after its disabling, that itself included");
 }
 
+/// What a change raises is not written yet when the reports behind it are looked at.
+pub async fn reports_behind_a_change_of_their_stream_count_on(on: Subject) {
+    let side = on.side().await;
+    let queued = on.judge(START, report(side, "q", Status::Queued)).await.recharge;
+    let settled = report(side, "q", Status::Success).report;
+    on.commit(vec![
+        change(Deed::Publish(publish(side, "invoice.paid", START))),
+        accept(START, vec![report(side, "a", Status::Queued)]),
+        change(Deed::SettleRecharge { id: queued, report: Box::new(settled), deadline: DAY }),
+        accept(START, vec![report(side, "b", Status::Success), report(side, "a", Status::Queued)]),
+    ])
+    .await;
+    on.judge(START, report(side, "a", Status::Failed)).await;
+    assert_eq!(numbers(&on, side).await, ["invoice.paid", "recharge.success", "recharge.success", "recharge.failed"]);
+    assert_eq!(on.store.overview(START).await.unwrap().recharges, [0, 2, 1, 0]);
+}
+
 pub async fn a_refused_batch_with_changes_leaves_nothing(on: Subject) {
     let side = on.side().await;
     let (id, idle) = (on.connected(side).await, on.endpoint(side, EndpointStatus::NotConnected).await);

@@ -40,7 +40,8 @@ pub(super) fn of_many(sql: &str, types: &[Type]) -> String {
 }
 
 /// An `UPDATE` of the row of a key as one of the row of that key at a place, which is this parameter. It is by a range of places,
-/// as PostgreSQL clears a page that it goes through, but not one from which it fetches a row; and no index serves `IS`.
+/// as PostgreSQL clears a page that it goes through, but not one from which it fetches a row; and no index serves `IS`. A row
+/// that another transaction is moving is written where that leaves it, if all else holds there, or not found: versions differ.
 pub(super) fn there(sql: &str, place: usize) -> String {
     let (head, condition) = sql.split_once(" WHERE ").expect("it is about the row of a key");
     format!("{head} WHERE {} AND ctid BETWEEN ?{place} AND ?{place}", condition.replace(" = ?", " IS ?"))

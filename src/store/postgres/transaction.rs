@@ -383,6 +383,8 @@ impl Statements for Running<'_> {
     }
 
     fn write_over(&self, spot: &Spot, update: &str, sought: &str, values: &[&dyn Bind]) -> Result<()> {
+        // What the guards are about is claimed now.
+        self.guards.borrow_mut().clear();
         let place = spot.take();
         let sql = if place.is_some() { dialect::there(update, values.len() + 1) } else { sought.to_owned() };
         let row = given(values).map(Owned::from).chain(place.map(Owned::Integer)).collect();

@@ -2,7 +2,7 @@
 //!
 //! A stream's counter row is read once for a batch, raised in memory, and written back before the commit. On the file the
 //! single writing thread makes that safe: nobody else can take a number meanwhile. On PostgreSQL other nodes can, so that it
-//! is written back only as it was read ([`Conn::claim`]), and the batch is run again, with the row locked from the beginning,
+//! is written back only as it was read ([`Conn::write_over`]), and the batch is run again, with the row locked from the beginning,
 //! where somebody was faster.
 
 mod counters;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::ahead::Ahead;
 use super::conn::{Conn, Row, params};
 use super::erase::Lately;
-use super::guess::{Guesses, Place};
+use super::guess::{Guesses, Known};
 use super::overview::Minute;
 use super::{Memory, health, overview, references, rows, settle};
 use crate::clock::{Ids, Stopwatch};
@@ -48,7 +48,7 @@ pub(super) struct Subscriber {
 
 /// A stream's counter row while a batch holds it.
 struct Counter {
-    place: Place,
+    known: Known,
     subscribers: Arc<[Subscriber]>,
     raised: bool,
     /// Its number as it was read, where others may have changed the row since.
@@ -430,11 +430,11 @@ impl Batch<'_> {
     pub fn emit(&mut self, emission: Emission, opened: &mut Vec<OpenRun>) -> Result<i64, StoreError> {
         let Emission { stream, mode, event_type, facts, now, deadline, audience } = emission;
         let counter = self.counter(stream)?;
-        let sequence = counter.place.next;
+        let sequence = counter.known.next;
         // A stream's times never go back, so that a time range is a range of numbers.
-        let created_at = Timestamp::from_millis(now.as_millis().max(counter.place.last_event_at));
-        counter.place.next += 1;
-        counter.place.last_event_at = created_at.as_millis();
+        let created_at = Timestamp::from_millis(now.as_millis().max(counter.known.last_event_at));
+        counter.known.next += 1;
+        counter.known.last_event_at = created_at.as_millis();
         counter.raised = true;
         let subscribers = Arc::clone(&counter.subscribers);
         let id = EventId { stream, sequence };
@@ -468,15 +468,15 @@ impl Batch<'_> {
     fn counter(&mut self, stream: StreamId) -> Result<&mut Counter, StoreError> {
         if !self.counters.contains_key(&stream) {
             const READ: &str = "SELECT next_sequence, endpoints_version, last_event_at FROM stream WHERE id = ?1 /*FOR UPDATE*/";
-            let place = self.conn.one(READ, params![stream.get()], Place::read)?;
-            self.hold(stream, place, true)?;
+            let known = self.conn.one(READ, params![stream.get()], Known::read)?;
+            self.hold(stream, known, true)?;
         }
         Ok(self.counters.get_mut(&stream).expect("it is held"))
     }
 
     /// Keeps a counter row that was read, locked or not.
-    pub fn hold(&mut self, stream: StreamId, place: Place, is_locked: bool) -> Result<(), StoreError> {
-        let Place { next, version, .. } = place;
+    pub fn hold(&mut self, stream: StreamId, known: Known, is_locked: bool) -> Result<(), StoreError> {
+        let Known { next, version, .. } = known;
         let subscribers = match self.cache.get(&stream) {
             Some((known, subscribers)) if *known == version => Arc::clone(subscribers),
             _ => {
@@ -486,13 +486,13 @@ impl Batch<'_> {
             }
         };
         if !is_locked {
-            self.guesses.trust(stream, Some(next));
+            self.guesses.trust();
             const AS_READ: &str = "SELECT 1 / count(*) FROM \
                 (SELECT 1 FROM stream WHERE id = ?1 AND next_sequence = ?2 AND endpoints_version = ?3 /*FOR UPDATE*/) s";
             self.conn.guard(AS_READ, params![stream.get(), next, version])?;
         }
         let unlocked = (!is_locked).then_some(next);
-        self.counters.insert(stream, Counter { place, subscribers, raised: false, unlocked, moved: [0; 4] });
+        self.counters.insert(stream, Counter { known, subscribers, raised: false, unlocked, moved: [0; 4] });
         Ok(())
     }
 }

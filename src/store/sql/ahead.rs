@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::accept::Batch;
 use super::conn::{Conn, Keys, Result, Row};
-use super::guess::{Guesses, Place};
+use super::guess::{Guesses, Known};
 use super::ledger::{read_recharge, recharge_columns};
 use super::settle::{self, Closed};
 use crate::domain::delivery::RunKey;
@@ -62,6 +62,8 @@ impl Batch<'_> {
     /// Asks for what these writes need, and is not guessed. They hold no change, which could make the answers untrue.
     pub fn look_ahead(&mut self, writes: &[Write]) -> Result<()> {
         let Conn::Postgres(tx) = self.conn else { return Ok(()) };
+        // What changes before these writes raised is read again.
+        self.write_counters()?;
         self.know_minutes(writes)?;
         let mut wanted = Wanted::of(writes);
         let guessed = wanted.guess(self.guesses);
@@ -99,12 +101,12 @@ impl Batch<'_> {
         }
         for row in &streams {
             let row = Row::Postgres(row);
-            let (stream, place) = (StreamId::new(row.get(0)?), Place::read(&row)?);
-            self.guesses.check(stream, place.next);
-            self.hold(stream, place, self.guesses.locks_counters())?;
+            let (stream, known) = (StreamId::new(row.get(0)?), Known::read(&row)?);
+            self.guesses.check(stream, &known);
+            self.hold(stream, known, self.guesses.locks_counters())?;
         }
-        for (stream, place) in guessed.streams {
-            self.hold(stream, place, false)?;
+        for (stream, known) in guessed.streams {
+            self.hold(stream, known, false)?;
         }
         for run in guessed.closed {
             settle::claim(self.conn, run)?;
@@ -140,7 +142,7 @@ struct Closing {
 struct Guessed<'a> {
     recharges: Vec<(StreamId, &'a str)>,
     closed: Vec<RunKey>,
-    streams: BTreeMap<StreamId, Place>,
+    streams: BTreeMap<StreamId, Known>,
 }
 
 impl<'a> Wanted<'a> {

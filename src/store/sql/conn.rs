@@ -59,8 +59,9 @@ impl Conn<'_> {
     }
 
     /// Claims a row that is written over again and again, as that of a counter is: by `update` where `spot` says that it is,
-    /// and by `sought` where that is not known. PostgreSQL looks for a row by its key among all that were before it and could
-    /// not be removed yet, which are many beside a transaction that stays open.
+    /// and where that is not known by `sought`, which has to write the same one row. PostgreSQL looks for a row by its key among
+    /// all that were before it and could not be removed yet, which are many beside a transaction that stays open; on the file
+    /// it is always sought.
     pub fn write_over(self, spot: &Spot, update: &str, sought: &str, values: &[&dyn Bind]) -> Result<()> {
         match self {
             Self::Sqlite(..) => self.execute(sought, values).map(drop),

@@ -1,7 +1,8 @@
 //! What a batch on PostgreSQL takes as given instead of asking for it: a way to the database and back that most need not go.
 //!
-//! Nothing rests on a guess. Each is claimed where the batch writes ([`Conn::claim`](super::conn::Conn::claim)), or fails by
-//! a unique index; then the batch comes to nothing, and is run again with everything asked for.
+//! Nothing rests on a guess. Each is claimed where the batch writes ([`Conn::claim`](super::conn::Conn::claim) and
+//! [`Conn::write_over`](super::conn::Conn::write_over)), or fails by a unique index; then the batch comes to nothing, and is
+//! run again with everything asked for.
 
 use std::collections::HashMap;
 
@@ -13,7 +14,7 @@ use crate::limits;
 
 /// A counter row, as it was read or as the last batch to hold it left it.
 #[derive(Clone)]
-pub(super) struct Place {
+pub(super) struct Known {
     /// The next number.
     pub next: i64,
     /// The version of who listens.
@@ -25,7 +26,7 @@ pub(super) struct Place {
     pub tally: (i64, Spot),
 }
 
-impl Place {
+impl Known {
     /// The row as it was just read.
     pub fn read(row: &Row) -> Result<Self> {
         let (next, version, last_event_at) = (row.get("next_sequence")?, row.get("endpoints_version")?, row.get("last_event_at")?);
@@ -40,12 +41,12 @@ type ByKind<T> = [T; 2];
 #[derive(Default)]
 pub(super) struct Guesses {
     /// Counter rows, as the last batch to hold them left them.
-    counters: HashMap<StreamId, Place>,
+    counters: HashMap<StreamId, Known>,
     /// How many reports in a row were the first about their recharges.
     new_in_a_row: ByKind<usize>,
     /// When a counter row was last not as it was taken to be, or another transaction was in the way.
     crossed: Option<Stopwatch>,
-    /// When a counter row was last as it was taken to be, and elsewhere.
+    /// When a batch last came to nothing though its counter rows were as it had guessed: they were not where they had been.
     moved: Option<Stopwatch>,
     /// When another guess was last wrong.
     wrong: Option<Stopwatch>,
@@ -59,8 +60,10 @@ struct Now {
     may: bool,
     /// It locks counter rows before it reads them.
     locks: bool,
-    /// Streams where it relies on a counter row that is not locked, with the next numbers if it takes any.
-    trusts: HashMap<StreamId, Option<i64>>,
+    /// It relies on a counter row that is not locked.
+    trusts: bool,
+    /// Counter rows that it guesses, with their next numbers and versions if it takes numbers.
+    counters: HashMap<StreamId, Option<(i64, i64)>>,
     /// It took reports for the first ones about their recharges.
     took_for_new: ByKind<bool>,
     /// It relies on another guess.
@@ -69,15 +72,15 @@ struct Now {
     failed: bool,
     /// It is run again, and these reports were taken for the first ones before.
     suspects: ByKind<bool>,
-    /// It is run again, and relied on these before.
-    trusted: HashMap<StreamId, Option<i64>>,
+    /// It is run again, and guessed these before.
+    guessed_counters: HashMap<StreamId, Option<(i64, i64)>>,
 }
 
 impl Guesses {
     /// A batch begins. One that `changes` what is guessed here asks for everything, and so does one that is run again.
     pub fn begin(&mut self, changes: bool) {
-        let Now { failed, took_for_new, trusts, .. } = std::mem::take(&mut self.now);
-        (self.now.suspects, self.now.trusted) = if failed { (took_for_new, trusts) } else { Default::default() };
+        let Now { failed, took_for_new, counters, .. } = std::mem::take(&mut self.now);
+        (self.now.suspects, self.now.guessed_counters) = if failed { (took_for_new, counters) } else { Default::default() };
         self.now.may = !changes && !failed && !lately(self.wrong.as_ref());
         self.now.locks = lately(self.crossed.as_ref());
         if !self.now.may || self.now.locks {
@@ -88,7 +91,7 @@ impl Guesses {
     /// The batch came to nothing, and is going to be run again.
     pub fn fail(&mut self) {
         self.now.failed = true;
-        let guessed = self.now.guessed && self.now.trusts.is_empty();
+        let guessed = self.now.guessed && !self.now.trusts;
         *(if guessed { &mut self.wrong } else { &mut self.crossed }) = Some(Stopwatch::start());
     }
 
@@ -97,18 +100,23 @@ impl Guesses {
         self.now.locks
     }
 
-    /// The batch relies on a counter row that is not locked: on its next number, or on where it is alone.
-    pub fn trust(&mut self, stream: StreamId, next: Option<i64>) {
-        self.now.trusts.insert(stream, next);
+    /// The batch relies on a counter row that is not locked.
+    pub fn trust(&mut self) {
+        self.now.trusts = true;
     }
 
-    /// Learns a stream's next number. Where it is all that a batch that is run again took it to be, nobody was in the way: others
-    /// have counted in the row, and it is not where it was.
-    pub fn check(&mut self, stream: StreamId, next: i64) {
-        let is_right = |trusted: &Option<i64>| trusted.is_none_or(|trusted| trusted == next);
-        if self.now.trusted.get(&stream).is_some_and(is_right) {
-            self.now.trusted.remove(&stream);
-            if self.now.trusted.is_empty() {
+    /// The batch takes no number from this counter row.
+    pub fn only_counts_in(&mut self, stream: StreamId) {
+        self.now.counters.entry(stream).and_modify(|number| *number = None);
+    }
+
+    /// Learns what a counter row holds. Where a batch that is run again had guessed all of its counter rows rightly, nobody took
+    /// a number: others have counted in a row, as the janitor does when it removes recharges, and it is not where it was.
+    pub fn check(&mut self, stream: StreamId, known: &Known) {
+        let is_right = |guess: &Option<(i64, i64)>| guess.is_none_or(|guess| guess == (known.next, known.version));
+        if self.now.guessed_counters.get(&stream).is_some_and(is_right) {
+            self.now.guessed_counters.remove(&stream);
+            if self.now.guessed_counters.is_empty() {
                 self.moved = self.crossed.take();
             }
         }
@@ -119,17 +127,19 @@ impl Guesses {
         self.counters.clear();
     }
 
-    /// Where a stream's counter row was left.
-    pub fn counter(&self, stream: StreamId) -> Option<Place> {
-        self.counters.get(&stream).cloned()
+    /// How a stream's counter row was left, which the batch takes it to be.
+    pub fn counter(&mut self, stream: StreamId) -> Option<Known> {
+        let known = self.counters.get(&stream)?;
+        self.now.counters.insert(stream, Some((known.next, known.version)));
+        Some(known.clone())
     }
 
-    /// The batch leaves it there.
-    pub fn keep(&mut self, stream: StreamId, place: &Place) {
+    /// The batch leaves it so.
+    pub fn keep(&mut self, stream: StreamId, known: &Known) {
         if self.now.may && !self.now.locks {
             let moves = lately(self.moved.as_ref());
-            let place = if moves { Place { spot: Spot::default(), tally: Default::default(), ..*place } } else { place.clone() };
-            self.counters.insert(stream, place);
+            let known = if moves { Known { spot: Spot::default(), tally: Default::default(), ..*known } } else { known.clone() };
+            self.counters.insert(stream, known);
         }
     }
 

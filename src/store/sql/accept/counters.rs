@@ -3,7 +3,7 @@
 use super::{Batch, Counter, FIRST_TRANSACTION_ID, TRANSACTION_IDS};
 use crate::store::StoreError;
 use crate::store::sql::conn::{Conn, Spot, params};
-use crate::store::sql::guess::Place;
+use crate::store::sql::guess::Known;
 
 impl Batch<'_> {
     pub(super) fn next_transaction_id(&mut self) -> Result<i64, StoreError> {
@@ -36,18 +36,20 @@ impl Batch<'_> {
         for (stream, mut counter) in std::mem::take(&mut self.counters) {
             let Counter { moved: [queued, success, failed, reversed], raised, .. } = counter;
             let moves = counter.moved != [0; 4];
-            if moves && counter.place.tally.0 != self.hour {
-                counter.place.tally = (self.hour, Spot::default());
+            if moves && counter.known.tally.0 != self.hour {
+                counter.known.tally = (self.hour, Spot::default());
             }
-            self.guesses.keep(stream, &counter.place);
-            let Place { next, version, last_event_at, spot, tally } = counter.place;
+            self.guesses.keep(stream, &counter.known);
+            let Known { next, version, last_event_at, spot, tally } = counter.known;
+            if !raised && !moves {
+                continue;
+            }
             let values = params![stream.get(), next, last_event_at, queued, success, failed, reversed];
             match counter.unlocked {
-                _ if !raised && !moves => continue,
                 None => self.conn.later(RAISE, values)?,
                 Some(read) if raised => self.conn.write_over(&spot, CLAIM, CLAIM, &[values, params![read, version]].concat())?,
                 Some(_) => {
-                    self.guesses.trust(stream, None);
+                    self.guesses.only_counts_in(stream);
                     self.conn.write_over(&spot, MOVE, MOVE, params![stream.get(), queued, success, failed, reversed])?;
                 }
             }
