@@ -62,7 +62,7 @@ impl Batch<'_> {
     /// Asks for what these writes need, and is not guessed. They hold no change, which could make the answers untrue.
     pub fn look_ahead(&mut self, writes: &[Write]) -> Result<()> {
         let Conn::Postgres(tx) = self.conn else { return Ok(()) };
-        // What changes before these writes raised is read again.
+        // What the changes before these writes have raised is going to be read again.
         self.write_counters()?;
         self.know_minutes(writes)?;
         let mut wanted = Wanted::of(writes);
