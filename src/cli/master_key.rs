@@ -29,7 +29,7 @@ impl MasterKey {
         if in_file.is_none() && config.master_key_previous.is_none() {
             bail!(ConfigError(vec!["master_key_previous is required: the key that the secrets are sealed with now".to_owned()]));
         }
-        super::is_there(&config)?;
+        super::is_there(&config, "--database")?;
         // Held to the end: a server that knows only the old key must not run meanwhile.
         let _lock = in_file.map(lock).transpose()?;
         if let Some(file) = in_file {

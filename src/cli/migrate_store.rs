@@ -39,7 +39,7 @@ impl MigrateStore {
             bail!(ConfigError(problems));
         }
         let (from, surroundings) = (read(vec![("database", self.from)])?, Surroundings::system(0));
-        super::is_there(&from)?;
+        super::is_there(&from, "--from")?;
         // Held to the end: nothing may be written to it any more.
         let _lock = from.database.file().map(app::lock).transpose()?;
         // The key may be in the file's key file alone.

@@ -201,10 +201,10 @@ fn run(command: Command) -> anyhow::Result<()> {
     }
 }
 
-/// Refuses to make a database for a command that is about what is in one.
-fn is_there(config: &Config) -> anyhow::Result<()> {
+/// Refuses to make a database for a command that is about what is in one, which `flag` names.
+fn is_there(config: &Config, flag: &str) -> anyhow::Result<()> {
     match config.database.file() {
-        Some(file) if !file.exists() => anyhow::bail!("there is no database at {}; name it with --database", file.display()),
+        Some(file) if !file.exists() => anyhow::bail!("there is no database at {}; name it with {flag}", file.display()),
         _ => Ok(()),
     }
 }

@@ -21,7 +21,7 @@ pub(super) struct Nodes {
 impl Nodes {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let config = self.settings.read(None)?;
-        super::is_there(&config)?;
+        super::is_there(&config, "--database")?;
         let nodes = super::runtime()?.block_on(async { anyhow::Ok(cluster(&config).await?.nodes().await?) })?;
         if self.json {
             anstream::println!("{}", serde_json::to_string_pretty(&nodes.iter().map(in_json).collect::<Vec<_>>())?);

@@ -120,7 +120,7 @@ impl Reconcile {
         let Some(columns) = &provider.statement else {
             bail!("the provider {} has no [provider.statement], which names the columns; see docs/recharges.md", self.provider);
         };
-        super::is_there(&config)?;
+        super::is_there(&config, "--database")?;
         let store = open_store(&config, Surroundings::system(0)).await?;
         let file = File::open(&self.file).with_context(|| format!("{} cannot be read", self.file.display()))?;
         let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(std::io::BufReader::new(file));

@@ -93,7 +93,7 @@ impl Create {
 impl List {
     fn run(self) -> anyhow::Result<()> {
         let config = self.settings.read(None)?;
-        super::is_there(&config)?;
+        super::is_there(&config, "--database")?;
         let mut tokens = super::runtime()?.block_on(async {
             let store = open_store(&config, Surroundings::system(0)).await?;
             anyhow::Ok(store.tokens(None, Page { before: None, limit: limits::SCAN_MAX }).await?)
@@ -113,7 +113,7 @@ impl Revoke {
     fn run(self) -> anyhow::Result<()> {
         let id: TokenId = self.id.parse().map_err(|_| ConfigError(vec![format!("{} is not the id of a token (tok_…)", self.id)]))?;
         let config = self.settings.read(None)?;
-        super::is_there(&config)?;
+        super::is_there(&config, "--database")?;
         let surroundings = Surroundings::system(0);
         let done = super::runtime()?.block_on(async {
             let store = open_store(&config, surroundings.clone()).await?;

@@ -100,11 +100,21 @@ async fn everything_is_in_postgresql_after_a_move_that_was_killed() {
 
 #[test]
 fn what_cannot_be_moved_is_told_all_at_once() {
-    let output = Command::new(env!("CARGO_BIN_EXE_ringback")).args(["migrate-store", "--from", "x", "--to", "y"]).env_clear().output();
-    let output = output.expect("it runs");
-    assert_eq!(output.status.code(), Some(64));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("--from must be") && said.contains("--to must be"), "{said}");
+    for (from, to, code, tells) in [
+        ("x", "y", 64, ["--from must be", "--to must be"]),
+        (
+            "sqlite:nothing/here.db",
+            "postgres://ringback@127.0.0.1:1/x",
+            1,
+            ["there is no database at nothing/here.db", "name it with --from"],
+        ),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_ringback")).args(["migrate-store", "--from", from, "--to", to]).env_clear().output();
+        let output = output.expect("it runs");
+        assert_eq!(output.status.code(), Some(code));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(tells.iter().all(|part| said.contains(part)), "{said}");
+    }
 }
 
 fn command(server: &Server, to: &str) -> Command {

@@ -2,8 +2,8 @@
 //!
 //! A stream's counter row is read once for a batch, raised in memory, and written back before the commit. On the file the
 //! single writing thread makes that safe: nobody else can take a number meanwhile. On PostgreSQL other nodes can, so that it
-//! is written back only as it was read ([`Conn::write_over`]), and the batch is run again, with the row locked from the beginning,
-//! where somebody was faster.
+//! is written back only as it was read ([`Conn::write_over`]), and the batch is run again, with the row locked from the
+//! beginning, where somebody was faster.
 
 mod counters;
 
