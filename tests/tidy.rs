@@ -18,13 +18,15 @@ struct Layer {
 }
 
 /// The direction: http and cli → ops → store, wire, providers → transport → domain → limits; engine → store, wire, providers, traces.
-const LAYERS: [Layer; 19] = [
+const LAYERS: [Layer; 21] = [
     Layer { name: "limits", may: &[], instead: "limits are plain numbers; compute what depends on more where it is used" },
     Layer { name: "fields", may: &[], instead: "fields know of no rules; pass what is read from them on to ops" },
     Layer { name: "failpoint", may: &[], instead: "a place to die knows nothing of where it stands" },
     Layer { name: "domain", may: &["limits"], instead: "the rules are pure; take what they need as an argument" },
     Layer { name: "clock", may: &["domain"], instead: "time and chance know only the domain's types" },
-    Layer { name: "meters", may: &["domain"], instead: "meters are told what to count by those who do it" },
+    Layer { name: "logging", may: &["limits"], instead: "a log line is bytes" },
+    Layer { name: "panics", may: &[], instead: "a panic may happen anywhere; this module knows no other" },
+    Layer { name: "meters", may: &["domain", "logging", "panics"], instead: "meters are told what to count by those who do it" },
     Layer { name: "tls", may: &[], instead: "TLS knows nothing of what is sent through it" },
     Layer { name: "wire", may: &["domain", "limits"], instead: "a request is a pure function of what the caller passes in" },
     Layer {
@@ -59,7 +61,18 @@ const LAYERS: [Layer; 19] = [
     },
     Layer {
         name: "http",
-        may: &["ops", "clock::Stopwatch", "store", "wire::standard", "providers::Received", "domain", "limits", "fields", "meters"],
+        may: &[
+            "ops",
+            "clock::Stopwatch",
+            "store",
+            "wire::standard",
+            "providers::Received",
+            "domain",
+            "limits",
+            "fields",
+            "meters",
+            "panics",
+        ],
         instead: "call a verb of ops; of the store only the types of its answers may be named",
     },
     Layer {
@@ -100,9 +113,11 @@ const EVERYTHING: &[&str] = &[
     "fields",
     "http",
     "limits",
+    "logging",
     "meters",
     "ops",
     "panel",
+    "panics",
     "providers",
     "store",
     "traces",

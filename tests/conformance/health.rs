@@ -60,9 +60,11 @@ pub async fn an_endpoint_fails_from_its_first_failure_to_its_next_success(on: Su
     on.record(succeeded(&runs[2], 1, at(30))).await;
     assert_eq!(since(&on, id).await, None, "whichever run succeeds");
     on.record(failed(&runs[0], 20, at(40), at(99))).await;
-    assert_eq!(since(&on, id).await, Some(at(40)));
+    assert_eq!(since(&on, id).await, None, "a run that fails while later ones succeed says nothing about its endpoint");
+    on.record(failed(&runs[3], 1, at(41), at(99))).await;
+    on.record(failed(&runs[0], 21, at(42), at(99))).await;
+    assert_eq!(since(&on, id).await, Some(at(41)), "another one does");
     on.record(succeeded(&runs[1], 2, at(50))).await;
-    on.record(succeeded(&runs[3], 1, at(50))).await;
     assert_eq!(since(&on, id).await, None);
 }
 

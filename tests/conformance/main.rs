@@ -147,7 +147,7 @@ macro_rules! examine {
                 eight_who_mailed_end_it_once, a_letter_goes_out_at_once_and_by_itself, mails_that_wait_are_listed;
             sweep:
                 nothing_is_old, an_event_goes_with_its_deliveries_and_attempts, numbers_go_on_where_they_stood,
-                an_event_with_an_open_run_stays_and_so_does_what_follows, a_run_that_was_asked_for_keeps_its_event,
+                an_event_with_an_open_run_stays_and_holds_nothing_else, pending_deliveries_of_a_paused_endpoint_hold_nothing_else, a_run_that_was_asked_for_keeps_its_event,
                 a_deleted_endpoints_deliveries_go_with_their_events, a_deleted_endpoint_stays_as_long_as_anything_of_it,
                 nothing_is_left_of_a_deleted_endpoint, a_dedupe_key_goes_with_its_event, very_many_rows_go_in_bounded_steps,
                 eight_sweeps_remove_everything_once, settled_recharges_go_if_they_ever_do, a_recharge_with_an_open_case_stays,

@@ -4,16 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringback::clock::{Ids, Surroundings};
+use ringback::clock::{Ids, Stopwatch, Surroundings};
 use ringback::domain::delivery::DeliveryState;
 use ringback::domain::endpoint::EndpointStatus;
 use ringback::domain::id::EndpointId;
 use ringback::domain::recharge::{Status, Verdict};
 use ringback::domain::shard::{SHARDS, Shard};
+use ringback::limits;
 use ringback::store::cluster::{Cluster, Hint, Standing, To};
 use ringback::store::group_commit::Haste;
 use ringback::store::postgres::{Membership, OpenOptions, PostgresStore};
-use ringback::store::{After, Settle, Settled, Store, Written};
+use ringback::store::{After, Settle, Settled, Store, StoreError, Written};
 
 use crate::group;
 use crate::postgres::Schema;
@@ -210,5 +211,42 @@ async fn outcomes_do_not_wait_for_a_report_that_waits() {
     assert!(!report.is_finished(), "the report still waits");
     transaction.rollback().await.unwrap();
     report.await.unwrap().expect("the report is written");
+    task.abort();
+}
+
+/// Another session has one vendor's counter row. Its reports wait, and are refused in the end; those of others are written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_another_session_locks_holds_up_its_own_stream_alone() {
+    const OTHERS: usize = 12;
+    let place = Arc::new(Schema::new().await);
+    let on = Subject::new(place.open().await.unwrap(), &place.surroundings, Arc::clone(&place));
+    let locked = on.side().await;
+    let mut others = Vec::new();
+    for _ in 0..OTHERS {
+        others.push(on.side().await);
+    }
+    let (group, _heard, task) = group::start(&on);
+    let mut client = place.client().await;
+    let transaction = client.transaction().await.unwrap();
+    transaction.execute("SELECT 1 FROM stream WHERE id = $1 FOR UPDATE", &[&locked.stream.get()]).await.unwrap();
+    let watch = Stopwatch::start();
+    let write = |side, number| {
+        let group = group.clone();
+        tokio::spawn(async move { group.write(group::numbered(side, number, false)).await })
+    };
+    let blocked: Vec<_> = (0..5).map(|number| write(locked, number)).collect();
+    for round in 0..3 {
+        let written: Vec<_> = others.iter().map(|side| write(*side, round)).collect();
+        for one in written {
+            one.await.unwrap().expect("reports of other vendors are written");
+        }
+    }
+    assert!(watch.elapsed() < limits::LOCKED_WAIT, "they did not wait for the lock: {:?}", watch.elapsed());
+    assert!(blocked.iter().all(|one| !one.is_finished()), "its own wait");
+    for one in blocked {
+        assert!(matches!(one.await.unwrap(), Err(StoreError::Busy(_))), "and are refused in the end");
+    }
+    transaction.rollback().await.unwrap();
+    write(locked, 9).await.unwrap().expect("it goes on when the lock is gone");
     task.abort();
 }

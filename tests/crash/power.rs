@@ -131,6 +131,10 @@ async fn a_disk_that_lies_is_found_out_by_this_check() {
         std::fs::write(&file, kept).expect("it is written");
     }
     drop(std::fs::remove_file(database.with_extension("db-shm")));
+    let refused = server.beside(&["serve", "--listen", "127.0.0.1:0"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && said.contains("older than what was last committed"), "{said}");
+    std::fs::remove_file(database.with_extension("db.lock")).expect("it is removed");
     server.restart();
     client = server.operator();
     assert_eq!(missing(&mut client, &vendor, &taken).await.len(), taken.len(), "nothing of it was on the disk");

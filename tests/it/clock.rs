@@ -75,3 +75,66 @@ async fn what_passed_its_deadline_while_the_machine_slept_gets_its_attempt() {
     }
     app.finish().await;
 }
+
+#[tokio::test]
+async fn a_jump_of_a_day_disables_nothing_and_ends_nothing() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let (app, hook) = (TestApp::start().await, Receiver::start().await);
+    let vendor = app.vendor().await;
+    let endpoint = app.connected(&vendor, &hook).await;
+    let strict = app.connected_with(&vendor, &hook, json!({"ordering": "strict", "strict_hold": "1h"})).await;
+    hook.always(Answer::status(500));
+    let events = app.succeed(&vendor, references(3)).await;
+    for event in &events {
+        app.until_attempts(&endpoint, event, 1).await;
+    }
+    app.until_attempts(&strict, &events[0], 1).await;
+    hook.forget();
+    app.clock.set_forward(DAY);
+    app.advance(SWEEP);
+    app.quiet(|| hook.count()).await;
+    let tried: Vec<_> = hook.received().iter().map(crate::receiver::Received::reference).collect();
+    assert!(tried.iter().filter(|reference| *reference != "R-1").count() <= 2, "strict order holds: {tried:?}");
+    for on in [&endpoint, &strict] {
+        assert_eq!((app.status(on).await, app.count(on, "pending").await), (json!("connected"), 3));
+    }
+    // The head has held the others for a quarter of a minute, not for a day.
+    for event in &events[1..] {
+        assert_eq!(attempts(&app.delivery(&strict, event).await).len(), 0);
+    }
+    hook.always(Answer::status(200));
+    app.advance(Duration::from_secs(60));
+    app.until_count(&endpoint, "succeeded", 3).await;
+    app.until_count(&strict, "succeeded", 3).await;
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_jump_of_a_hundred_days_empties_no_feed() {
+    let (mut app, hook) = (TestApp::start().await, Receiver::start().await);
+    let vendor = app.vendor().await;
+    let endpoint = app.connected(&vendor, &hook).await;
+    app.succeed(&vendor, references(5)).await;
+    app.until_count(&endpoint, "succeeded", 5).await;
+    app.advance(SWEEP);
+    app.quiet(|| hook.count()).await;
+    let feed = async |app: &TestApp| app.get("/v1/events", &vendor.live).await.expect(200)["data"].as_array().map(Vec::len);
+    app.clock.set_forward(Duration::from_secs(100 * 86_400));
+    for _ in 0..10 {
+        app.advance(Duration::from_secs(60));
+        app.quiet(|| hook.count()).await;
+    }
+    assert_eq!(feed(&app).await, Some(5), "ten minutes later");
+    app.restart().await;
+    for _ in 0..10 {
+        app.advance(Duration::from_secs(60));
+        app.quiet(|| hook.count()).await;
+    }
+    assert_eq!(feed(&app).await, Some(5), "nor does a restart remove it");
+    for _ in 0..26 {
+        app.advance(Duration::from_secs(3600));
+        app.quiet(|| hook.count()).await;
+    }
+    assert_eq!(feed(&app).await, Some(0), "a time that stays so is believed");
+    app.finish().await;
+}

@@ -484,3 +484,27 @@ async fn a_success_under_way_when_a_rule_acts_is_recorded_and_enables_nothing() 
     assert_eq!((app.status(&endpoint).await, alerts(&app).await), (json!("disabled"), 2), "nobody is told that it works again");
     app.finish_leaving(2).await;
 }
+
+#[tokio::test]
+async fn an_event_that_is_never_accepted_is_the_events_failure_and_not_the_endpoints() {
+    let (app, hook) = (TestApp::start().await, Receiver::start().await);
+    let vendor = app.vendor().await;
+    let endpoint = app.connected(&vendor, &hook).await;
+    hook.script(|request| Answer::status(if reference(request).as_deref() == Some("poison") { 500 } else { 200 }));
+    let poison = app.succeed_one(&vendor, "poison").await;
+    app.until_attempts(&endpoint, &poison, 1).await;
+    let first = app.read_endpoint(&endpoint).await;
+    assert!(!first["failing_since"].is_null(), "nothing else is known yet");
+    for number in 0..30 {
+        let good = app.succeed_one(&vendor, &format!("R-{number}")).await;
+        app.until_state(&endpoint, &good, "succeeded").await;
+        app.pass(&hook, 3, MINUTE).await;
+        let seen = app.read_endpoint(&endpoint).await;
+        assert_eq!((&seen["failing_since"], &seen["disables_at"]), (&Value::Null, &Value::Null), "after {number}");
+    }
+    assert!(attempts(&app.delivery(&endpoint, &poison).await).len() >= 4, "it keeps its own schedule");
+    app.pass(&hook, 26, HOUR).await;
+    app.until_state(&endpoint, &poison, "exhausted").await;
+    assert_eq!((alerts(&app).await, app.status(&endpoint).await), (0, json!("connected")));
+    app.finish().await;
+}

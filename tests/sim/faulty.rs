@@ -85,6 +85,10 @@ macro_rules! faulty {
                 self.inner.cluster()
             }
 
+            async fn probe(&self) {
+                self.inner.probe().await;
+            }
+
             $(async fn $name(&self, $($arg: $kind),*) -> Result<$answer, StoreError> {
                 self.inner.$name($($arg),*).await
             })*
@@ -94,6 +98,9 @@ macro_rules! faulty {
 
 faulty! {
     ready() -> ();
+    kept_time() -> Option<Timestamp>;
+    keep_time(now: Timestamp) -> ();
+    replay_waiting(replay: Replay, now: Timestamp) -> usize;
     vendor(id: VendorId) -> Option<Vendor>;
     vendors(page: Page<VendorId>) -> Vec<Vendor>;
     owner(stream: StreamId) -> Option<(VendorId, Mode)>;

@@ -42,6 +42,11 @@ impl Ledger {
         assert_eq!(known, id, "one key, one event");
     }
 
+    /// Id of an event of the platform's own.
+    pub fn id_of(&self, vendor: usize, key: usize) -> String {
+        self.published[&(vendor, key)].clone()
+    }
+
     /// A contradiction was to be decided: what the recharge is now tells whether it was, where the answer was lost.
     pub fn resolved(&mut self, vendor: usize, reference: &str, how: &str, status: &str, is_certain: bool) {
         let known = self.recharges.get_mut(&(vendor, reference.to_owned())).expect("it was reported");

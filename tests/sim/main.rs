@@ -10,6 +10,7 @@ mod client;
 mod faulty;
 mod ledger;
 mod receiver;
+mod sink;
 mod walk;
 mod world;
 
@@ -31,6 +32,7 @@ const SHORTENING: Duration = Duration::from_secs(60);
 
 /// Makes a walk; the error tells what is wrong.
 fn walk(seed: u64, steps: &[Step], place: &Place) -> Result<(), String> {
+    sink::install();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let walked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         runtime.block_on(async {

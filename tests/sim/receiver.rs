@@ -69,6 +69,10 @@ impl Receiver {
         *self.shared.mood.lock() = mood;
     }
 
+    pub fn mood(&self) -> Mood {
+        *self.shared.mood.lock()
+    }
+
     pub fn got(&self) -> Vec<Got> {
         self.shared.got.lock().clone()
     }
@@ -76,7 +80,7 @@ impl Receiver {
 
 async fn take(State(shared): State<Arc<Shared>>, Path(endpoint): Path<usize>, headers: HeaderMap, body: Bytes) -> Response {
     let mood = *shared.mood.lock();
-    let taken = matches!(mood, Mood::Well | Mood::Slow);
+    let taken = matches!(mood, Mood::Well | Mood::Slow) || (mood == Mood::Picky && !is_poisonous(&body));
     shared.got.lock().push(Got { endpoint, headers, body, taken });
     match mood {
         Mood::Well => StatusCode::NO_CONTENT.into_response(),
@@ -84,7 +88,8 @@ async fn take(State(shared): State<Arc<Shared>>, Path(endpoint): Path<usize>, he
             tokio::time::sleep(Duration::from_millis(8)).await;
             StatusCode::OK.into_response()
         }
-        Mood::Broken => (StatusCode::INTERNAL_SERVER_ERROR, "broken").into_response(),
+        Mood::Picky if taken => StatusCode::NO_CONTENT.into_response(),
+        Mood::Broken | Mood::Picky => (StatusCode::INTERNAL_SERVER_ERROR, "broken").into_response(),
         Mood::Busy => (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "7")]).into_response(),
         Mood::Torn => {
             let parts = futures_util::stream::iter([Ok(Bytes::from_static(b"half ")), Err(std::io::Error::other("torn"))]);
@@ -96,4 +101,10 @@ async fn take(State(shared): State<Arc<Shared>>, Path(endpoint): Path<usize>, he
         }
         Mood::Gone => StatusCode::GONE.into_response(),
     }
+}
+
+/// Some events are never accepted by a picky receiver.
+fn is_poisonous(body: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(body);
+    ["\"R-3\"", "\"R-7\"", "\"R-8\"", "\"key\":1}"].iter().any(|poison| text.contains(poison))
 }

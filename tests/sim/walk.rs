@@ -5,6 +5,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
 use crate::faulty::Fault;
+use crate::sink::Sink;
 
 pub const VENDORS: usize = 2;
 pub const RECEIVERS: usize = 3;
@@ -23,6 +24,8 @@ pub enum Mood {
     Torn,
     Silent,
     Gone,
+    /// It accepts everything but a few events, which it never accepts.
+    Picky,
 }
 
 /// What a person does with an endpoint.
@@ -96,6 +99,22 @@ pub enum Step {
     SetBack {
         seconds: u64,
     },
+    /// Somebody sets the clock forward; no time passes.
+    JumpAhead {
+        hours: u64,
+    },
+    /// The log goes nowhere, or does not go on at all.
+    Log(Sink),
+    /// Another session locks a vendor's rows on PostgreSQL.
+    LockRow {
+        vendor: usize,
+    },
+    /// The SQLite file is moved away, and put back.
+    MoveFile,
+    /// An endpoint whose receiver is well gets a new event soon.
+    Prompt {
+        endpoint: usize,
+    },
     /// The next commits fail.
     Fail {
         fault: Fault,
@@ -136,14 +155,26 @@ fn step(rng: &mut SmallRng) -> Step {
         59..63 => Step::Resolve { nth: rng.random_range(0..8), how: ["reversed", "late_success", "dismissed"].choose(rng).expect("some") },
         63..73 => Step::Feel { receiver: rng.random_range(0..RECEIVERS), mood: mood(rng) },
         73..85 => Step::Pass { seconds: *[1, 6, 40, 200, 3600, 3 * 3600, 26 * 3600].choose(rng).expect("some") },
-        85..86 => Step::SetBack { seconds: rng.random_range(1..600) },
-        86..92 => {
+        85..86 => other(rng, vendor),
+        86..91 => {
             let fault = *[Fault::Before, Fault::Full, Fault::After, Fault::After].choose(rng).expect("some");
             Step::Fail { fault, commits: rng.random_range(1..4) }
         }
+        91..92 => Step::Prompt { endpoint },
         92..93 => Step::Restart,
         93..96 => Step::Crash { reporting: rng.random_bool(0.6).then_some(vendor) },
         _ => Step::Breathe,
+    }
+}
+
+/// What happens to a server's surroundings, and seldom.
+fn other(rng: &mut SmallRng, vendor: usize) -> Step {
+    match rng.random_range(0..20) {
+        0..7 => Step::SetBack { seconds: rng.random_range(1..600) },
+        7..13 => Step::JumpAhead { hours: *[1, 24, 2400].choose(rng).expect("some") },
+        13..17 => Step::Log(*[Sink::Well, Sink::Fails, Sink::Blocks].choose(rng).expect("some")),
+        17..19 => Step::LockRow { vendor },
+        _ => Step::MoveFile,
     }
 }
 
@@ -174,6 +205,6 @@ fn verb(rng: &mut SmallRng) -> Verb {
 }
 
 fn mood(rng: &mut SmallRng) -> Mood {
-    use Mood::{Broken, Busy, Gone, Silent, Slow, Torn, Well};
-    *[Well, Well, Well, Well, Slow, Broken, Broken, Busy, Torn, Silent, Gone].choose(rng).expect("some")
+    use Mood::{Broken, Busy, Gone, Picky, Silent, Slow, Torn, Well};
+    *[Well, Well, Well, Well, Slow, Broken, Broken, Busy, Torn, Silent, Gone, Picky, Picky].choose(rng).expect("some")
 }

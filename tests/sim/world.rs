@@ -21,6 +21,7 @@ use crate::client::{Reply, Request, try_send};
 use crate::faulty::{Faults, Faulty};
 use crate::ledger::Ledger;
 use crate::receiver::Receiver;
+use crate::sink::Sink;
 use crate::walk::{Mood, RECEIVERS, Step, VENDORS, Verb};
 
 /// How long a condition may take to come true by the machine's clock.
@@ -65,6 +66,7 @@ pub struct Vendor {
 pub struct Endpoint {
     pub id: String,
     pub vendor: usize,
+    receiver: usize,
     /// All secrets that it ever had.
     pub secrets: Vec<String>,
     pub filter: usize,
@@ -100,7 +102,8 @@ pub struct World {
     pub vendors: Vec<Vendor>,
     pub endpoints: Vec<Endpoint>,
     pub ledger: Ledger,
-    _folder: TempDir,
+    place: Place,
+    folder: TempDir,
 }
 
 // --- The server ------------------------------------------------------------------------------------------------------
@@ -122,6 +125,8 @@ impl World {
             ("attempt_timeout", "300ms".to_owned()),
             ("connect_timeout", "250ms".to_owned()),
             ("drain_timeout", "2s".to_owned()),
+            // The ledger expects all of the feed; the clock may have been set forward by hundreds of days.
+            ("retention", "3650d".to_owned()),
             ("lane_window", ["4", "64", "1024"][(seed % 3) as usize].to_owned()),
         ];
         let flags = settings.into();
@@ -144,7 +149,8 @@ impl World {
             vendors: Vec::new(),
             endpoints: Vec::new(),
             ledger: Ledger::default(),
-            _folder: folder,
+            place: place.clone(),
+            folder,
         };
         for number in 0..nodes {
             world.servers.push(None);
@@ -322,6 +328,11 @@ impl World {
                 self.advance(Duration::from_secs(seconds));
                 tokio::time::sleep(Duration::from_millis(3)).await;
             }
+            Step::JumpAhead { hours } => self.clock.set_forward(Duration::from_secs(hours * 3600)),
+            Step::Log(sink) => sink.set(),
+            Step::LockRow { vendor } => self.lock_row(vendor).await,
+            Step::MoveFile => self.move_file().await,
+            Step::Prompt { endpoint } => self.prompt(endpoint % self.endpoints.len()).await,
             Step::SetBack { seconds } => self.clock.set_back(Duration::from_secs(seconds)),
             Step::Fail { fault, commits } => self.faults.arm(fault, commits),
             Step::Restart => {
@@ -392,7 +403,7 @@ impl World {
         let made = self.post("/v1/endpoints", &token, body).await;
         let secrets = vec![text(&made, "secret")];
         let id = text(&made, "id");
-        self.endpoints.push(Endpoint { id, vendor, secrets, filter, in_order: is_strict, cancelled: false, deleted: false });
+        self.endpoints.push(Endpoint { id, vendor, receiver, secrets, filter, in_order: is_strict, cancelled: false, deleted: false });
         self.act(number, Verb::Connect).await;
     }
 
@@ -493,11 +504,98 @@ impl World {
         self.report(vendor, &claims).await;
     }
 
+    /// A new event for an endpoint whose receiver accepts it is there within minutes, whatever else it has been sent.
+    async fn prompt(&mut self, number: usize) {
+        const WITHIN: u32 = 100;
+        let one = self.endpoints[number].clone();
+        let is_well = matches!(self.receivers[one.receiver].mood(), Mood::Well | Mood::Slow | Mood::Picky);
+        if one.deleted || !is_well || !one.wants("order.made") {
+            return;
+        }
+        self.faults.clear();
+        let (token, path) = (self.vendors[one.vendor].token.clone(), format!("/v1/endpoints/{}", one.id));
+        let is_open = |seen: &Value| seen["status"] == "connected" && seen["ordering"] == "none";
+        if !is_open(&self.get(&path, &token).await) {
+            return;
+        }
+        let key = 1000 + self.keys as usize;
+        self.publish(one.vendor, key).await;
+        let id = self.ledger.id_of(one.vendor, key);
+        let patience = if self.servers.len() > 1 { 10 * WITHIN } else { WITHIN };
+        for _ in 0..patience {
+            let got = self.receivers[one.receiver].got();
+            let has_it = got.iter().any(|request| request.endpoint == number && request.taken && request.header("webhook-id") == id);
+            if has_it || !is_open(&self.get(&path, &token).await) {
+                return;
+            }
+            self.advance(Duration::from_secs(3));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let seen = self.get(&path, &token).await;
+        panic!("{id} did not get to {} within {patience} steps of 3 s, though its receiver is well: {seen:#}", one.id);
+    }
+
+    /// What is locked for one vendor holds up no other.
+    async fn lock_row(&mut self, vendor: usize) {
+        const LOCKED: Duration = Duration::from_secs(3);
+        let Place::Postgres(url, _) = &self.place else { return };
+        self.faults.clear();
+        let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("the database answers");
+        let connection = tokio::spawn(connection);
+        let lock = "BEGIN; SELECT 1 FROM stream s JOIN vendor v ON v.id = s.vendor WHERE v.name = 'Shop NAME' FOR UPDATE OF s";
+        client.batch_execute(&lock.replace("NAME", &vendor.to_string())).await.expect("the row is locked");
+        let (watch, other) = (Stopwatch::start(), (vendor + 1) % VENDORS);
+        let held = tokio::spawn(async move {
+            tokio::time::sleep(LOCKED).await;
+            client.batch_execute("ROLLBACK").await.expect("the row is released");
+        });
+        let blocked = (self.address(), self.operator.clone(), self.reports(vendor, &[(0, "queued")]).to_string().into_bytes());
+        let waits = tokio::spawn(async move {
+            let (address, operator, body) = blocked;
+            let request = Request { method: "POST", path: "/v1/reports", token: Some(&operator), headers: &[], body: Some(body) };
+            try_send(address, request).await.map(|reply| reply.status)
+        });
+        for _ in 0..3 {
+            self.report(other, &[(1, "success"), (2, "failed")]).await;
+        }
+        assert!(watch.elapsed() < LOCKED, "reports of another vendor waited for the lock: {:?}", watch.elapsed());
+        held.await.expect("it does not panic");
+        let status = waits.await.expect("it does not panic");
+        assert!(matches!(status, Some(200 | 503)), "{status:?}");
+        self.report(vendor, &[(0, "queued")]).await;
+        connection.abort();
+    }
+
+    /// Nothing is accepted for long into a file that has lost its name, and all goes on when it is back.
+    async fn move_file(&mut self) {
+        let Place::File = self.place else { return };
+        self.faults.clear();
+        let file = self.folder.path().join("sim.db");
+        std::fs::rename(&file, file.with_extension("away")).expect("it is moved");
+        let watch = Stopwatch::start();
+        let body = self.reports(0, &[(0, "queued")]).to_string().into_bytes();
+        loop {
+            let request =
+                Request { method: "POST", path: "/v1/reports", token: Some(&self.operator), headers: &[], body: Some(body.clone()) };
+            if try_send(self.address(), request).await.is_some_and(|reply| reply.status == 503) {
+                break;
+            }
+            self.ledger.claim(0, 0, "queued");
+            assert!(watch.elapsed() < PATIENCE, "reports are accepted into a file that is gone");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let request = Request { method: "GET", path: "/readyz", token: None, headers: &[], body: None };
+        assert_eq!(try_send(self.address(), request).await.map(|reply| reply.status), Some(503));
+        std::fs::rename(file.with_extension("away"), &file).expect("it is put back");
+        self.report(0, &[(0, "queued")]).await;
+    }
+
     // --- The end -----------------------------------------------------------------------------------------------------
 
     /// All is well again: everything that is pending ends.
     pub async fn end_well(&mut self) {
         self.faults.clear();
+        Sink::Well.set();
         self.receivers.iter().for_each(|receiver| receiver.feel(Mood::Well));
         for number in 0..self.endpoints.len() {
             if !self.endpoints[number].deleted {
