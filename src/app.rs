@@ -2,11 +2,8 @@
 
 pub(crate) mod keys;
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::future::{Future, IntoFuture};
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +30,7 @@ use crate::store::group_commit::GroupCommit;
 use crate::store::moving::{self, Step};
 use crate::store::postgres::{self, Membership, PostgresStore};
 use crate::store::seal::MasterKey;
-use crate::store::sqlite::{self, SqliteStore};
+use crate::store::sqlite::{self, DatabaseLock, SqliteStore};
 use crate::traces::Traces;
 use crate::transport::guard::Guard;
 use crate::transport::mail::Mailer;
@@ -97,7 +94,6 @@ pub struct App {
     api: Api,
     drain_timeout: Duration,
     traces: Option<Arc<Traces>>,
-    _lock: Option<File>,
 }
 
 impl App {
@@ -107,9 +103,11 @@ impl App {
     /// The database is in use, damaged, or sealed with another key; what to do is told.
     pub async fn start(config: &Config, outside: Outside) -> anyhow::Result<Self> {
         let Outside { surroundings, resolver, authorities, around_store } = outside;
-        let lock = config.database.file().map(lock).transpose()?;
-        let membership = Membership { address: config.listen.to_string(), lease: config.shard_lease };
-        let store = open(config, surroundings.clone(), Some(membership)).await?;
+        let access = match config.database.file() {
+            Some(path) => Access::Served(DatabaseLock::acquire(path)?),
+            None => Access::Member(Membership { address: config.listen.to_string(), lease: config.shard_lease }),
+        };
+        let store = open(config, surroundings.clone(), access).await?;
         let store = match around_store {
             Some(around) => around(store),
             None => store,
@@ -168,7 +166,7 @@ impl App {
         loops.spawn(take_calls(Arc::clone(&ops), calls));
         let (trusted_proxies, frame_ancestors) = (config.trusted_proxies.clone().into(), config.frame_ancestors.clone().into());
         let api = Api { ops, meters, trusted_proxies, frame_ancestors };
-        Ok(Self { engine, loops, committer: committing, api, drain_timeout: config.drain_timeout, traces, _lock: lock })
+        Ok(Self { engine, loops, committer: committing, api, drain_timeout: config.drain_timeout, traces })
     }
 
     /// The engine, for those who turn its steps by hand.
@@ -242,7 +240,7 @@ fn mailer(config: &Config) -> anyhow::Result<Option<Mailer>> {
 /// # Errors
 /// It cannot be used; what to do is told.
 pub async fn open_store(config: &Config, surroundings: Surroundings) -> anyhow::Result<Arc<dyn Store>> {
-    open(config, surroundings, None).await
+    open(config, surroundings, Access::Plain).await
 }
 
 /// What the nodes of the configured PostgreSQL database agree on, to be looked at from beside.
@@ -251,7 +249,7 @@ pub async fn open_store(config: &Config, surroundings: Surroundings) -> anyhow::
 /// It cannot be used; what to do is told.
 pub async fn cluster(config: &Config) -> anyhow::Result<Arc<dyn Cluster>> {
     let membership = Membership { address: config.listen.to_string(), lease: config.shard_lease };
-    let store = open(config, Surroundings::system(0), Some(membership)).await?;
+    let store = open(config, Surroundings::system(0), Access::Member(membership)).await?;
     store.cluster().context("a SQLite file has one node, and that owns everything; only a PostgreSQL database is shared")
 }
 
@@ -288,28 +286,26 @@ pub(crate) fn master_keys(config: &Config, surroundings: &Surroundings) -> anyho
     }
 }
 
-async fn open(config: &Config, surroundings: Surroundings, membership: Option<Membership>) -> anyhow::Result<Arc<dyn Store>> {
+/// As what a store is opened.
+enum Access {
+    /// By a command, next to a server or without one.
+    Plain,
+    /// By the one server of a SQLite file.
+    Served(DatabaseLock),
+    /// By one of the nodes on a PostgreSQL database.
+    Member(Membership),
+}
+
+async fn open(config: &Config, surroundings: Surroundings, access: Access) -> anyhow::Result<Arc<dyn Store>> {
     let (master_key, previous_key) = master_keys(config, &surroundings)?;
     Ok(match config.database.clone() {
-        Database::Sqlite(path) => Arc::new(SqliteStore::open(sqlite::OpenOptions { path, master_key, previous_key, surroundings })?),
+        Database::Sqlite(path) => {
+            let options = sqlite::OpenOptions { path, master_key, previous_key, surroundings };
+            Arc::new(if let Access::Served(lock) = access { SqliteStore::serve(options, lock)? } else { SqliteStore::open(options)? })
+        }
         Database::Postgres(url) => {
+            let membership = if let Access::Member(membership) = access { Some(membership) } else { None };
             Arc::new(PostgresStore::open(postgres::OpenOptions { url, master_key, previous_key, surroundings, membership }).await?)
         }
     })
-}
-
-/// One server to a database.
-pub(crate) fn lock(database: &Path) -> anyhow::Result<File> {
-    let path = PathBuf::from(format!("{}.lock", database.display()));
-    let shown = path.display();
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let file = file.with_context(|| format!("{shown} cannot be made; check that the folder is there and can be written to"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            bail!("another ringback serves {}; stop it first, or name another file with --database", database.display())
-        }
-        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{shown} cannot be locked")),
-    }
 }

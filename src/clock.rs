@@ -18,6 +18,8 @@ use crate::domain::time::Timestamp;
 pub trait Clock: Send + Sync + 'static {
     /// The present time, UTC.
     fn now(&self) -> Timestamp;
+    /// Time on a clock that nobody can set, and that goes on while the machine sleeps.
+    fn steady(&self) -> Duration;
     /// Returns once as much time has passed as there is from now to `until`, whatever the clock is set to meanwhile.
     async fn sleep_until(&self, until: Timestamp);
 }
@@ -32,6 +34,10 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_millis(since.as_millis() as i64)
+    }
+
+    fn steady(&self) -> Duration {
+        BootTime::now().0
     }
 
     async fn sleep_until(&self, until: Timestamp) {
@@ -67,6 +73,12 @@ impl ManualClock {
         self.moved.send_replace(());
     }
 
+    /// Sets the clock forward, as an operator or a time server would. No time passes.
+    pub fn set_forward(&self, by: Duration) {
+        let mut time = self.time.lock();
+        time.shown = time.shown.plus(by);
+    }
+
     /// Sets the clock back, as an operator or a time server would. No time passes.
     pub fn set_back(&self, by: Duration) {
         let mut time = self.time.lock();
@@ -78,6 +90,10 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         self.time.lock().shown
+    }
+
+    fn steady(&self) -> Duration {
+        self.time.lock().passed
     }
 
     async fn sleep_until(&self, until: Timestamp) {

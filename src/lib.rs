@@ -7,7 +7,7 @@
 //! - [`engine`]: what runs by itself, sending what was accepted.
 //! - [`store`]: the ledger's memory; [`wire`]: events as requests; [`transport`]: requests on the network.
 //! - [`domain`]: the rules, pure.
-//! - [`fields`], [`limits`], [`clock`], [`meters`], [`tls`]: what all of them use.
+//! - [`fields`], [`limits`], [`clock`], [`meters`], [`tls`], [`logging`], [`panics`]: what all of them use.
 //! - [`traces`]: what the engine tells a collector of its work.
 //! - [`app`] puts the parts together, and [`config`] says how.
 #![warn(missing_docs)]
@@ -22,9 +22,11 @@ pub mod failpoint;
 pub mod fields;
 pub mod http;
 pub mod limits;
+pub mod logging;
 pub mod meters;
 pub mod ops;
 pub mod panel;
+pub mod panics;
 pub mod providers;
 pub mod store;
 pub mod tls;

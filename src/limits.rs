@@ -22,6 +22,8 @@ pub const PAGE_DEFAULT: usize = 50;
 pub const PAGE_MAX: usize = 200;
 /// Longest time range that a filter without an index of its own may scan.
 pub const RANGE_MAX: Duration = Duration::from_secs(31 * 24 * 3600);
+/// Log lines that wait to be written; further ones are dropped and counted.
+pub const LOG_LINES_QUEUED: usize = 8192;
 /// Rows that one list request may look at before it answers with what it has and a cursor.
 /// It keeps each read transaction far below the 100 ms that a checkpoint may have to wait for it, and a page of the panel below 50.
 pub const SCAN_MAX: usize = 10_000;
@@ -164,6 +166,8 @@ pub const STEP_ROWS_MAX: usize = 1000;
 pub const SWEEP_STEP_ROWS: usize = 125;
 /// The same on PostgreSQL, where no commit of this node waits behind one.
 pub const SWEEP_STEP_ROWS_BESIDE: usize = 1000;
+/// Old events that one step of the janitor looks at, to find those that no open delivery keeps.
+pub const SWEEP_SCAN: usize = 2000;
 /// Pages that one step gives back to the file system (4 KiB each).
 pub const SWEEP_STEP_PAGES: i64 = 32;
 /// Free pages that stay in the file for what comes next (4 KiB each: 16 MiB).
@@ -175,6 +179,28 @@ pub const ERASED_LATELY: Duration = Duration::from_secs(3600);
 /// How long the answer to a request with an `Idempotency-Key` is kept (contract, section 2).
 pub const ANSWER_KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 
+/// How long a batch waits for a lock of another session on PostgreSQL, before it is halved to find what is locked.
+pub const BATCH_LOCK_WAIT: Duration = Duration::from_millis(150);
+/// Such waits in one round of the committer, at most.
+pub const LOCK_WAITS_PER_ROUND: u32 = 8;
+/// A write that meets a lock is tried again after this, then after twice as long, and so on, up to [`LOCKED_RETRY_MAX`].
+pub const LOCKED_RETRY: Duration = Duration::from_millis(250);
+/// The longest pause between two such tries.
+pub const LOCKED_RETRY_MAX: Duration = Duration::from_secs(4);
+/// A write that still meets a lock after this time is refused.
+pub const LOCKED_WAIT: Duration = Duration::from_secs(3);
+/// Writes of one vendor that wait for a lock; further ones are refused at once.
+pub const LOCKED_WRITES_MAX: usize = 256;
+/// Bytes that are written to find out whether a store that failed can be written again.
+pub const PROBE_BYTES: usize = 64 << 10;
+/// How often that is tried.
+pub const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// A database file up to this size, in bytes, is checked for damage before it is served after an unclean stop; a larger one in
+/// the background.
+pub const CHECKED_AT_START: u64 = 64 << 20;
+/// How often a server looks whether its database file is still there.
+pub const FILE_WATCHED_EVERY: Duration = Duration::from_secs(1);
+
 // --- Engine ------------------------------------------------------------------------------------------------------
 
 /// Failures in a row after which a lane holds.
@@ -184,10 +210,16 @@ pub const HOLD_AFTER: u32 = 10;
 pub const FAILING_AFTER: u32 = 3;
 /// Longest time between two probes of a lane that holds.
 pub const PROBE_MAX: Duration = Duration::from_secs(60);
+/// An endpoint whose oldest attempt under way takes longer than this, and longer by far than its attempts usually take, counts
+/// as one that hangs until it answers.
+pub const STALLED_AFTER: Duration = Duration::from_millis(100);
 /// A lane with a success in this time is proven: it does not count against the share of the unproven.
 pub const PROVEN_FOR: Duration = Duration::from_secs(300);
 /// The unproven lanes' share of the node's in-flight budget is one part in this many.
 pub const UNPROVEN_SHARE: usize = 4;
+/// From one part in so many of the node's in-flight budget on, proven lanes get further slots only if they have none, or have
+/// answered since.
+pub const PRESSURE_FROM: usize = 4;
 /// Deliveries a second, for each processor, that go out behind everything else: those of replays, and those of endpoints
 /// that are behind while others are not. So much leaves the processors free enough that an event which comes meanwhile
 /// goes out nearly as if there were nothing else (docs/benchmarks.md, *backlog*).
@@ -219,6 +251,13 @@ pub const SWEEP_ROWS: usize = 1000;
 pub const CLOCK_BACK: Duration = Duration::from_secs(5);
 /// A sweep that comes this much later than it should follows a leap: the clock was set forward, or the machine slept.
 pub const CLOCK_LEAP: Duration = Duration::from_secs(60);
+/// A running server doubts its clock if that jumps ahead by more than this.
+pub const CLOCK_JUMP_MAX: Duration = Duration::from_secs(3600);
+/// At a start the clock is doubted if it is ahead by more than this of the time that the store remembers: a server may have been
+/// off for a weekend.
+pub const CLOCK_GAP_MAX: Duration = Duration::from_secs(3 * 24 * 3600);
+/// A clock in doubt is believed after this time.
+pub const CLOCK_PROBATION: Duration = Duration::from_secs(24 * 3600);
 /// Wait before an outcome that the store could not take is offered again.
 pub const SETTLE_RETRY: Duration = Duration::from_secs(1);
 /// Wait before a store that did not answer is asked again.
@@ -238,6 +277,9 @@ pub const REPLAYS_RUNNING: u32 = 50;
 /// Runs of one replay that are open at once; the others wait in their range. A step opens what is missing of them, once
 /// half are, which bounds how long a commit waits behind a step.
 pub const REPLAY_OPEN_MAX: usize = 64;
+/// Runs of one replay that failed and wait for their retry, at most: they do not count as open, so that a receiver that fails
+/// some requests does not hold up the rest.
+pub const REPLAY_WAITING_MAX: usize = 8192;
 /// Runs of replays that a lane holds in memory, at most.
 pub const REPLAY_WINDOW: usize = 128;
 /// A replay's attempts under way are at most this part of the endpoint's cap, and one at least.

@@ -8,9 +8,10 @@ use metrics_process::Collector;
 
 use crate::domain::attempt::{FaultCause, OutcomeKind};
 use crate::domain::recharge::{Status, Verdict};
+use crate::{logging, panics};
 
 /// Every metric of Ringback's own, with what it tells. (The process's own come beside them, as `process_…`.)
-pub const METRICS: [(&str, Kind, &str); 31] = [
+pub const METRICS: [(&str, Kind, &str); 33] = [
     (REPORTS, Kind::Counter, "Reports received, by verdict"),
     (ATTEMPTS, Kind::Counter, "Delivery attempts that came back, by outcome"),
     (FAULTS, Kind::Counter, "Requests that could not be made, which is not the endpoint's doing, by cause"),
@@ -41,6 +42,8 @@ pub const METRICS: [(&str, Kind, &str); 31] = [
     (SHARDS, Kind::Gauge, "Shards of 256 that this node owns"),
     (SHARDS_SEIZED, Kind::Counter, "Shards taken over from nodes that had not given them back"),
     (SPANS_DROPPED, Kind::Counter, "Spans of traces that did not reach the collector"),
+    (LOG_DROPPED, Kind::Counter, "Log lines that could not be written"),
+    (PANICS, Kind::Counter, "Panics of request handlers; any other panic ends the process"),
     (BUILD, Kind::Gauge, "1, with the version as a label"),
 ];
 
@@ -74,6 +77,8 @@ const RATE_LIMITED: &str = "ringback_rate_limited_total";
 const SHARDS: &str = "ringback_shards";
 const SHARDS_SEIZED: &str = "ringback_shards_seized_total";
 const SPANS_DROPPED: &str = "ringback_spans_dropped_total";
+const LOG_DROPPED: &str = "ringback_log_lines_dropped_total";
+const PANICS: &str = "ringback_panics_total";
 const BUILD: &str = "ringback_build_info";
 
 /// What a metric is.
@@ -148,6 +153,8 @@ pub struct Meters {
     pub shards_seized: Counter,
     /// Spans that did not reach the collector.
     pub spans_dropped: Counter,
+    log_dropped: Counter,
+    panics: Counter,
 }
 
 const SECONDS: [f64; 16] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0, 3600.0, 86_400.0];
@@ -206,6 +213,8 @@ impl Meters {
             shards: gauge(SHARDS, &[]),
             shards_seized: counter(SHARDS_SEIZED, &[]),
             spans_dropped: counter(SPANS_DROPPED, &[]),
+            log_dropped: counter(LOG_DROPPED, &[]),
+            panics: counter(PANICS, &[]),
             recorder,
         }
     }
@@ -247,6 +256,8 @@ impl Meters {
 
     /// The Prometheus text.
     pub fn render(&self) -> String {
+        self.log_dropped.absolute(logging::dropped());
+        self.panics.absolute(panics::count());
         metrics::with_local_recorder(&self.recorder, || self.process.collect());
         self.handle.render()
     }

@@ -20,7 +20,7 @@ use crate::domain::shard::SHARDS;
 use crate::domain::time::Timestamp;
 use crate::domain::vendor::Mode;
 use crate::store::cluster::Node;
-use crate::store::{Overview, Page, Store};
+use crate::store::{Overview, Page, Store, sqlite};
 use crate::transport::guard::Guard;
 use crate::transport::mail::Mailer;
 use crate::transport::{self, Target, Transport, tls_config};
@@ -120,6 +120,9 @@ async fn examine(config: &Config) -> anyhow::Result<Vec<Finding>> {
         findings.push(bad("store", "there is no database yet", "start the server once, or name the database with --database"));
         return Ok(findings);
     }
+    if let Some(path) = config.database.file() {
+        findings.push(file(path));
+    }
     let store = match open_store(config, outside.surroundings.clone()).await {
         Ok(store) => store,
         // It says what to do itself: a wrong master key, a newer schema, a database that is away.
@@ -166,12 +169,14 @@ async fn server(config: &Config) -> Finding {
         return bad("server", format!("{host} cannot be asked"), advice);
     };
     let answer = transport.send(&target, || http::Request::new(bytes::Bytes::new())).await;
+    let body = answer.as_ref().ok().and_then(|outcome| outcome.answer_body.clone()).unwrap_or_default();
+    let said = String::from_utf8_lossy(&body).into_owned();
     match answer.map(|outcome| (outcome.status, outcome.error)) {
         Ok((Some(200), _)) => good("server", format!("it is ready at {host}")),
         Ok((Some(503), _)) => bad(
             "server",
-            format!("it runs at {host} and is not ready"),
-            "its log says why; most often the database is away or its disk is full",
+            format!("it runs at {host} and is not ready: {}", said.trim()),
+            "its log says more; most often the database is away or its disk is full",
         ),
         Ok((Some(status), _)) => bad("server", format!("{host}/readyz answered {status}"), "something else listens there"),
         Ok((None, error)) => bad("server", format!("nothing answers at {host}: {}", error.unwrap_or_default()), advice),
@@ -193,6 +198,15 @@ fn disk(file: &Path) -> Finding {
         return bad("disk", seen, "make room: with a full disk everything is refused (507). Shorter retention, or a larger disk");
     }
     good("disk", seen)
+}
+
+/// Whether the file is whole, and has all that was committed to it.
+fn file(path: &Path) -> Finding {
+    match sqlite::examine(path) {
+        Ok(found) if found.is_empty() => good("file", "the database file is whole, and has all that was committed to it"),
+        Ok(found) => bad("file", found.join("; "), "stop the server, and restore a backup with scripts/restore"),
+        Err(error) => bad("file", error.to_string(), "check that this user may read the file"),
+    }
 }
 
 fn bytes(count: u64) -> String {

@@ -4,9 +4,10 @@ use anyhow::bail;
 use clap::Subcommand;
 
 use super::Settings;
-use crate::app::{keys, lock, open_store};
+use crate::app::{keys, open_store};
 use crate::clock::Surroundings;
 use crate::config::ConfigError;
+use crate::store::sqlite::DatabaseLock;
 use crate::store::{Deed, SweepPlace};
 
 /// What can be done with the master key.
@@ -31,7 +32,7 @@ impl MasterKey {
         }
         super::is_there(&config, "--database")?;
         // Held to the end: a server that knows only the old key must not run meanwhile.
-        let _lock = in_file.map(lock).transpose()?;
+        let _lock = in_file.map(DatabaseLock::acquire).transpose()?;
         if let Some(file) = in_file {
             keys::begin_rotation(file, &*surroundings.entropy)?;
         }

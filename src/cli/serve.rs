@@ -1,6 +1,9 @@
 //! `ringback serve`: the server.
 
+use std::io::Write;
+
 use clap::Args;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Settings;
@@ -19,26 +22,28 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let config = self.settings.read(self.listen)?;
-        super::log::to_stderr(&config.log, config.log_format);
+        let _log = super::log::to_stderr(&config.log, config.log_format)?;
         super::runtime()?.block_on(async {
             let app = App::start(&config, Outside::system()?).await?;
             let listeners = Listeners::bind(&config).await?;
             // Whoever is told the address may ask for the stop at once.
             let stop = asked_to_stop()?;
-            tell(&listeners)?;
+            tell(&listeners);
             app.run(listeners, stop).await
         })
     }
 }
 
-/// Prints the addresses that were bound.
-fn tell(Listeners { api, metrics }: &Listeners) -> std::io::Result<()> {
-    let mut lines = format!("listening on http://{}\n", api.local_addr()?);
+/// Prints the bound addresses. A stdout that cannot be written does not stop the server.
+fn tell(Listeners { api, metrics }: &Listeners) {
+    let address = |listener: &TcpListener| listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
+    let mut lines = format!("listening on http://{}\n", address(api));
     if let Some(metrics) = metrics {
-        lines.push_str(&format!("metrics on http://{}\n", metrics.local_addr()?));
+        lines.push_str(&format!("metrics on http://{}\n", address(metrics)));
     }
-    anstream::print!("{lines}");
-    Ok(())
+    if let Err(error) = anstream::stdout().write_all(lines.as_bytes()) {
+        tracing::warn!(%error, "failed to print the addresses");
+    }
 }
 
 /// Ends at SIGTERM or SIGINT.

@@ -5,6 +5,7 @@ pub mod alert;
 pub mod attempt;
 pub mod audit;
 pub mod catalogue;
+pub mod circuit;
 pub mod conflict;
 pub mod delivery;
 pub mod endpoint;

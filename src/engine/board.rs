@@ -11,6 +11,7 @@
 
 mod returns;
 mod tenure;
+mod turns;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
@@ -20,6 +21,7 @@ use std::time::Duration;
 pub(super) use tenure::{Tenancy, Tenure};
 
 use super::behind::Behind;
+use super::jump::{Jump, JumpDetector};
 use super::lane::{Lane, Read, Refill, Turn, Window, key_of};
 use super::pace::Standing;
 use super::pause::Pause;
@@ -100,6 +102,10 @@ pub(super) struct Board {
     lanes: HashMap<EndpointId, Lane>,
     /// Lanes that wait for their turn, by their [`Standing`].
     turns: [VecDeque<EndpointId>; 3],
+    /// Lanes that wait until there is less under way, or until they have shown that they still answer.
+    deferred: HashSet<EndpointId>,
+    /// Since when so much is under way that lanes get further slots only if they still answer.
+    pressed_since: Option<Timestamp>,
     behind: Behind,
     timers: BinaryHeap<Reverse<(Timestamp, EndpointId)>>,
     chores: VecDeque<Chore>,
@@ -114,6 +120,8 @@ pub(super) struct Board {
     /// The latest time it was told, as far as the clock was not set back since.
     latest: Timestamp,
     swept_at: Option<Timestamp>,
+    jumps: JumpDetector,
+    jump: Option<Jump>,
     /// The clock was set back, so that this sweep releases all lanes.
     releasing: bool,
     stopped: bool,
@@ -127,6 +135,8 @@ impl Board {
             tenure,
             lanes: HashMap::new(),
             turns: Default::default(),
+            deferred: HashSet::new(),
+            pressed_since: None,
             behind: Behind::new(),
             timers: BinaryHeap::new(),
             chores: VecDeque::new(),
@@ -137,6 +147,8 @@ impl Board {
             pause: Pause::default(),
             latest: Timestamp::from_millis(0),
             swept_at: None,
+            jumps: JumpDetector::default(),
+            jump: None,
             releasing: false,
             stopped: false,
         }
@@ -202,7 +214,8 @@ impl Board {
     fn with<T>(&mut self, endpoint: EndpointId, now: Timestamp, work: impl FnOnce(&mut Lane, Window) -> T) -> T {
         let (whole, others, tenancy) = (self.window(), self.behind.others(endpoint, now), self.tenure.of(endpoint));
         debug_assert!(tenancy.is_mine, "it has no lane here");
-        let lane = self.lanes.entry(endpoint).or_insert_with(|| Lane::new(tenancy, now));
+        let jump = self.jump;
+        let lane = self.lanes.entry(endpoint).or_insert_with(|| Lane::new(tenancy, jump, now));
         let before = lane.bytes();
         // The lane's own bytes are part of what the node has given out.
         let window = Window { runs: whole.runs, bytes: self.bounds.lane_window_bytes.min(whole.bytes + before) };
@@ -219,7 +232,10 @@ impl Board {
             self.starved.insert(endpoint);
         }
         match lane.can_send(others, now) {
-            Some(Turn::Of(standing)) if !std::mem::replace(&mut lane.queued, true) => self.turns[standing as usize].push_back(endpoint),
+            Some(Turn::Of(standing)) if lane.queued.is_none_or(|queued| standing < queued) => {
+                lane.queued = Some(standing);
+                self.turns[standing as usize].push_back(endpoint);
+            }
             Some(Turn::Behind) if !std::mem::replace(&mut lane.queued_behind, true) => self.behind.turns.push_back(endpoint),
             _ => {}
         }
@@ -322,6 +338,22 @@ impl Board {
         }
     }
 
+    /// Compares the wall clock with a steady one. A jump is taken out of everything that waits in memory, and kept for what
+    /// comes from the store.
+    pub fn observe_clock(&mut self, now: Timestamp, steady: Duration) {
+        let Some(jump) = self.jumps.observe(now, steady) else { return };
+        self.jump = Some(jump);
+        self.lanes.values_mut().for_each(|lane| lane.jumped(jump, now));
+        if let Some(by) = jump.forward() {
+            self.pause.shift(by);
+        }
+    }
+
+    /// A moment that a jump of the clock skipped, as much later.
+    pub fn moved_on(&self, at: Timestamp) -> Timestamp {
+        Jump::moment(self.jump, at)
+    }
+
     /// A sweep begins. Times from before a clock was set back say nothing any more, so that everything pending is due. A
     /// leap forward is no time in which a lane could have sent, so that what passed its deadline there gets its attempt.
     pub fn begin_sweep(&mut self, now: Timestamp) -> Leap {
@@ -348,7 +380,7 @@ impl Board {
             }
             let deleted = self.with(backlog.endpoint, now, |lane, _| {
                 if releasing {
-                    lane.release();
+                    lane.release(None);
                 }
                 lane.seen_in_store(now);
                 lane.is_deleted()
@@ -376,13 +408,15 @@ impl Board {
         if !self.is_mine(endpoint) {
             return Vec::new();
         }
+        let (jump, within) = (self.jump, self.policy.deadline);
         let settles: Vec<Settle> = self.with(endpoint, now, |lane, _| {
             let deleted = lane.is_deleted();
             let end = |run: &Expired| {
                 if deleted {
                     (!lane.is_in_hand(key_of(run.key))).then_some((DeliveryState::Cancelled, EndReason::Deleted))
                 } else {
-                    lane.reason_to_expire(run, now).map(|reason| (DeliveryState::Exhausted, reason))
+                    lane.reason_to_expire(run, Jump::deadline(jump, run.deadline, within), now)
+                        .map(|reason| (DeliveryState::Exhausted, reason))
                 }
             };
             let ended: Vec<_> = candidates.iter().filter_map(|run| Some((run, end(run)?))).collect();
@@ -459,65 +493,9 @@ impl Board {
     /// The end of a sweep. Forgets lanes that have had nothing to do for long, and closes connections that nobody uses.
     pub fn tidy(&mut self, now: Timestamp) {
         self.releasing = false;
-        self.lanes.retain(|_, lane| lane.queued || lane.queued_behind || !lane.is_idle() || now.since(lane.used_at) < limits::LANE_IDLE);
+        self.lanes.retain(|_, lane| {
+            lane.queued.is_some() || lane.queued_behind || !lane.is_idle() || now.since(lane.used_at) < limits::LANE_IDLE
+        });
         self.lanes.values().filter_map(|lane| lane.plan.as_ref()).for_each(|plan| plan.target.close_idle());
-    }
-
-    // --- What goes out -------------------------------------------------------------------------------------------
-
-    /// The next attempt to make, if one may be made now.
-    pub fn next(&mut self, now: Timestamp) -> Option<Job> {
-        self.latest = self.latest.max(now);
-        let in_flight = self.in_flight();
-        if self.stopped
-            || !self.tenure.stands()
-            || self.pause.until(now).is_some()
-            || in_flight >= self.bounds.max_in_flight
-            || in_flight + self.unsettled >= self.bounds.unsettled_max
-        {
-            return None;
-        }
-        let share = (self.bounds.max_in_flight / limits::UNPROVEN_SHARE / 2).max(1);
-        for (standing, most) in [(Standing::Proven, usize::MAX), (Standing::Quiet, share), (Standing::Failing, share)] {
-            while self.under_way[standing as usize] < most
-                && let Some(endpoint) = self.turns[standing as usize].pop_front()
-            {
-                if let Some(job) = self.take(endpoint, standing, now, |lane| &mut lane.queued) {
-                    return Some(job);
-                }
-            }
-        }
-        self.next_behind(now)
-    }
-
-    /// The next attempt of those that go out behind the others; if it is too early for it, a timer rings when it is not.
-    fn next_behind(&mut self, now: Timestamp) -> Option<Job> {
-        let per_second = self.bounds.behind_per_second;
-        while let Some(endpoint) = self.behind.turns.front().copied() {
-            if let Some(at) = self.behind.rate.free_at(per_second, now) {
-                self.timers.extend(self.behind.arrange(at, now).then_some(Reverse((at, endpoint))));
-                return None;
-            }
-            self.behind.turns.pop_front();
-            if let Some(job) = self.take(endpoint, Standing::Proven, now, |lane| &mut lane.queued_behind) {
-                let costs = if job.run.replay.is_some() { limits::REPLAY_COSTS } else { 1 };
-                self.behind.rate.spend(per_second / costs, now);
-                return Some(job);
-            }
-        }
-        None
-    }
-
-    fn take(&mut self, endpoint: EndpointId, standing: Standing, now: Timestamp, queued: fn(&mut Lane) -> &mut bool) -> Option<Job> {
-        if !self.lanes.contains_key(&endpoint) {
-            return None;
-        }
-        let job = self.with(endpoint, now, |lane, _| {
-            *queued(lane) = false;
-            let plan = lane.plan.clone()?;
-            lane.take(now).map(|run| Job { run, plan, standing, epoch: lane.tenancy.epoch })
-        })?;
-        self.under_way[standing as usize] += 1;
-        Some(job)
     }
 }

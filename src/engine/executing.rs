@@ -77,7 +77,7 @@ impl Engine {
                         under_way.spawn(async move { engine.execute(&desk, submission).await });
                     }
                 }
-                Err(error) => tracing::warn!(%error, "recharges could not be read for their provider; they will be"),
+                Err(error) => super::failed("submissions", &error),
             }
             let next = self.now().plus(limits::PROVIDER_EVERY);
             tokio::select! {

@@ -66,7 +66,7 @@ impl Handoff for Engine {
                 }
                 Err(error) => {
                     if refused.is_empty() {
-                        tracing::error!(delivery.id = %settle.key.delivery(), %error, "an outcome could not be written down; it is tried again");
+                        super::failed("outcomes", &error);
                     }
                     refused.push(settle);
                 }

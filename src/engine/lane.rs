@@ -12,6 +12,7 @@
 
 mod ends;
 mod give_back;
+mod probe;
 mod refill;
 mod replays;
 mod window;
@@ -25,6 +26,7 @@ pub(super) use window::Window;
 use window::{Known, Place, weight};
 
 use super::board::Tenancy;
+use super::jump::Jump;
 use super::pace::{Pace, Standing};
 use super::pause::Pause;
 use super::plan::Plan;
@@ -50,8 +52,8 @@ pub(super) struct Lane {
     pub pause: Pause,
     /// It found no room in the node's window; the board calls when there is some.
     pub starved: bool,
-    /// It stands in one of the board's queues for what goes out at once.
-    pub queued: bool,
+    /// The board's queue in which it waits for its turn, if it does.
+    pub queued: Option<Standing>,
     /// It stands in the board's queue for what goes out behind that.
     pub queued_behind: bool,
     /// Its endpoint's rate limit.
@@ -84,6 +86,10 @@ pub(super) struct Lane {
     all_due: bool,
     /// Strict: what had stepped aside stands in its place again at the next refill.
     anew: bool,
+    /// Deliveries that have been failing since before this time keep their own times in a walk.
+    isolated_before: Option<Timestamp>,
+    /// The latest jump of the wall clock.
+    pub jump: Option<Jump>,
     /// It had no room for all that a refill brought: it is not asked again before something has left, or come.
     cramped: bool,
     refilling: Option<Refilling>,
@@ -105,14 +111,14 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub fn new(tenancy: Tenancy, now: Timestamp) -> Self {
+    pub fn new(tenancy: Tenancy, jump: Option<Jump>, now: Timestamp) -> Self {
         Self {
             tenancy,
             plan: None,
             pace: Pace::new(),
             pause: Pause::default(),
             starved: false,
-            queued: false,
+            queued: None,
             queued_behind: false,
             rate: Rate::new(limits::RATE_SLACK),
             wakes_at: None,
@@ -133,6 +139,8 @@ impl Lane {
             walk: None,
             all_due: false,
             anew: false,
+            isolated_before: None,
+            jump,
             cramped: false,
             refilling: None,
             replays: BTreeMap::new(),
@@ -144,6 +152,22 @@ impl Lane {
             under_way: 0,
             head: None,
             beside: None,
+        }
+    }
+
+    /// Whether no attempt of it is under way.
+    pub fn is_resting(&self) -> bool {
+        self.under_way == 0
+    }
+
+    /// The wall clock jumped. What was skipped did not pass.
+    pub fn jumped(&mut self, jump: Jump, now: Timestamp) {
+        self.jump = Some(jump);
+        if let Some(by) = jump.forward() {
+            self.pace.shift(by);
+            self.pause.shift(by);
+            self.tenancy.strict_from = self.tenancy.strict_from.map(|from| from.plus(by));
+            self.since = now;
         }
     }
 
@@ -197,6 +221,9 @@ impl Lane {
             self.stored = true;
             if let Some(refilling) = &mut self.refilling {
                 refilling.turned_away = true;
+            }
+            if self.pace.holds() && !self.is_strict() && self.sends() && run.replay.is_none() {
+                self.keep_for_probes(run, window, now);
             }
         }
         taken && self.plan.as_ref().is_some_and(|plan| self.fresh.len() <= plan.cap as usize)
@@ -258,7 +285,7 @@ impl Lane {
         if self.tenancy.is_leaving || self.pause.until(now).is_some() || self.rate_free_at(now).is_some() {
             return None;
         }
-        if let Some(probe_at) = self.pace.next_probe_at(now) {
+        if let Some(probe_at) = self.pace.circuit().next_probe_at(now) {
             return self.probe(probe_at, now);
         }
         if self.is_strict() {
@@ -297,31 +324,6 @@ impl Lane {
         self.under_way.saturating_sub(self.replays_under_way)
     }
 
-    /// While it holds: the oldest when its time has come, one at a time; and an event at once, where nothing but a replay
-    /// failed.
-    fn probe(&self, at: Timestamp, now: Timestamp) -> Option<Pick> {
-        if at <= now {
-            let idle = self.under_way == 0 && self.head.is_none() && self.beside.is_none();
-            return if idle { self.oldest() } else { None };
-        }
-        if !self.pace.is_held_by_replays() || self.events_under_way() > 0 || self.head.is_some() {
-            return None;
-        }
-        let waiting = || self.first_waiting_in_order(now).filter(|_| self.beside.is_none());
-        if self.front_is_due(now) { Some(Pick::Fresh) } else { waiting() }
-    }
-
-    fn oldest(&self) -> Option<Pick> {
-        let waiting = self.waiting.keys().min_by_key(|(_, key)| *key).copied();
-        let fresh = self.fresh.front().map(|run| key_of(run.key));
-        match (fresh, waiting) {
-            (Some(fresh), Some(waiting)) if waiting.1 < fresh => Some(Pick::Waiting(waiting)),
-            (Some(_), _) => Some(Pick::Fresh),
-            (None, Some(waiting)) => Some(Pick::Waiting(waiting)),
-            (None, None) => self.replays.keys().min_by_key(|(_, key)| *key).copied().map(Pick::Replay),
-        }
-    }
-
     fn first_waiting_in_order(&self, now: Timestamp) -> Option<Pick> {
         let due = self.waiting.keys().take_while(|(at, _)| *at <= now);
         due.min_by_key(|(_, key)| *key).copied().map(Pick::Waiting)
@@ -332,16 +334,18 @@ impl Lane {
         let pick = self.pick(now)?;
         let run = match pick {
             Pick::Fresh => self.fresh.pop_front(),
+            Pick::FreshAt(at) => self.fresh.remove(at),
             Pick::Waiting(at) => self.waiting.remove(&at),
             Pick::Replay(at) => self.replays.remove(&at),
         }?;
         let key = key_of(run.key);
         self.put(key, Place::UnderWay);
         self.under_way += 1;
+        self.pace.begin(key, now);
         self.replays_under_way += u32::from(run.replay.is_some());
         self.used_at = now;
         if self.is_strict() {
-            let slot = if matches!(pick, Pick::Fresh) { &mut self.head } else { &mut self.beside };
+            let slot = if matches!(pick, Pick::Fresh | Pick::FreshAt(_)) { &mut self.head } else { &mut self.beside };
             *slot = Some(key);
         }
         if let Some(per_second) = self.rate_limit() {
@@ -398,7 +402,8 @@ impl Lane {
         let holds_others = self.is_strict() && run.failed_since.is_some_and(|since| since > self.stepped_aside(now));
         let is_head = holds_others && key.1 == 1 && run.replay.is_none();
         let holds_replay = holds_others && run.replay.is_some();
-        if !self.sends() || (at.since(now) > limits::RETRY_IN_MEMORY && !is_head && !holds_replay) {
+        let may_wait = at.since(now) <= limits::RETRY_IN_MEMORY && self.may_wait(&run);
+        if !self.sends() || (!may_wait && !is_head && !holds_replay) {
             self.leave(key);
             self.next_stored_due = Some(self.next_stored_due.map_or(at, |next| next.min(at)));
         } else if is_head {
@@ -427,12 +432,16 @@ impl Lane {
         let plan = self.plan.as_ref()?;
         let has_work = !self.fresh.is_empty() || !self.waiting.is_empty() || !self.replays.is_empty();
         let rate = self.rate_free_at(now).filter(|_| has_work);
-        let probe = self.pace.next_probe_at(now);
+        let probe = self.pace.circuit().next_probe_at(now);
         let waiting = self.waiting.first_key_value().map(|((at, _), _)| *at).filter(|_| probe.is_none());
         let replay = self.next_replay_at(now).filter(|_| probe.is_none());
         let head = self.fresh.front().and_then(|run| run.next_attempt_at).filter(|_| self.is_strict() && probe.is_none());
-        let aside =
-            self.fresh.front().and_then(|run| run.failed_since).filter(|_| self.is_strict()).map(|since| since.plus(plan.strict_hold));
+        let aside = self
+            .fresh
+            .front()
+            .and_then(|run| run.failed_since)
+            .filter(|_| self.is_strict())
+            .map(|since| self.steps_aside_at(since, plan.strict_hold, now));
         let pause = self.pause.until(now).filter(|_| has_work);
         [self.begins_at(now), rate, probe, waiting, replay, head, aside, pause, self.next_stored_due]
             .into_iter()
@@ -454,6 +463,8 @@ pub(super) enum Turn {
 #[derive(Debug, Clone, Copy)]
 enum Pick {
     Fresh,
+    /// A probe, of the delivery at this place.
+    FreshAt(usize),
     Waiting((Timestamp, Key)),
     Replay((Timestamp, Key)),
 }

@@ -20,7 +20,7 @@ impl Engine {
             if self.keeps_house()
                 && let Err(error) = self.mail().await
             {
-                tracing::warn!(%error, "alerts could not be looked at; they will be again");
+                super::failed("mails", &error);
             }
             self.surroundings.clock.sleep_until(self.now().plus(limits::MAIL_EVERY)).await;
         }

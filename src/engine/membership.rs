@@ -76,7 +76,7 @@ impl Engine {
                 () = self.renewal.notified() => {}
             }
             if let Err(error) = self.renew(membership).await {
-                tracing::warn!(%error, "the node's lease could not be renewed; it will be tried again");
+                super::failed("lease", &error);
                 tokio::time::sleep(limits::RECONNECT_MAX.min(membership.lease / 10)).await;
                 self.renewal.notify_one();
             }

@@ -36,11 +36,15 @@ mod behind;
 mod board;
 #[cfg(test)]
 mod board_tests;
+#[cfg(test)]
+mod circuit_tests;
+mod clock_trust;
 mod executing;
 #[cfg(test)]
 mod fault_tests;
 mod handoff;
 mod janitor;
+mod jump;
 mod lane;
 mod mailer;
 mod membership;
@@ -62,6 +66,7 @@ use std::time::Duration;
 
 pub use board::Bounds;
 use board::{Board, Chore, Job, Leap, Tenure};
+use clock_trust::ClockTrust;
 pub use janitor::Retention;
 use lane::Read;
 use membership::Membership;
@@ -85,6 +90,15 @@ use crate::store::{OpenRuns, Settle, Store, StoreError};
 use crate::traces::Traces;
 use crate::transport::Transport;
 use crate::transport::mail::Mailer;
+
+/// Logs that a task failed and will be tried again. The beginning and the end of an outage are logged by the store.
+fn failed(task: &'static str, error: &StoreError) {
+    if error.is_outage() {
+        tracing::debug!(task, %error, "a task failed; retrying");
+    } else {
+        tracing::warn!(task, %error, "a task failed; retrying");
+    }
+}
 
 /// What the engine is made of.
 pub struct Parts {
@@ -149,6 +163,7 @@ pub struct Engine {
     placed: Counter<u64>,
     committer: OnceLock<GroupCommit>,
     board: Mutex<Board>,
+    clock_trust: ClockTrust,
     /// When the timer rings next, in milliseconds.
     armed: AtomicI64,
     timer: Notify,
@@ -169,6 +184,7 @@ impl Engine {
             ceiling: parts.bounds.max_in_flight_per_endpoint,
             deadline: parts.policy.deadline,
             board: Mutex::new(Board::new(parts.bounds, parts.policy, tenure)),
+            clock_trust: ClockTrust::default(),
             store: parts.store,
             transport: parts.transport,
             surroundings: parts.surroundings,
@@ -204,6 +220,7 @@ impl Engine {
         let mut loops = JoinSet::new();
         loops.spawn(Arc::clone(self).run_timer());
         loops.spawn(Arc::clone(self).run_sweeps());
+        loops.spawn(Arc::clone(self).run_store_probes());
         loops.spawn(Arc::clone(self).fold_meters());
         loops.spawn(Arc::clone(self).run_watch());
         loops.spawn(Arc::clone(self).run_probes());
@@ -239,12 +256,11 @@ impl Engine {
             }
         };
         if tokio::time::timeout(limit, quiet).await.is_err() {
-            let board = self.board.lock();
-            tracing::warn!(
-                in_flight = board.in_flight(),
-                unsettled = board.unsettled(),
-                "drain_timeout passed; these attempts are repeated after the next start"
-            );
+            let (in_flight, unsettled) = {
+                let board = self.board.lock();
+                (board.in_flight(), board.unsettled())
+            };
+            tracing::warn!(in_flight, unsettled, "drain_timeout passed; these attempts are repeated after the next start");
         }
     }
 
@@ -254,10 +270,11 @@ impl Engine {
 
     /// Works on the board, then sets off what that made possible.
     fn act<T>(&self, work: impl FnOnce(&mut Board, Timestamp) -> T) -> T {
-        let now = self.now();
+        let (now, steady) = (self.now(), self.surroundings.clock.steady());
         let mut jobs = Vec::new();
         let (done, chores, wake, idle) = {
             let mut board = self.board.lock();
+            board.observe_clock(now, steady);
             let done = work(&mut board, now);
             while let Some(job) = board.next(now) {
                 jobs.push(job);
@@ -308,8 +325,9 @@ impl Engine {
     /// Looks for open runs, whatever the hints said: at the start, and then again and again.
     async fn run_sweeps(self: Arc<Self>) {
         loop {
-            if let Err(error) = self.sweep().await {
-                tracing::warn!(%error, "the store could not say which endpoints have open deliveries; it will be asked again");
+            let swept = self.sweep().await;
+            if let Err(error) = swept.and(self.keep_time().await) {
+                failed("sweep", &error);
             }
             let next = self.now().plus(limits::SWEEP_EVERY);
             tokio::select! {
@@ -369,6 +387,14 @@ impl Engine {
         Ok(())
     }
 
+    /// Finds out when a store that failed can be written again.
+    async fn run_store_probes(self: Arc<Self>) {
+        loop {
+            self.surroundings.clock.sleep_until(self.now().plus(limits::PROBE_EVERY)).await;
+            self.store.probe().await;
+        }
+    }
+
     async fn fold_meters(self: Arc<Self>) {
         loop {
             self.surroundings.clock.sleep_until(self.now().plus(Duration::from_secs(5))).await;
@@ -391,8 +417,7 @@ impl Engine {
         match chore {
             Chore::Load(endpoint) => self.load(endpoint).await,
             Chore::Refill(endpoint, refill) => {
-                let read =
-                    self.read(endpoint, refill).await.inspect_err(|error| tracing::warn!(%error, "open deliveries could not be read"));
+                let read = self.read(endpoint, refill).await.inspect_err(|error| failed("refill", error));
                 self.pause_after(&read).await;
                 self.act(|board, now| board.refilled(endpoint, refill, read.ok(), now));
             }
@@ -427,7 +452,7 @@ impl Engine {
                 .ok(),
             Ok(None) => None,
             Err(error) => {
-                tracing::warn!(endpoint.id = %endpoint, %error, "the endpoint could not be read; the next sweep tries again");
+                failed("load", &error);
                 None
             }
         };

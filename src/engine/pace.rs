@@ -1,9 +1,10 @@
-//! How fast a lane may go: its in-flight cap with slow start, and whether it holds. A time that lies further ahead than it
-//! can is from before the clock was set back, and counts as come.
+//! How fast a lane may go: its in-flight cap with slow start, its [circuit](crate::domain::circuit), and whether it answers as
+//! it usually does.
 
 use std::time::Duration;
 
 use crate::domain::attempt::OutcomeKind;
+use crate::domain::circuit::{AttemptResult, Circuit, DeliveryKey, Transition};
 use crate::domain::retry::Policy;
 use crate::domain::time::Timestamp;
 use crate::limits;
@@ -13,17 +14,13 @@ use crate::limits;
 pub(super) struct Pace {
     /// Attempts that may be under way at once at the moment.
     cap: u32,
-    /// In a row.
-    failures: u32,
-    /// Of those, failures at events and not at what a replay sends again.
-    event_failures: u32,
     /// Its last attempt took a slot for the whole timeout.
     hangs: bool,
-    hold: Option<Hold>,
-    last_success: Option<Timestamp>,
+    circuit: Circuit,
     /// It came back by itself: until its backlog is gone it goes gently, but not beyond this time.
     gentle_until: Option<Timestamp>,
     taken: Taken,
+    latency: Latency,
 }
 
 /// Deliveries that the endpoint took lately, to tell how long a backlog lasts.
@@ -57,124 +54,110 @@ impl Taken {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Hold {
-    probes: u32,
-    next_probe_at: Timestamp,
-}
-
 /// How likely a lane is to answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Standing {
     /// It had a success lately.
     Proven,
     /// Nothing speaks for it, and nothing against it.
     Quiet,
-    /// It let its last attempt time out, or failed several times in a row.
+    /// It let its last attempt time out, failed several times in a row, or takes much longer than is usual for it.
     Failing,
 }
 
-/// An attempt that came back.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Came {
-    pub kind: OutcomeKind,
-    /// A replay made it.
-    pub replayed: bool,
+/// How long the endpoint's attempts usually take, and which are under way: what tells that it has stopped answering long before
+/// the first of them times out.
+#[derive(Debug, Default)]
+struct Latency {
+    /// Mean of the successes, and mean deviation from it, in milliseconds; both smoothed as TCP does it (RFC 6298).
+    usual: Option<(f64, f64)>,
+    /// When each attempt under way began, the oldest first.
+    running: Vec<(DeliveryKey, Timestamp)>,
 }
 
-/// What an outcome did to the lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shift {
-    /// Nothing worth telling.
-    None,
-    /// It has begun to hold.
-    Holds,
-    /// Its first success after holding: what was held is due.
-    Released,
+impl Latency {
+    fn learn(&mut self, took: Duration) {
+        let took = took.as_secs_f64() * 1000.0;
+        self.usual = Some(match self.usual {
+            None => (took, took / 2.0),
+            Some((mean, deviation)) => (mean + (took - mean) / 8.0, deviation + ((took - mean).abs() - deviation) / 4.0),
+        });
+    }
+
+    /// Whether the oldest attempt under way takes longer than is usual, by far.
+    fn is_stalled(&self, now: Timestamp) -> bool {
+        let Some(((mean, deviation), (_, oldest))) = self.usual.zip(self.running.first()) else { return false };
+        let bound = Duration::from_secs_f64((mean + 4.0 * deviation) * 2.0 / 1000.0).max(limits::STALLED_AFTER);
+        now.since(*oldest) > bound
+    }
 }
 
 impl Pace {
     pub fn new() -> Self {
-        Self {
-            cap: 1,
-            failures: 0,
-            event_failures: 0,
-            hangs: false,
-            hold: None,
-            last_success: None,
-            gentle_until: None,
-            taken: Taken::default(),
-        }
+        Self { cap: 1, hangs: false, circuit: Circuit::default(), gentle_until: None, taken: Taken::default(), latency: Latency::default() }
+    }
+
+    /// An attempt begins.
+    pub fn begin(&mut self, delivery: DeliveryKey, now: Timestamp) {
+        self.latency.running.push((delivery, now));
+    }
+
+    /// An attempt is over, whatever came of it. Answers when it began.
+    pub fn end(&mut self, delivery: DeliveryKey) -> Option<Timestamp> {
+        let at = self.latency.running.iter().position(|(running, _)| *running == delivery)?;
+        Some(self.latency.running.remove(at).1)
     }
 
     /// Learns from an attempt that came back.
-    pub fn learn(&mut self, Came { kind, replayed }: Came, ceiling: u32, policy: &Policy, now: Timestamp) -> Shift {
-        self.hangs = kind == OutcomeKind::TimedOut;
-        if kind == OutcomeKind::Succeeded {
-            // An event that gets through says nothing about a replay that does not: its runs keep their own times.
-            let releases = !self.is_held_by_replays() || replayed;
-            (self.failures, self.event_failures) = (0, 0);
-            self.last_success = Some(now);
+    pub fn learn(&mut self, result: &AttemptResult, ceiling: u32, policy: &Policy, now: Timestamp) -> Transition {
+        let began = self.end(result.delivery);
+        self.hangs = result.kind == OutcomeKind::TimedOut;
+        if result.kind == OutcomeKind::Succeeded {
+            began.into_iter().for_each(|began| self.latency.learn(now.since(began)));
             self.taken.count(now);
             self.cap = self.cap.saturating_mul(2).clamp(1, ceiling.max(1));
-            return if self.hold.take().is_some() && releases {
-                // What was held goes out at a ramp.
-                self.cap = 1;
-                Shift::Released
-            } else {
-                Shift::None
-            };
-        }
-        self.failures = self.failures.saturating_add(1);
-        self.event_failures = self.event_failures.saturating_add(u32::from(!replayed));
-        if self.hangs {
+        } else if self.hangs {
             self.cap = 1;
         }
-        if self.failures < limits::HOLD_AFTER {
-            return Shift::None;
+        let transition = self.circuit.learn(result, policy, now);
+        if self.circuit.is_open() || matches!(transition, Transition::Closed { .. }) {
+            // What waited goes out at a ramp.
+            self.cap = 1;
         }
-        // What was under way when it began to hold is no probe.
-        if self.next_probe_at(now).is_some_and(|at| now < at) {
-            return Shift::None;
-        }
-        let probes = self.hold.map_or(0, |hold| hold.probes) + 1;
-        let wait = policy.step(probes).min(limits::PROBE_MAX);
-        let begins = self.hold.replace(Hold { probes, next_probe_at: now.plus(wait) }).is_none();
-        self.cap = 1;
-        if begins { Shift::Holds } else { Shift::None }
+        transition
     }
 
     pub fn holds(&self) -> bool {
-        self.hold.is_some()
+        self.circuit.is_open()
     }
 
-    /// Whether it holds for nothing but what a replay failed at: then the next event is tried all the same.
-    pub fn is_held_by_replays(&self) -> bool {
-        self.holds() && self.event_failures == 0
+    pub fn circuit(&self) -> &Circuit {
+        &self.circuit
     }
 
-    /// When a lane that holds probes next.
-    pub fn next_probe_at(&self, now: Timestamp) -> Option<Timestamp> {
-        let latest = now.plus(limits::PROBE_MAX + limits::CLOCK_BACK);
-        self.hold.map(|hold| if hold.next_probe_at > latest { now } else { hold.next_probe_at })
+    /// The wall clock was set forward by this much: the time that was skipped did not pass.
+    pub fn shift(&mut self, by: Duration) {
+        self.circuit.shift(by);
+        self.gentle_until = self.gentle_until.map(|until| until.plus(by));
+        self.latency.running.iter_mut().for_each(|(_, began)| *began = began.plus(by));
     }
 
     /// Whether it had a success lately, and nothing has spoken against it since: a failure now and then does not.
     pub fn is_proven(&self, now: Timestamp) -> bool {
-        !self.is_failing() && self.last_success.is_some_and(|at| now.since(at) < limits::PROVEN_FOR)
+        !self.is_failing() && self.circuit.accepted_at().is_some_and(|at| now.since(at) < limits::PROVEN_FOR)
     }
 
     /// Its last attempt hung, or several in a row failed.
     pub fn is_failing(&self) -> bool {
-        self.hangs || self.event_failures >= limits::FAILING_AFTER
+        self.hangs || self.circuit.event_failures() >= limits::FAILING_AFTER
     }
 
     /// What the board goes by when it gives turns.
     pub fn standing(&self, now: Timestamp) -> Standing {
-        if self.is_proven(now) {
-            Standing::Proven
-        } else if self.is_failing() {
+        if self.is_failing() || self.latency.is_stalled(now) {
             Standing::Failing
+        } else if self.is_proven(now) {
+            Standing::Proven
         } else {
             Standing::Quiet
         }
@@ -182,8 +165,9 @@ impl Pace {
 
     /// The handshake was a success too, and the lane begins anew.
     pub fn connected(&mut self, at: Option<Timestamp>) {
-        if at > self.last_success {
-            *self = Self { last_success: at, ..Self::new() };
+        if at > self.circuit.accepted_at() {
+            let latency = std::mem::take(&mut self.latency);
+            *self = Self { circuit: Circuit::closed(at), latency, ..Self::new() };
         }
     }
 
@@ -220,12 +204,16 @@ mod tests {
 
     const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
-    fn event(kind: OutcomeKind) -> Came {
-        Came { kind, replayed: false }
+    fn result(kind: OutcomeKind) -> AttemptResult {
+        AttemptResult { delivery: (1, 1), event_type: "a".into(), failed_since: None, replayed: false, kind }
     }
 
     fn policy() -> Policy {
         Policy { schedule: [5, 30, 120].map(Duration::from_secs).to_vec(), deadline: Duration::from_secs(86_400) }
+    }
+
+    fn after(millis: u64) -> Timestamp {
+        START.plus(Duration::from_millis(millis))
     }
 
     #[test]
@@ -233,60 +221,39 @@ mod tests {
         let mut pace = Pace::new();
         let caps: Vec<u32> = (0..7)
             .map(|_| {
-                pace.learn(event(OutcomeKind::Succeeded), 32, &policy(), START);
+                pace.learn(&result(OutcomeKind::Succeeded), 32, &policy(), START);
                 pace.cap(32, START)
             })
             .collect();
         assert_eq!(caps, [2, 4, 8, 16, 32, 32, 32]);
-        pace.learn(event(OutcomeKind::Rejected), 32, &policy(), START);
+        pace.learn(&result(OutcomeKind::Rejected), 32, &policy(), START);
         assert_eq!(pace.cap(32, START), 32);
-        pace.learn(event(OutcomeKind::TimedOut), 32, &policy(), START);
+        pace.learn(&result(OutcomeKind::TimedOut), 32, &policy(), START);
         assert_eq!(pace.cap(32, START), 1);
     }
 
     #[test]
-    fn ten_failures_in_a_row_hold_it_and_a_success_releases_it() {
+    fn an_endpoint_that_stops_answering_is_known_before_its_first_timeout() {
         let mut pace = Pace::new();
-        let mut now = START;
-        for _ in 1..limits::HOLD_AFTER {
-            assert_eq!(pace.learn(event(OutcomeKind::Unreachable), 32, &policy(), now), Shift::None);
+        for number in 0..20 {
+            pace.begin((number, 1), after(100 * number as u64));
+            pace.learn(
+                &AttemptResult { delivery: (number, 1), ..result(OutcomeKind::Succeeded) },
+                32,
+                &policy(),
+                after(100 * number as u64 + 5),
+            );
         }
-        assert_eq!(pace.learn(event(OutcomeKind::Unreachable), 32, &policy(), now), Shift::Holds);
-        for wait in [5, 30, 60, 60] {
-            assert_eq!(pace.next_probe_at(now), Some(now.plus(Duration::from_secs(wait))));
-            now = pace.next_probe_at(now).unwrap();
-            assert_eq!(pace.learn(event(OutcomeKind::Unreachable), 32, &policy(), now), Shift::None);
+        pace.begin((20, 1), after(3000));
+        assert_eq!(pace.standing(after(3050)), Standing::Proven, "a pause of a receiver's own is not a stall");
+        assert_eq!(pace.standing(after(3200)), Standing::Failing);
+        pace.learn(&AttemptResult { delivery: (20, 1), ..result(OutcomeKind::Succeeded) }, 32, &policy(), after(3300));
+        assert_eq!(pace.standing(after(3300)), Standing::Proven, "it answers again");
+        for number in 21..60 {
+            pace.begin((number, 1), after(5000));
+            pace.learn(&AttemptResult { delivery: (number, 1), ..result(OutcomeKind::Succeeded) }, 32, &policy(), after(7000));
         }
-        assert_eq!(pace.learn(event(OutcomeKind::Succeeded), 32, &policy(), now), Shift::Released);
-        assert_eq!((pace.cap(32, START), pace.is_proven(now)), (1, true));
-    }
-
-    #[test]
-    fn a_replay_that_fails_holds_itself_and_no_event() {
-        let (replayed, mut pace) = (|kind| Came { kind, replayed: true }, Pace::new());
-        for _ in 0..limits::HOLD_AFTER {
-            pace.learn(replayed(OutcomeKind::Rejected), 32, &policy(), START);
-        }
-        assert!(pace.is_held_by_replays() && !pace.is_failing());
-        assert_eq!(pace.learn(event(OutcomeKind::Succeeded), 32, &policy(), START), Shift::None, "the replay's runs keep their times");
-        assert!(!pace.holds());
-        for _ in 0..limits::HOLD_AFTER {
-            pace.learn(replayed(OutcomeKind::Rejected), 32, &policy(), START);
-        }
-        pace.learn(event(OutcomeKind::Rejected), 32, &policy(), START);
-        assert!(pace.holds() && !pace.is_held_by_replays(), "it fails at everything");
-        assert_eq!(pace.learn(event(OutcomeKind::Succeeded), 32, &policy(), START), Shift::Released);
-    }
-
-    #[test]
-    fn a_clock_that_was_set_back_stalls_no_probe() {
-        let before = Timestamp::from_millis(START.as_millis() - 7_200_000);
-        let mut pace = Pace::new();
-        for _ in 0..limits::HOLD_AFTER {
-            pace.learn(event(OutcomeKind::Unreachable), 32, &policy(), START);
-        }
-        assert_eq!(pace.next_probe_at(before), Some(before));
-        pace.learn(event(OutcomeKind::Unreachable), 32, &policy(), before);
-        assert_eq!(pace.next_probe_at(before), Some(before.plus(Duration::from_secs(30))), "that was a probe");
+        pace.begin((60, 1), after(8000));
+        assert_eq!(pace.standing(after(10_500)), Standing::Proven, "a slow endpoint is measured by its own latency");
     }
 }

@@ -1,5 +1,7 @@
 //! A pause after faults of our own. The board has one for what meets all endpoints, each lane one for what meets it alone.
 
+use std::time::Duration;
+
 use crate::domain::attempt::{FaultCause, Reach};
 use crate::domain::time::Timestamp;
 use crate::limits;
@@ -30,6 +32,11 @@ impl Pause {
         self.until.filter(|until| *until > now && *until <= latest)
     }
 
+    /// The wall clock was set forward by this much.
+    pub fn shift(&mut self, by: Duration) {
+        self.until = self.until.map(|until| until.plus(by));
+    }
+
     /// Something got through: there is no need to wait, but what was wrong may still be.
     pub fn lift(&mut self) {
         self.until = None;
@@ -44,8 +51,6 @@ impl Pause {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);

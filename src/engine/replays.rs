@@ -19,7 +19,7 @@ impl Engine {
             match self.step_replays().await {
                 Ok(true) => continue,
                 Ok(false) => {}
-                Err(error) => tracing::warn!(%error, "replays could not go on; they will be tried again"),
+                Err(error) => super::failed("replays", &error),
             }
             let next = self.now().plus(limits::REPLAY_EVERY);
             tokio::select! {
@@ -52,10 +52,15 @@ impl Engine {
         if !self.board.lock().is_mine(replay.endpoint) {
             return Ok(false);
         }
-        let under_way = replay.opened.saturating_sub(replay.done) as usize;
+        let open = replay.opened.saturating_sub(replay.done) as usize;
         let is_read = replay.next_sequence >= replay.end_sequence;
+        // What failed and waits for its retry holds up nothing.
+        let waits = !is_read && open > limits::REPLAY_OPEN_MAX / 2;
+        let waiting = if waits { self.store.replay_waiting(replay.clone(), self.now()).await? } else { 0 };
+        let under_way = open.saturating_sub(waiting);
+        let is_full = under_way > limits::REPLAY_OPEN_MAX / 2 || waiting >= limits::REPLAY_WAITING_MAX;
         // What can be seen without writing is not written.
-        if (is_read && under_way > 0) || under_way > limits::REPLAY_OPEN_MAX / 2 || !(is_read || self.goes_on(replay.endpoint).await?) {
+        if (is_read && open > 0) || (!is_read && is_full) || !(is_read || self.goes_on(replay.endpoint).await?) {
             return Ok(false);
         }
         match self.change(Deed::StepReplay { id, deadline: self.deadline }, None).await? {

@@ -41,7 +41,7 @@ impl Engine {
             if self.keeps_house()
                 && let Err(error) = self.watch().await
             {
-                tracing::warn!(%error, "failing endpoints could not be looked at; they will be again");
+                super::failed("watch", &error);
             }
             self.surroundings.clock.sleep_until(self.now().plus(limits::WATCH_EVERY)).await;
         }
@@ -52,7 +52,9 @@ impl Engine {
     /// # Errors
     /// The store's.
     pub async fn watch(&self) -> Result<(), StoreError> {
-        self.watch_failing().await?;
+        if self.trusts_clock().await? {
+            self.watch_failing().await?;
+        }
         self.end_pauses().await
     }
 
@@ -115,13 +117,19 @@ impl Engine {
     async fn end_pauses(&self) -> Result<(), StoreError> {
         loop {
             let over = self.store.pauses_over(self.now(), limits::WATCH_ROWS).await?;
+            let mut ended = 0;
             for id in &over {
                 let Some(endpoint) = self.store.endpoint(*id).await? else { continue };
+                if endpoint.paused_until.is_some_and(|until| self.board.lock().moved_on(until) > self.now()) {
+                    // The clock was set forward over its end.
+                    continue;
+                }
+                ended += 1;
                 let deed = Deed::ChangeEndpoint { id: *id, change: EndpointChange::Resume, deadline: self.deadline };
                 self.change(deed, Some(noted(&endpoint, "endpoint.resumed", json!({"reason": "the pause is over"})))).await?;
                 self.changed_here(*id);
             }
-            if over.len() < limits::WATCH_ROWS {
+            if over.len() < limits::WATCH_ROWS || ended == 0 {
                 return Ok(());
             }
         }
@@ -136,7 +144,7 @@ impl Engine {
             if self.keeps_house()
                 && let Err(error) = self.probe(every).await
             {
-                tracing::warn!(%error, "disabled endpoints could not be looked at; they will be again");
+                super::failed("probes", &error);
             }
             self.surroundings.clock.sleep_until(self.now().plus(limits::WATCH_EVERY)).await;
         }

@@ -110,14 +110,19 @@ impl From<OpsError> for ApiError {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
             }
             OpsError::Store(StoreError::Full(_)) => {
-                tracing::error!(error = %detail, "the disk is full");
+                tracing::debug!(error = %detail, "refused a request: the disk is full");
                 let detail = "the server's disk is full, or takes no more for another reason; nothing was taken. Try again later";
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", detail)
             }
-            OpsError::Store(_) => {
-                tracing::error!(error = %detail, "the store could not answer");
+            OpsError::Store(error) => {
+                // The beginning and the end of an outage are logged by the store.
+                if error.is_outage() || matches!(error, StoreError::Busy(_)) {
+                    tracing::debug!(error = %detail, "refused a request: the store is unavailable");
+                } else {
+                    tracing::error!(error = %detail, "failed to answer a request: the store failed");
+                }
                 let detail = "the store could not answer; the same request can be sent again";
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+                Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail) }
             }
         }
     }
@@ -139,6 +144,12 @@ impl IntoResponse for ApiError {
         }
         response
     }
+}
+
+/// A handler panicked; the panic has been logged.
+pub(super) fn internal() -> ApiError {
+    let detail = "the server failed to answer this request; its log has the cause. The same request can be sent again";
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
 }
 
 pub(super) async fn no_such_path() -> ApiError {

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use ipnet::IpNet;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -26,6 +26,7 @@ use crate::clock::Stopwatch;
 use crate::limits;
 use crate::meters::Meters;
 use crate::ops::Ops;
+use crate::panics;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -105,8 +106,14 @@ pub fn router(api: Api, part: Part, pages: Router<Api>) -> Router {
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(DefaultBodyLimit::max(limits::BODY_MAX))
+        .layer(from_fn(contain_panics))
         .layer(from_fn_with_state(api.clone(), measure))
         .with_state(api)
+}
+
+/// Answers 500 for a handler that panics.
+async fn contain_panics(request: Request, next: Next) -> Response {
+    panics::contain(next.run(request)).await.unwrap_or_else(|_| error::internal().into_response())
 }
 
 /// Counts a request by its route, not by its path: routes are few.

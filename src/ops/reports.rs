@@ -1,11 +1,12 @@
 //! Reports: what the platform says about recharges. Good items are taken, each bad one is answered with its problems.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
+use futures_util::future::join_all;
 use serde_json::{Map, Value};
 
 use super::{Ops, OpsError};
-use crate::domain::id::VendorId;
+use crate::domain::id::{StreamId, VendorId};
 use crate::domain::money::Currency;
 use crate::domain::recharge::{Details, Report, Status};
 use crate::domain::time::Timestamp;
@@ -18,7 +19,7 @@ use crate::store::{Accept, Addressed, Judged, Write, Written};
 #[derive(Debug)]
 pub enum Answer {
     /// It was judged; with the reference it was about and the stream of its events.
-    Judged(String, crate::domain::id::StreamId, Judged),
+    Judged(String, StreamId, Judged),
     /// It was not well formed; with its reference, if it had one.
     Invalid(Option<String>, Vec<Problem>),
 }
@@ -85,16 +86,30 @@ impl Ops {
         Ok(found.map_or_else(unknown, |found| Ok(Addressed { stream: found.stream(mode), mode, report })))
     }
 
+    /// Has reports judged, in one write for each stream, so that what cannot be written for one vendor holds up no other.
+    ///
+    /// # Errors
+    /// Some of them could not be written. The caller reports all of them again, and gets `duplicate` for the others.
     async fn accept(&self, reports: Vec<Addressed>) -> Result<Vec<Judged>, OpsError> {
-        if reports.is_empty() {
-            return Ok(Vec::new());
+        let (now, count) = (self.surroundings.clock.now(), reports.len());
+        let mut streams: BTreeMap<StreamId, (Vec<usize>, Vec<Addressed>)> = BTreeMap::new();
+        for (at, addressed) in reports.into_iter().enumerate() {
+            let (places, reports) = streams.entry(addressed.stream).or_default();
+            places.push(at);
+            reports.push(addressed);
         }
-        let now = self.surroundings.clock.now();
-        let accept = Accept { source: "report", now, deadline: self.rules.delivery_deadline, reports };
-        match self.committer.write(Write::Accept(accept)).await? {
-            Written::Accepted(judged, _) => Ok(judged),
-            other => unreachable!("reports are answered with verdicts, not with {other:?}"),
+        let write = |(places, reports): (Vec<usize>, Vec<Addressed>)| async move {
+            let accept = Accept { source: "report", now, deadline: self.rules.delivery_deadline, reports };
+            (places, self.committer.write(Write::Accept(accept)).await)
+        };
+        let mut judged: Vec<Option<Judged>> = (0..count).map(|_| None).collect();
+        for (places, written) in join_all(streams.into_values().map(write)).await {
+            match written? {
+                Written::Accepted(answers, _) => places.into_iter().zip(answers).for_each(|(at, answer)| judged[at] = Some(answer)),
+                other => unreachable!("reports are answered with verdicts, not with {other:?}"),
+            }
         }
+        Ok(judged.into_iter().flatten().collect())
     }
 }
 

@@ -15,13 +15,20 @@
 //! alone. Failures that are nobody's fault (disk full, database away) go to all writers of the batch at once; they know
 //! best whether to try again.
 //!
+//! A write that meets a lock of another session (on PostgreSQL: a support query, a backup tool) must not hold up its
+//! neighbours either: the store waits briefly, the batch is halved until what is locked stands alone, and that waits its turn
+//! in [`locked`].
+//!
 //! Runs that a batch opened are handed over to the [`Handoff`] in commit order, before their writers are answered. The
 //! hand-off may drop them without harm: the store has them.
+
+mod locked;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use locked::{Locked, Party};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
@@ -68,6 +75,15 @@ type Answer = Result<Written, StoreError>;
 
 /// A write, and who waits for its answer.
 type Asked = (Write, oneshot::Sender<Answer>);
+
+/// A write on its way to the store.
+struct Item {
+    write: Write,
+    /// Who waits for its answer; that of an outcome goes to the [`Handoff`].
+    caller: Option<oneshot::Sender<Answer>>,
+    /// Since when it waits for a lock, if it does.
+    waits: Option<Stopwatch>,
+}
 
 #[derive(Default)]
 struct Pending {
@@ -185,12 +201,20 @@ pub enum Haste {
 }
 
 async fn run(queue: Arc<Queue>, store: Arc<dyn Store>, handoff: Arc<dyn Handoff>) {
+    let mut locked = Locked::default();
     loop {
-        due(&queue).await;
-        let (writes, callers) = take(&mut queue.pending.lock());
-        let answers = commit(&*store, writes, &*handoff).await;
-        queue.news.tell(answers.iter().map(|(write, _)| write));
-        answer(answers, callers, &*handoff);
+        due(&queue, locked.due_in()).await;
+        let taken = take(&mut queue.pending.lock());
+        let (items, mut answers) = locked.set_aside_known(taken);
+        // Those that met a lock are tried after everything else, each party by itself.
+        for items in std::iter::once(items).chain(locked.take_due()).filter(|items| !items.is_empty()) {
+            let committed = commit(&*store, items, &*handoff).await;
+            answers.extend(committed.answers);
+            answers.extend(locked.learn(committed.tried, committed.blocked));
+        }
+        answers.extend(locked.give_up());
+        queue.news.tell(answers.iter().map(|(item, _)| &item.write));
+        answer(answers, &*handoff);
     }
 }
 
@@ -237,22 +261,27 @@ fn streams<'a>(writes: impl Iterator<Item = &'a Write>) -> Option<HashSet<Stream
     Some(streams)
 }
 
-/// Waits until there is something to commit.
-async fn due(queue: &Queue) {
+/// Waits until there is something to commit, but no longer than `at_most`.
+async fn due(queue: &Queue, at_most: Option<Duration>) {
     loop {
-        let due_in = queue.pending.lock().due_in();
+        let due_in = [queue.pending.lock().due_in(), at_most].into_iter().flatten().min();
         match due_in {
             Some(Duration::ZERO) => return,
             // Whether it ends by time or by something new, it is looked again.
-            Some(left) => drop(tokio::time::timeout(left, queue.more.notified()).await),
+            Some(left) => {
+                let woken = tokio::time::timeout(left, queue.more.notified()).await;
+                if woken.is_err() && at_most.is_some_and(|at_most| at_most <= left) {
+                    return;
+                }
+            }
             None => queue.more.notified().await,
         }
     }
 }
 
-/// What the next transaction takes: those that somebody waits for, and then as many outcomes, so that neither holds up the
-/// other for long. Outcomes that still gather stay. Answers the writes, and who waits for the first of them.
-fn take(pending: &mut Pending) -> (Vec<Write>, Vec<oneshot::Sender<Answer>>) {
+/// What the next transaction takes: the writes that somebody waits for, and then as many outcomes, so that neither holds up
+/// the other for long. Outcomes that still gather stay.
+fn take(pending: &mut Pending) -> Vec<Item> {
     let (mut rows, mut count) = (0, 0);
     for (next, _) in &pending.asked {
         rows += next.rows();
@@ -261,62 +290,91 @@ fn take(pending: &mut Pending) -> (Vec<Write>, Vec<oneshot::Sender<Answer>>) {
         }
         count += 1;
     }
-    let (mut writes, callers): (Vec<_>, Vec<_>) = pending.asked.drain(..count).unzip();
+    let mut items: Vec<Item> =
+        pending.asked.drain(..count).map(|(write, caller)| Item { write, caller: Some(caller), waits: None }).collect();
     if pending.gather_for() == Some(Duration::ZERO) {
         let outcomes = rows.clamp(limits::GATHER_MAX / 2, limits::BATCH_ROWS_MAX).min(pending.outcomes.len());
-        writes.extend(pending.outcomes.drain(..outcomes).map(Write::Settle));
+        items.extend(pending.outcomes.drain(..outcomes).map(|settle| Item { write: Write::Settle(settle), caller: None, waits: None }));
         if pending.outcomes.is_empty() {
             (pending.gathers, pending.hurries) = (None, false);
         }
     }
-    (writes, callers)
+    items
 }
 
-/// Commits `writes`, bisecting where one of them is refused. Answers in order, each with its write.
-async fn commit(store: &dyn Store, writes: Vec<Write>, handoff: &dyn Handoff) -> Vec<(Write, Answer)> {
-    let mut pending = vec![writes];
-    let mut answers = Vec::new();
-    while let Some(writes) = pending.pop() {
+/// What came of writes that were committed together.
+#[derive(Default)]
+struct Committed {
+    answers: Vec<(Item, Answer)>,
+    /// Those that met another session's lock, with the store's words.
+    blocked: Vec<(Item, StoreError)>,
+    /// The parties of all of them.
+    tried: Vec<Party>,
+}
+
+/// Commits `items`. Where one of them is refused, or meets a lock, the batch is halved until it stands alone.
+async fn commit(store: &dyn Store, items: Vec<Item>, handoff: &dyn Handoff) -> Committed {
+    let mut done = Committed { tried: locked::parties(&items), ..Committed::default() };
+    let (mut pending, mut waits_left) = (vec![items], limits::LOCK_WAITS_PER_ROUND);
+    while let Some(items) = pending.pop() {
         let watch = Stopwatch::start();
         failpoint::reach("commit.before");
-        let (mut writes, result) = store.commit(writes).await;
+        let (writes, callers): (Vec<_>, Vec<_>) = items.into_iter().map(|item| (item.write, (item.caller, item.waits))).unzip();
+        let (writes, result) = store.commit(writes).await;
         failpoint::reach("commit.after");
         if let Err(error) = &result {
             handoff.failed(error);
         }
+        let rows = writes.iter().map(Write::rows).sum();
+        // A store whose writer has stopped answers nothing, and the callers learn that from their channels.
+        let mut items: Vec<Item> = writes.into_iter().zip(callers).map(|(write, (caller, waits))| Item { write, caller, waits }).collect();
         match result {
             Ok(written) => {
-                handoff.committed(writes.iter().map(Write::rows).sum(), watch.elapsed());
-                answers.extend(writes.into_iter().zip(written.into_iter().map(Ok)));
+                handoff.committed(rows, watch.elapsed());
+                done.answers.extend(items.into_iter().zip(written.into_iter().map(Ok)));
             }
-            Err(StoreError::Rejected(_)) if writes.len() > 1 => {
-                let second = writes.split_off(writes.len() / 2);
-                pending.extend([second, writes]);
+            Err(StoreError::Rejected(_)) if items.len() > 1 => {
+                let second = items.split_off(items.len() / 2);
+                pending.extend([second, items]);
             }
-            Err(error @ StoreError::Unknown(_)) => {
-                handoff.unsure();
-                answers.extend(writes.into_iter().map(|write| (write, Err(error.clone()))));
+            Err(error @ StoreError::Busy(_)) => {
+                waits_left -= 1;
+                match locked::halves(items) {
+                    Ok((first, second)) if waits_left > 0 => pending.extend([second, first]),
+                    Ok((first, second)) => {
+                        // Too much is locked to wait for each by itself.
+                        let rest = pending.drain(..).flatten();
+                        done.blocked.extend(first.into_iter().chain(second).chain(rest).map(|item| (item, error.clone())));
+                    }
+                    Err(alone) => done.blocked.extend(alone.into_iter().map(|item| (item, error.clone()))),
+                }
             }
-            Err(error) => answers.extend(writes.into_iter().map(|write| (write, Err(error.clone())))),
+            Err(error) => {
+                if matches!(error, StoreError::Unknown(_)) {
+                    handoff.unsure();
+                }
+                done.answers.extend(items.into_iter().map(|item| (item, Err(error.clone()))));
+            }
         }
     }
-    answers
+    done
 }
 
-fn answer(mut answers: Vec<(Write, Answer)>, callers: Vec<oneshot::Sender<Answer>>, handoff: &dyn Handoff) {
+fn answer(mut answers: Vec<(Item, Answer)>, handoff: &dyn Handoff) {
     let opened: Vec<OpenRun> = answers.iter_mut().flat_map(|(_, answer)| take_opened(answer)).collect();
     if !opened.is_empty() {
         handoff.opened(opened);
         failpoint::reach("handoff.after");
     }
-    // A store whose writer has stopped answers nothing, and then the callers learn that from their channels.
-    let outcomes = answers.split_off(callers.len().min(answers.len()));
-    for ((_, answer), waits) in answers.into_iter().zip(callers) {
-        // A caller that has gone away has lost its answer, not its write.
-        drop(waits.send(answer));
+    let mut settled = Vec::new();
+    for (Item { write, caller, .. }, answer) in answers {
+        match (caller, write) {
+            // A caller that has gone away has lost its answer, not its write.
+            (Some(caller), _) => drop(caller.send(answer)),
+            (None, Write::Settle(settle)) => settled.push((settle, answer)),
+            (None, _) => {}
+        }
     }
-    let settled = |(write, answer)| if let Write::Settle(settle) = write { Some((settle, answer)) } else { None };
-    let settled: Vec<_> = outcomes.into_iter().filter_map(settled).collect();
     if !settled.is_empty() {
         handoff.settled(settled);
     }

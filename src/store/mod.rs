@@ -12,6 +12,7 @@
 //! - Secrets are sealed with the master key on their way in and opened on their way out; nothing outside sees the
 //!   sealed form.
 
+pub mod availability;
 mod change;
 pub mod cluster;
 pub mod group_commit;
@@ -56,6 +57,13 @@ pub enum StoreError {
     /// It cannot be reached or is busy; nothing was written, and later it may work.
     #[error("the store is not available: {0}")]
     Unavailable(String),
+    /// The database is not to be used at present, for a reason that names nothing of the installation.
+    #[error("{0}")]
+    NotReady(&'static str),
+    /// A row or table stayed locked by another session for longer than a batch waits; nothing was written. Other writes may
+    /// work.
+    #[error("the store is locked by another session: {0}")]
+    Busy(String),
     /// No room on the disk, or what it takes to write is refused for another reason; nothing was written.
     #[error("the store's disk is full: {0}")]
     Full(String),
@@ -74,10 +82,18 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the store as a whole does not work at present. It is logged where that begins and ends ([`availability`]), so that
+    /// whoever meets it need not.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::NotReady(_) | Self::Full(_) | Self::Unknown(_))
+    }
+
     /// One word for metrics.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unavailable(_) => "unavailable",
+            Self::NotReady(_) => "not_ready",
+            Self::Busy(_) => "busy",
             Self::Full(_) => "full",
             Self::Unknown(_) => "unknown",
             Self::Rejected(_) => "rejected",
@@ -103,11 +119,21 @@ pub trait Store: Send + Sync + 'static {
     /// This node's part among others that share the database, if it is one of many.
     fn cluster(&self) -> Option<Arc<dyn Cluster>>;
 
-    /// Whether it answers.
+    /// Whether it answers, and could be written when that was last tried.
     ///
     /// # Errors
-    /// It does not.
+    /// It does not, or could not.
     async fn ready(&self) -> Result<(), StoreError>;
+
+    /// Finds out whether it can be written, if the last writes left that open; what comes of it shows in
+    /// [`ready`](Self::ready).
+    async fn probe(&self);
+
+    /// The highest time that a server has believed.
+    async fn kept_time(&self) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Keeps this time, unless a higher one is kept.
+    async fn keep_time(&self, now: Timestamp) -> Result<(), StoreError>;
 
     // --- Vendors and tokens --------------------------------------------------------------------------------------
 
@@ -255,6 +281,9 @@ pub trait Store: Send + Sync + 'static {
     /// Keys of open runs whose deadline has passed, not more than `limit`. First runs are looked at in order, up to the
     /// first that is still in time: their deadlines grow with their numbers, except behind a setting that was shortened.
     async fn expired(&self, endpoint: EndpointId, now: Timestamp, limit: usize) -> Result<Vec<Expired>, StoreError>;
+
+    /// Open runs of a replay that failed and wait for their retry, up to [`limits::REPLAY_WAITING_MAX`].
+    async fn replay_waiting(&self, replay: Replay, now: Timestamp) -> Result<usize, StoreError>;
 
     /// Replays that are running, the oldest first, after `after`.
     async fn running_replays(&self, after: Option<ReplayId>, limit: usize) -> Result<Vec<ReplayId>, StoreError>;

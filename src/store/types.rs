@@ -477,4 +477,6 @@ pub struct SweepPlace {
     pub stage: u32,
     /// The key it goes on after.
     pub after: i64,
+    /// Where it stands in what belongs to the next key.
+    pub within: i64,
 }

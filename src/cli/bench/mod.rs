@@ -111,7 +111,7 @@ struct Options {
 
 impl Bench {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        super::log::to_stderr("warn", LogFormat::Text);
+        let _log = super::log::to_stderr("warn", LogFormat::Text)?;
         super::runtime()?.block_on(async {
             match self.part {
                 Some(Part::Sink) => sink::run().await,

@@ -73,7 +73,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Demo {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        super::log::to_stderr("warn", LogFormat::Text);
+        let _log = super::log::to_stderr("warn", LogFormat::Text)?;
         super::runtime()?.block_on(self.play())
     }
 

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use super::{Board, Chore, Finished, Job};
 use crate::domain::attempt::{Attempt, Fault, FaultCause, Outcome, OutcomeKind, Reach};
+use crate::domain::circuit::{AttemptResult, Transition};
 use crate::domain::delivery::{DeliveryState, EndReason, OpenRun};
 use crate::domain::id::EndpointId;
 use crate::domain::retry::{self, Decision};
 use crate::domain::time::Timestamp;
+use crate::engine::jump::Jump;
 use crate::engine::lane::key_of;
-use crate::engine::pace::{Came, Shift};
 use crate::store::{After, Settle};
 
 impl Board {
@@ -20,7 +21,7 @@ impl Board {
         self.under_way[standing as usize] -= 1;
         self.unsettled += 1;
         let (endpoint, key, attempts) = (run.key.endpoint, run.key, run.attempts + 1);
-        let state = retry::Run { attempts, deadline: run.deadline };
+        let state = retry::Run { attempts, deadline: Jump::deadline(self.jump, run.deadline, self.policy.deadline) };
         let decision = retry::decide(state, &outcome, &self.policy, now, jitter);
         let (kind, gone) = (outcome.kind, outcome.status == Some(retry::GONE));
         let mended = self.got_through(endpoint, &outcome);
@@ -33,14 +34,19 @@ impl Board {
             follow(decision, &run, false, None, now)
         } else {
             self.with(endpoint, now, |lane, _| {
-                let shift = lane.pace.learn(Came { kind, replayed: replay.is_some() }, plan.cap, &policy, now);
+                let (event_type, failed_since) = (Arc::clone(&run.event.event_type), run.failed_since);
+                let result = AttemptResult { delivery: key_of(key), event_type, failed_since, replayed: replay.is_some(), kind };
+                let is_isolated = lane.pace.circuit().is_isolated(failed_since);
+                let transition = lane.pace.learn(&result, plan.cap, &policy, now);
                 let deleted = lane.is_deleted();
-                let after = follow(decision, &run, deleted, lane.pace.next_probe_at(now), now);
+                // An isolated run keeps its own times; those of the others are the probes', while the circuit is open.
+                let next_probe_at = lane.pace.circuit().next_probe_at(now).filter(|_| !is_isolated);
+                let after = follow(decision, &run, deleted, next_probe_at, now);
                 lane.returned(key_of(key), retried(run, attempts, after));
-                match shift {
-                    Shift::Holds => lane.hold(),
-                    Shift::Released => lane.release(),
-                    Shift::None => {}
+                match transition {
+                    Transition::Opened => lane.hold(),
+                    Transition::Closed { isolated_before } => lane.release(isolated_before),
+                    Transition::None => {}
                 }
                 after
             })

@@ -14,10 +14,10 @@ impl Lane {
         self.plan.as_ref().is_some_and(|plan| plan.endpoint.deleted)
     }
 
-    /// Why a run whose deadline has passed ends now without an attempt; none if it still gets one.
-    pub fn reason_to_expire(&self, run: &Expired, now: Timestamp) -> Option<EndReason> {
+    /// Why a run whose deadline (moved on by jumps of the clock) has passed ends now without an attempt; none if it still gets one.
+    pub fn reason_to_expire(&self, run: &Expired, deadline: Timestamp, now: Timestamp) -> Option<EndReason> {
         let plan = self.plan.as_ref()?;
-        if run.deadline > now || self.is_in_hand(key_of(run.key)) {
+        if deadline > now || self.is_in_hand(key_of(run.key)) {
             return None;
         }
         if plan.endpoint.status == EndpointStatus::Disabled {
@@ -29,7 +29,7 @@ impl Lane {
             Some(EndReason::Paused)
         } else if self.pace.holds() {
             Some(EndReason::Held)
-        } else if self.since <= run.deadline && run.next_attempt_at != Some(run.deadline) {
+        } else if self.since <= deadline && run.next_attempt_at != Some(run.deadline) {
             // The lane has been at work since before the deadline, and did not get to it.
             Some(EndReason::Blocked)
         } else {

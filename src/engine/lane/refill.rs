@@ -4,10 +4,13 @@
 //! in hand is read once more and skipped.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use super::{Key, Lane, Window, key_of};
+use crate::domain::circuit::is_isolated;
 use crate::domain::delivery::OpenRun;
 use crate::domain::time::Timestamp;
+use crate::engine::jump::Jump;
 use crate::limits;
 use crate::store::{OpenAsk, OpenPage, OpenQuery, Portion};
 
@@ -65,7 +68,7 @@ impl Lane {
             || self.cramped
             || !self.sends()
             || self.refilling.is_some()
-            || (self.pace.holds() && has_events)
+            || (self.pace.holds() && has_events && (!self.is_strict() || !self.fresh.is_empty() || self.head.is_some()))
         {
             return None;
         }
@@ -110,7 +113,13 @@ impl Lane {
     /// First runs that have been failing since before this time no longer hold a strict lane.
     pub(super) fn stepped_aside(&self, now: Timestamp) -> Timestamp {
         let hold = self.plan.as_ref().map(|plan| plan.strict_hold).unwrap_or_default();
-        Timestamp::from_millis(now.as_millis() - i64::try_from(hold.as_millis()).unwrap_or(i64::MAX))
+        Jump::ago(self.jump, hold, now)
+    }
+
+    /// When a run that has been failing since then steps aside.
+    pub(super) fn steps_aside_at(&self, failed_since: Timestamp, hold: Duration, now: Timestamp) -> Timestamp {
+        let line = Jump::ago(self.jump, hold, now);
+        if failed_since <= line { now } else { now.plus(failed_since.since(line)) }
     }
 
     /// What the store had.
@@ -155,10 +164,16 @@ impl Lane {
     /// long a run has failed.
     fn make_due(&mut self, ordered: &mut [OpenRun], due: &mut [OpenRun]) {
         let (all_due, anew) = (std::mem::take(&mut self.all_due), std::mem::take(&mut self.anew));
-        for run in ordered.iter_mut().chain(due).filter(|_| all_due) {
+        let keeps_time = |run: &OpenRun| !all_due || (!anew && self.is_isolated(run));
+        for run in ordered.iter_mut().chain(due).filter(|run| !keeps_time(run)) {
             run.next_attempt_at = None;
             run.failed_since = run.failed_since.filter(|_| !anew);
         }
+    }
+
+    /// Whether a run failed while others succeeded, before the circuit closed.
+    fn is_isolated(&self, run: &OpenRun) -> bool {
+        is_isolated(run.failed_since, self.isolated_before)
     }
 
     /// Takes runs that are due; answers whether all of them had room.
@@ -181,7 +196,11 @@ impl Lane {
     fn take_ordered(&mut self, ordered: Vec<OpenRun>, ended: &HashSet<Key>, window: Window, now: Timestamp) -> bool {
         for run in ordered {
             let key = key_of(run.key);
-            if !self.known.contains_key(&key) && !ended.contains(&key) {
+            let is_new = !self.known.contains_key(&key) && !ended.contains(&key);
+            let own_time = run.next_attempt_at.filter(|at| *at > now && self.walk.is_some() && self.is_isolated(&run));
+            if let Some(at) = own_time.filter(|_| is_new) {
+                self.next_stored_due = Some(self.next_stored_due.map_or(at, |next| next.min(at)));
+            } else if is_new {
                 if !self.has_room(&run, window, now) {
                     return false;
                 }

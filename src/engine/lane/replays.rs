@@ -44,10 +44,20 @@ impl Lane {
         self.replays.iter().filter(|((at, _), run)| counts(*at, run)).map(|(at, _)| *at).min_by_key(|(_, key)| *key)
     }
 
+    /// Those that are due.
+    fn due_replays(&self, now: Timestamp) -> usize {
+        self.replays.keys().take_while(|(at, _)| *at <= now).count()
+    }
+
+    /// Whether a run that waits for its retry may do that in memory: most of the window is for those that are due.
+    pub(super) fn may_wait(&self, run: &OpenRun) -> bool {
+        run.replay.is_none() || self.replays.len() < limits::REPLAY_WINDOW / 2
+    }
+
     /// What to ask the store for, if there is room.
     pub(super) fn replays_to_read(&self, window: Window, now: Timestamp) -> Option<OpenQuery> {
         let few = if self.pace.holds() { 0 } else { limits::REPLAY_WINDOW / 2 };
-        if !self.replay_stored || self.replays.len() > few || self.bytes > window.bytes / 4 {
+        if !self.replay_stored || self.due_replays(now) > few || self.bytes > window.bytes / 4 {
             return None;
         }
         Some(match self.replay_walk {

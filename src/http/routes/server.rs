@@ -6,6 +6,8 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 
 use super::super::Api;
+use crate::ops::OpsError;
+use crate::store::StoreError;
 
 /// Whether the process is up.
 #[utoipa::path(get, path = "/healthz", tag = "server", security(()), responses((status = 200, description = "It is up", content_type = "text/plain")))]
@@ -18,11 +20,23 @@ pub(in super::super) async fn healthz() -> &'static str {
     (status = 200, description = "It can work", content_type = "text/plain"),
     (status = 503, description = "It cannot", content_type = "text/plain"),
 ))]
-pub(in super::super) async fn readyz(State(api): State<Api>) -> (StatusCode, &'static str) {
+pub(in super::super) async fn readyz(State(api): State<Api>) -> (StatusCode, String) {
     match api.ops.ready().await {
-        Ok(true) => (StatusCode::OK, "ready\n"),
-        Ok(false) => (StatusCode::SERVICE_UNAVAILABLE, "this node's lease has run out; it sends nothing until it has renewed it\n"),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n"),
+        Ok(true) => (StatusCode::OK, "ready\n".into()),
+        Ok(false) => (StatusCode::SERVICE_UNAVAILABLE, "this node's lease has run out; it sends nothing until it has renewed it\n".into()),
+        Err(OpsError::Store(error)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", why(&error))),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n".into()),
+    }
+}
+
+/// What a load balancer's operator may know: no addresses, names or paths.
+fn why(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::NotReady(why) => why,
+        StoreError::Full(_) => "the store's disk is full",
+        StoreError::Busy(_) => "the store is locked by another session",
+        StoreError::Damaged(_) | StoreError::Unusable(_) => "the database is damaged",
+        _ => "the store does not answer",
     }
 }
 

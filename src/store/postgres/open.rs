@@ -74,15 +74,16 @@ impl PostgresStore {
             link.transaction(Kind::Writes, |conn| {
                 sql::begin(conn, &sealer, &ids)?;
                 if serves { refuse_half_moved(conn) } else { Ok(()) }
-            })?;
-            Ok(link)
+            })
         });
         let stopped = |_| StoreError::Unavailable("the store is closing".to_owned());
-        let link = prepared.await.map_err(stopped)?.map_err(unusable)?;
+        prepared.await.map_err(stopped)?.map_err(unusable)?;
         let readers = (0..limits::READERS).map(|_| Link::new(Arc::clone(&address))).collect();
         let member = membership.map(|of| Arc::new(Member::new(of, &address, ids.clone(), &*surroundings.entropy)));
-        let writer = Writer::start((link, sql::Memory::default()))?;
-        let settler = Writer::start((Link::new(address), sql::Memory::of_outcomes()))?;
+        // One row that another session has locked must not hold up a whole batch.
+        let batches = || Link::with_lock_wait(Arc::clone(&address), limits::BATCH_LOCK_WAIT);
+        let writer = Writer::start((batches(), sql::Memory::default()))?;
+        let settler = Writer::start((batches(), sql::Memory::of_outcomes()))?;
         let driver = Postgres { writer, settler, readers: Readers::new(readers), member };
         Ok(Self::new(driver, sealer, ids))
     }

@@ -48,6 +48,8 @@ pub(super) struct Link {
     address: Arc<Address>,
     session: Option<Session>,
     failed: Option<Failed>,
+    /// How long it waits for locks, where that is not what all connections do.
+    lock_wait: Option<Duration>,
 }
 
 struct Failed {
@@ -59,7 +61,12 @@ struct Failed {
 
 impl Link {
     pub fn new(address: Arc<Address>) -> Self {
-        Self { address, session: None, failed: None }
+        Self { address, session: None, failed: None, lock_wait: None }
+    }
+
+    /// A place for a connection that waits only so long for locks.
+    pub fn with_lock_wait(address: Arc<Address>, lock_wait: Duration) -> Self {
+        Self { lock_wait: Some(lock_wait), ..Self::new(address) }
     }
 
     /// Runs `work` as one transaction. What another transaction was in the way of is run again.
@@ -105,7 +112,7 @@ impl Link {
             if let Some(failed) = self.failed.as_ref().filter(|failed| failed.at.elapsed() < failed.rests) {
                 return Err(StoreError::Unavailable(failed.why.clone()));
             }
-            match Session::open(&self.address) {
+            match Session::open(&self.address, self.lock_wait) {
                 Ok(session) => (self.session, self.failed) = (Some(session), None),
                 Err(error) => {
                     let rests = self.failed.as_ref().map_or(limits::RECONNECT_MIN, |failed| failed.rests * 2).min(limits::RECONNECT_MAX);
@@ -150,7 +157,7 @@ impl Drop for Driven {
 }
 
 impl Session {
-    fn open(address: &Address) -> Result<Self> {
+    fn open(address: &Address, lock_wait: Option<Duration>) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -161,6 +168,9 @@ impl Session {
                 // Whoever waits for an answer is told of the error.
                 drop(connection.await);
             });
+            if let Some(lock_wait) = lock_wait {
+                client.batch_execute(&format!("SET lock_timeout = {}", lock_wait.as_millis())).await?;
+            }
             Ok::<_, tokio_postgres::Error>(client)
         });
         let client = opened.map_err(|error| StoreError::from(&error))?;

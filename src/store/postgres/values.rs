@@ -119,7 +119,8 @@ impl From<&tokio_postgres::Error> for StoreError {
         match database.code() {
             &SqlState::DISK_FULL => Self::Full(text),
             &SqlState::DATA_CORRUPTED | &SqlState::INDEX_CORRUPTED => Self::Damaged(text),
-            &SqlState::READ_ONLY_SQL_TRANSACTION | &SqlState::LOCK_NOT_AVAILABLE => Self::Unavailable(text),
+            &SqlState::READ_ONLY_SQL_TRANSACTION => Self::Unavailable(text),
+            &SqlState::LOCK_NOT_AVAILABLE => Self::Busy(text),
             code => match code.code().get(..2) {
                 // Connection, rolled back for another one's sake, resources, operator's doing, system.
                 Some("08" | "25" | "40" | "53" | "57" | "58" | "28" | "3D") => Self::Unavailable(text),

@@ -6,8 +6,9 @@
 //! beginning, where somebody was faster.
 
 mod counters;
+mod minutes;
 
-use std::collections::btree_map::Entry;
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +18,9 @@ use super::conn::{Conn, Row, params};
 use super::erase::Lately;
 use super::guess::{Guesses, Known};
 use super::overview::Minute;
-use super::{Memory, health, overview, references, rows, settle};
+use super::{Advance, Memory, health, overview, references, rows, settle};
 use crate::clock::{Ids, Stopwatch};
 use crate::domain::alert::Alert;
-use crate::domain::attempt::OutcomeKind;
 use crate::domain::delivery::RunKey;
 use crate::domain::event::{Event, Facts};
 use crate::domain::id::{ConflictId, EndpointId, EventId, StreamId};
@@ -30,14 +30,12 @@ use crate::domain::traffic::Traffic;
 use crate::domain::vendor::Mode;
 use crate::limits;
 use crate::store::seal::Sealer;
-use crate::store::{Accept, Addressed, Judged, OpenRun, Publish, Published, Settle, StoreError, Write, Written};
+use crate::store::{Accept, Addressed, Judged, OpenRun, Publish, Published, StoreError, Write, Written};
 
 /// Reports of one recharge that are kept in its history; of more, only the one that settles it is.
 const REPORTS_KEPT: u32 = 1000;
 pub(super) const TRANSACTION_IDS: &str = "next transaction_id";
 pub(super) const FIRST_TRANSACTION_ID: i64 = 100_001;
-/// Minutes whose counts are remembered from one batch to the next.
-const MINUTES_KNOWN: usize = 3;
 
 /// An endpoint that listens, as far as the fan-out needs to know it.
 pub(super) struct Subscriber {
@@ -80,6 +78,7 @@ pub(super) struct Batch<'a> {
     pub hour: i64,
     pub guesses: &'a mut Guesses,
     pub ahead: Ahead,
+    pub advance: Cell<Advance>,
 }
 
 /// Who gets an event.
@@ -119,7 +118,7 @@ pub(super) fn commit(
     (ids, sealer): (&Ids, &Sealer),
     writes: &[Write],
 ) -> Result<Vec<Written>, StoreError> {
-    let Memory { subscribers, failing, erased, transaction_ids, minutes, writer, guesses } = memory;
+    let Memory { subscribers, failing, erased, transaction_ids, minutes, writer, guesses, advance } = memory;
     // Other nodes may have written to it since.
     let is_known = |known: &Stopwatch| matches!(conn, Conn::Sqlite(..)) || known.elapsed() < limits::HEALTH_KNOWN_FOR;
     let (failing, _) = match failing {
@@ -144,6 +143,7 @@ pub(super) fn commit(
         hour: 0,
         guesses,
         ahead: Ahead::default(),
+        advance: Cell::default(),
     };
     let mut written = Vec::with_capacity(writes.len());
     let is_change = |write: &Write| matches!(write, Write::Change(_));
@@ -158,18 +158,11 @@ pub(super) fn commit(
     }
     batch.write_counters()?;
     batch.write_traffic()?;
+    *advance = batch.advance.get();
     if let Conn::Sqlite(conn, references) = conn {
         references.write_some(conn)?;
     }
     Ok(written)
-}
-
-/// What this node has counted in a minute, as it was kept and written since.
-fn minute_so_far<'m>(conn: Conn, known: &'m mut BTreeMap<i64, Minute>, minute: i64, counter: i64) -> Result<&'m mut Minute, StoreError> {
-    Ok(match known.entry(minute) {
-        Entry::Occupied(known) => known.into_mut(),
-        Entry::Vacant(unknown) => unknown.insert(overview::counted(conn, minute, counter)?),
-    })
 }
 
 impl Batch<'_> {
@@ -180,36 +173,6 @@ impl Batch<'_> {
             Write::Settle(outcome) => settle::settle(self, outcome).map(Written::Settled),
             Write::Change(change) => self.change(change),
         }
-    }
-
-    /// What happens in a minute is counted where it is written.
-    fn traffic(&mut self, now: Timestamp) -> &mut Traffic {
-        self.traffic.entry(overview::minute(now)).or_default()
-    }
-
-    /// Reads what was counted in the minutes of these writes, before there is a lock that others wait for.
-    pub fn know_minutes(&mut self, writes: &[Write]) -> Result<(), StoreError> {
-        writes.iter().try_for_each(|write| minute_so_far(self.conn, self.minutes, overview::minute(write.now()), self.counts_as).map(drop))
-    }
-
-    fn write_traffic(&mut self) -> Result<(), StoreError> {
-        for (minute, counted) in self.traffic.iter().filter(|(_, counted)| !counted.is_empty()) {
-            let so_far = minute_so_far(self.conn, self.minutes, *minute, self.counts_as)?;
-            so_far.sum.add(counted);
-            overview::keep(self.conn, *minute, self.counts_as, so_far)?;
-        }
-        while self.minutes.len() > MINUTES_KNOWN {
-            self.minutes.pop_first();
-        }
-        Ok(())
-    }
-
-    pub fn count_attempt(&mut self, outcome: &Settle) {
-        let Some(attempt) = &outcome.attempt else { return };
-        let traffic = self.traffic(outcome.now);
-        traffic.attempts += 1;
-        traffic.succeeded += u64::from(attempt.outcome.kind == OutcomeKind::Succeeded);
-        outcome.latency.into_iter().for_each(|took| traffic.delivered(took));
     }
 
     pub fn accept(&mut self, accept: &Accept) -> Result<Written, StoreError> {
@@ -437,6 +400,7 @@ impl Batch<'_> {
         counter.known.last_event_at = created_at.as_millis();
         counter.raised = true;
         let subscribers = Arc::clone(&counter.subscribers);
+        self.advance.update(|advance| Advance { events: advance.events + 1, ..advance });
         let id = EventId { stream, sequence };
         let event = Arc::new(Event { id, mode, event_type: Arc::clone(event_type), created_at, facts, numbered: true });
         const APPEND: &str = "INSERT INTO event (stream, sequence, type, created_at, facts) VALUES (?1, ?2, ?3, ?4, ?5)";

@@ -1,5 +1,6 @@
 //! The audit log, and answers kept for requests with an `Idempotency-Key`.
 
+use super::Advance;
 use super::accept::Batch;
 use super::conn::{Conn, Result, Row, params};
 use super::rows::{bad, page, word_or_null};
@@ -15,10 +16,12 @@ use crate::store::{AnswerKey, AuditQuery, Done, Keep, KeptAnswer, Listed, StoreE
 pub(super) fn write(batch: &Batch, note: &Note, now: Timestamp) -> Result<(), StoreError> {
     const WRITE: &str =
         "INSERT INTO audit (id, actor, address, vendor, mode, action, object, details) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let id = batch.ids.next(now).get();
+    batch.advance.update(|advance| Advance { audit: id, ..advance });
     batch.conn.execute(
         WRITE,
         params![
-            batch.ids.next(now).get(),
+            id,
             note.actor.to_string(),
             note.address.map(|address| address.to_string()),
             note.vendor.map(VendorId::get),

@@ -67,7 +67,7 @@ pub(super) fn erase(conn: Conn, stream: StreamId, connection_no: &str, place: Sw
 }
 
 fn at(stage: u32, after: i64) -> Option<SweepPlace> {
-    Some(SweepPlace { stage, after })
+    Some(SweepPlace { stage, after, within: 0 })
 }
 
 fn recharges(conn: Conn, stream: StreamId, connection_no: &str, after: i64) -> Result<Swept, StoreError> {

@@ -34,6 +34,11 @@ pub(super) fn learn(batch: &mut Batch, settle: &Settle, settled: Settled) -> Res
         Some(_) => {
             const BEGIN: &str = "INSERT INTO health (endpoint, failing_since) SELECT id, ?2 FROM endpoint WHERE id = ?1 AND deleted_at IS NULL \
                 ON CONFLICT DO NOTHING";
+            let is_known = batch.failing.contains(&endpoint);
+            let is_unsure = matches!(batch.conn, Conn::Postgres(_)) && !batch.noted.contains(&endpoint);
+            if (!is_known || is_unsure) && is_isolated(batch.conn, settle)? {
+                return Ok(());
+            }
             let (is_news, is_first) = (batch.failing.insert(endpoint), batch.noted.insert(endpoint));
             // Others that write to PostgreSQL may have had it start anew since.
             if is_news || (is_first && matches!(batch.conn, Conn::Postgres(_))) {
@@ -43,6 +48,13 @@ pub(super) fn learn(batch: &mut Batch, settle: &Settle, settled: Settled) -> Res
         None => {}
     }
     Ok(())
+}
+
+/// Whether the failure says nothing about the endpoint: the run had failed before, and the endpoint has accepted a later event
+/// ([`circuit`](crate::domain::circuit) has the rule).
+fn is_isolated(conn: Conn, settle: &Settle) -> Result<bool> {
+    const LATER: &str = "SELECT 1 FROM ended_delivery WHERE endpoint = ?1 AND sequence > ?2 AND state = 1 LIMIT 1";
+    Ok(settle.attempts > 1 && conn.exists(LATER, params![settle.key.endpoint.get(), settle.key.sequence])?)
 }
 
 /// Learns from the end of a run. It speaks against its endpoint only if nothing has succeeded since its first attempt:

@@ -130,13 +130,16 @@ pub(super) fn event(conn: Conn, id: EventId) -> Result<Option<Event>, StoreError
 
 pub(super) fn events_after(conn: Conn, stream: StreamId, after: Option<i64>, limit: usize) -> Result<Feed, StoreError> {
     let mode = mode_of(conn, stream)?;
-    const ENDS: &str = "SELECT next_sequence, (SELECT min(sequence) FROM event WHERE stream = ?1) FROM stream WHERE id = ?1";
+    // What an open delivery keeps of older events is not in the feed, which has no gaps.
+    const ENDS: &str = "SELECT next_sequence, (SELECT min(sequence) FROM event WHERE stream = ?1 AND sequence >= \
+        coalesce((SELECT f.sequence FROM feed_start f WHERE f.stream = ?1), 0)) FROM stream WHERE id = ?1";
     let read = |row: &Row| Ok((row.get::<i64>(0)?, row.get::<Option<i64>>(1)?));
     let (next, oldest) = conn.one(ENDS, params![stream.get()], read)?;
+    let after = after.unwrap_or(0).max(oldest.unwrap_or(next) - 1);
     const AFTER: &str =
         "SELECT sequence, type, created_at, facts FROM event WHERE stream = ?1 AND sequence > ?2 ORDER BY sequence LIMIT ?3";
     let (mut events, mut bytes) = (Vec::new(), 0);
-    conn.within(AFTER, params![stream.get(), after.unwrap_or(0), limit], limits::FEED_BYTES as i64, |row| {
+    conn.within(AFTER, params![stream.get(), after, limit], limits::FEED_BYTES as i64, |row| {
         bytes += row.text(3)?.len();
         events.push(read_event(row, stream, mode)?);
         Ok(if bytes > limits::FEED_BYTES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
@@ -148,7 +151,9 @@ pub(super) fn events_after(conn: Conn, stream: StreamId, after: Option<i64>, lim
 /// The range of numbers that a stream's events of a time range have. Their times never go back, so each end is found
 /// by halving.
 pub(super) fn sequences(conn: Conn, stream: StreamId, range: TimeRange) -> Result<std::ops::Range<i64>, StoreError> {
-    let Feed { oldest, latest, .. } = events_after(conn, stream, None, 0)?;
+    const ENDS: &str = "SELECT next_sequence, (SELECT min(sequence) FROM event WHERE stream = ?1) FROM stream WHERE id = ?1";
+    let (next, oldest): (i64, Option<i64>) = conn.one(ENDS, params![stream.get()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (oldest, latest) = (oldest.unwrap_or(next), next - 1);
     // Numbers may have been skipped, where the database was restored.
     const AT: &str = "SELECT created_at FROM event WHERE stream = ?1 AND sequence >= ?2 ORDER BY sequence LIMIT 1";
     let first_at_or_after = |time: Timestamp| -> Result<i64, StoreError> {

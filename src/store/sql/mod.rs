@@ -12,7 +12,9 @@ mod endpoints;
 mod erase;
 mod guess;
 mod health;
+mod high_water;
 mod ledger;
+mod memory;
 pub mod moving;
 mod overview;
 mod people;
@@ -23,19 +25,18 @@ mod settle;
 mod submissions;
 pub mod sweep;
 pub mod threads;
+mod upkeep;
 mod vendors;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use accept::Subscriber;
 use async_trait::async_trait;
 use conn::{Conn, params};
-use erase::Lately;
-use guess::Guesses;
-use overview::Minute;
+pub use high_water::{Advance, HighWater};
+pub use memory::Memory;
 
+use super::availability::{Access, Availability};
 use super::cluster::Cluster;
 use super::seal::Sealer;
 use super::{
@@ -43,7 +44,7 @@ use super::{
     Listed, Mailing, OpenAsk, OpenRuns, OpenSize, Overview, Page, ProviderStanding, RechargeQuery, ReplayScope, Sought, Standing, Store,
     StoreError, SweepPlace, Swept, TimeRange, Trouble, WaitingMail, Whose, Write, Written,
 };
-use crate::clock::{Ids, Stopwatch};
+use crate::clock::Ids;
 use crate::domain::audit::Entry;
 use crate::domain::conflict::Conflict;
 use crate::domain::endpoint::Endpoint;
@@ -80,6 +81,14 @@ pub trait Driver: Send + Sync + 'static {
         work: impl Fn(&G, Conn, &mut Memory) -> Result<T, StoreError> + Send + 'static,
     ) -> impl Future<Output = (Option<G>, Result<T, StoreError>)> + Send;
 
+    /// Whether a server on this database should get traffic, as far as that is known without asking it.
+    ///
+    /// # Errors
+    /// It should not.
+    fn ready(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Removes what is old, one step of it.
     fn sweep(&self, horizon: Horizon, place: SweepPlace) -> impl Future<Output = Result<Swept, StoreError>> + Send;
 
@@ -99,46 +108,6 @@ pub enum Channel {
     Main,
     /// Batches of outcomes.
     Outcomes,
-}
-
-/// What a writer keeps between its transactions.
-#[derive(Default)]
-pub struct Memory {
-    /// Who listens to a stream, as of a version of its counter row.
-    subscribers: HashMap<StreamId, (i64, Arc<[Subscriber]>)>,
-    /// Endpoints that have a row in `health`, as they were read and changed since; unknown after a transaction that failed.
-    failing: Option<(HashSet<EndpointId>, Stopwatch)>,
-    /// What attempts under way must not bring back.
-    erased: Lately,
-    /// Numbers of recharges to come that were taken from the database's counter, on PostgreSQL.
-    transaction_ids: VecDeque<i64>,
-    /// What the latest minutes hold that this writer counted.
-    minutes: BTreeMap<i64, Minute>,
-    /// Which of its node's writers it is: each counts in rows of its own, so that none waits for another.
-    writer: i64,
-    /// What need not be asked for, on PostgreSQL.
-    guesses: Guesses,
-}
-
-impl Memory {
-    /// That of a node's other writer.
-    pub fn of_outcomes() -> Self {
-        Self { writer: 1, ..Self::default() }
-    }
-
-    /// What was remembered in the course of a transaction that did not come to pass may be wrong.
-    pub fn forget(&mut self) {
-        self.subscribers.clear();
-        self.failing = None;
-        self.minutes.clear();
-        self.guesses.forget();
-    }
-
-    /// Another node was in the way of a transaction, or it relied on what was not so; it is run again.
-    pub fn cross(&mut self) {
-        self.forget();
-        self.guesses.fail();
-    }
 }
 
 /// The name under which a sealed text in `meta` tells whether a master key is the right one.
@@ -173,6 +142,7 @@ pub(super) fn begin(conn: Conn, sealer: &Sealer, ids: &Ids) -> Result<(), StoreE
 /// A store on an SQL database.
 pub struct SqlStore<D> {
     driver: D,
+    availability: Availability,
     sealer: Sealer,
     ids: Arc<Ids>,
 }
@@ -180,11 +150,19 @@ pub struct SqlStore<D> {
 impl<D: Driver> SqlStore<D> {
     /// The store on a database that is open, migrated, and made with this key.
     pub(super) fn new(driver: D, sealer: Sealer, ids: Arc<Ids>) -> Self {
-        Self { driver, sealer, ids }
+        Self { driver, availability: Availability::default(), sealer, ids }
     }
 
     async fn write<T: Send + 'static>(&self, work: impl Fn(Conn) -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
-        self.driver.write(Channel::Main, (), move |(), conn, _| work(conn)).await.1
+        let written = self.driver.write(Channel::Main, (), move |(), conn, _| work(conn)).await.1;
+        self.availability.note(Access::Write { reports: 0 }, &written);
+        written
+    }
+
+    async fn read<T: Send + 'static>(&self, query: impl Fn(Conn) -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
+        let read = self.driver.read(query).await;
+        self.availability.note(Access::Read, &read);
+        read
     }
 }
 
@@ -194,7 +172,9 @@ impl<D: Driver> Store for SqlStore<D> {
         let (ids, sealer) = (self.ids.clone(), self.sealer.clone());
         let commit = move |batch: &Vec<Write>, conn: Conn, memory: &mut Memory| accept::commit(conn, memory, (&ids, &sealer), batch);
         let channel = if batch.iter().all(|write| matches!(write, Write::Settle(_))) { Channel::Outcomes } else { Channel::Main };
+        let reports = batch.iter().map(|write| if let Write::Accept(accept) = write { accept.reports.len() as u64 } else { 0 }).sum();
         let (batch, written) = self.driver.write(channel, batch, commit).await;
+        self.availability.note(Access::Write { reports }, &written);
         (batch.unwrap_or_default(), written)
     }
 
@@ -207,176 +187,193 @@ impl<D: Driver> Store for SqlStore<D> {
     }
 
     async fn ready(&self) -> Result<(), StoreError> {
-        self.driver.read(|conn| conn.one("SELECT 1", params![], |_| Ok(()))).await
+        self.driver.ready()?;
+        self.read(|conn| conn.one("SELECT 1", params![], |_| Ok(()))).await?;
+        self.availability.check()
+    }
+
+    async fn probe(&self) {
+        if self.availability.wants_probe() {
+            let probed = self.driver.write(Channel::Main, (), |(), conn, _| upkeep::probe(conn)).await.1;
+            self.availability.note(Access::Probe, &probed);
+        }
+    }
+
+    async fn kept_time(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read(upkeep::kept_time).await
+    }
+
+    async fn keep_time(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.write(move |conn| upkeep::keep_time(conn, now)).await
     }
 
     async fn vendor(&self, id: VendorId) -> Result<Option<Vendor>, StoreError> {
-        self.driver.read(move |conn| vendors::one(conn, id)).await
+        self.read(move |conn| vendors::one(conn, id)).await
     }
 
     async fn vendors(&self, page: Page<VendorId>) -> Result<Vec<Vendor>, StoreError> {
-        self.driver.read(move |conn| vendors::list(conn, page)).await
+        self.read(move |conn| vendors::list(conn, page)).await
     }
 
     async fn owner(&self, stream: StreamId) -> Result<Option<(VendorId, Mode)>, StoreError> {
-        self.driver.read(move |conn| vendors::owner(conn, stream)).await
+        self.read(move |conn| vendors::owner(conn, stream)).await
     }
 
     async fn token(&self, hash: TokenHash) -> Result<Option<Token>, StoreError> {
-        self.driver.read(move |conn| vendors::token(conn, hash)).await
+        self.read(move |conn| vendors::token(conn, hash)).await
     }
 
     async fn tokens(&self, vendor: Option<VendorId>, page: Page<TokenId>) -> Result<Vec<Token>, StoreError> {
-        self.driver.read(move |conn| vendors::tokens(conn, vendor, page)).await
+        self.read(move |conn| vendors::tokens(conn, vendor, page)).await
     }
 
     async fn users(&self, vendor: Option<VendorId>, page: Page<UserId>) -> Result<Vec<User>, StoreError> {
-        self.driver.read(move |conn| people::users(conn, vendor, page)).await
+        self.read(move |conn| people::users(conn, vendor, page)).await
     }
 
     async fn credentials(&self, email: String) -> Result<Option<Credentials>, StoreError> {
         let sealer = self.sealer.clone();
-        self.driver.read(move |conn| people::credentials(conn, &sealer, &email)).await
+        self.read(move |conn| people::credentials(conn, &sealer, &email)).await
     }
 
     async fn session(&self, hash: TokenHash, now: Timestamp) -> Result<Option<LoggedIn>, StoreError> {
-        self.driver.read(move |conn| people::session(conn, hash, now)).await
+        self.read(move |conn| people::session(conn, hash, now)).await
     }
 
     async fn link(&self, hash: TokenHash, now: Timestamp) -> Result<Option<Link>, StoreError> {
-        self.driver.read(move |conn| people::link(conn, hash, now)).await
+        self.read(move |conn| people::link(conn, hash, now)).await
     }
 
     async fn invitations(&self, vendor: Option<VendorId>, now: Timestamp) -> Result<Vec<Link>, StoreError> {
-        self.driver.read(move |conn| people::invitations(conn, vendor, now)).await
+        self.read(move |conn| people::invitations(conn, vendor, now)).await
     }
 
     async fn kept_answer(&self, key: AnswerKey, since: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
         let sealer = self.sealer.clone();
-        self.driver.read(move |conn| audit::kept(conn, &sealer, &key, since)).await
+        self.read(move |conn| audit::kept(conn, &sealer, &key, since)).await
     }
 
     async fn audit(&self, query: AuditQuery) -> Result<Listed<Entry, AuditId>, StoreError> {
-        self.driver.read(move |conn| audit::list(conn, &query)).await
+        self.read(move |conn| audit::list(conn, &query)).await
     }
 
     async fn overview(&self, now: Timestamp) -> Result<Overview, StoreError> {
-        self.driver.read(move |conn| overview::overview(conn, now)).await
+        self.read(move |conn| overview::overview(conn, now)).await
     }
 
     async fn minutes(&self, since: Timestamp) -> Result<Vec<(Timestamp, Traffic)>, StoreError> {
-        self.driver.read(move |conn| overview::minutes(conn, since)).await
+        self.read(move |conn| overview::minutes(conn, since)).await
     }
 
     async fn standing(&self, stream: StreamId, since: Timestamp) -> Result<Standing, StoreError> {
-        self.driver.read(move |conn| overview::standing(conn, stream, since)).await
+        self.read(move |conn| overview::standing(conn, stream, since)).await
     }
 
     async fn providers(&self) -> Result<Vec<ProviderStanding>, StoreError> {
-        self.driver.read(overview::providers).await
+        self.read(overview::providers).await
     }
 
     async fn causes(&self, endpoint: EndpointId, limit: usize) -> Result<Vec<Cause>, StoreError> {
-        self.driver.read(move |conn| health::causes(conn, endpoint, limit)).await
+        self.read(move |conn| health::causes(conn, endpoint, limit)).await
     }
 
     async fn troubled(&self, page: Page<EndpointId>) -> Result<Vec<Trouble>, StoreError> {
-        self.driver.read(move |conn| health::troubled(conn, page)).await
+        self.read(move |conn| health::troubled(conn, page)).await
     }
 
     async fn waiting_mails(&self, page: Page<i64>) -> Result<Vec<WaitingMail>, StoreError> {
-        self.driver.read(move |conn| health::waiting_mails(conn, page)).await
+        self.read(move |conn| health::waiting_mails(conn, page)).await
     }
 
     async fn recharge(&self, id: RechargeId) -> Result<Option<(Recharge, Vec<KeptReport>)>, StoreError> {
-        self.driver.read(move |conn| ledger::recharge(conn, id)).await
+        self.read(move |conn| ledger::recharge(conn, id)).await
     }
 
     async fn recharges(&self, query: RechargeQuery) -> Result<Listed<Recharge, RechargeId>, StoreError> {
-        self.driver.read(move |conn| ledger::recharges(conn, &query)).await
+        self.read(move |conn| ledger::recharges(conn, &query)).await
     }
 
     async fn walk(&self, whose: Whose, range: TimeRange, after: Option<RechargeId>, limit: usize) -> Result<Vec<Recharge>, StoreError> {
-        self.driver.read(move |conn| submissions::walk(conn, &whose, range, after, limit)).await
+        self.read(move |conn| submissions::walk(conn, &whose, range, after, limit)).await
     }
 
     async fn lookup(&self, stream: Option<StreamId>, sought: Vec<Sought>) -> Result<Vec<Option<Recharge>>, StoreError> {
-        self.driver.read(move |conn| submissions::lookup(conn, stream, &sought)).await
+        self.read(move |conn| submissions::lookup(conn, stream, &sought)).await
     }
 
     async fn submissions_due(&self, provider: String, with_new: bool, now: Timestamp) -> Result<bool, StoreError> {
-        self.driver.read(move |conn| submissions::due(conn, &provider, with_new, now)).await
+        self.read(move |conn| submissions::due(conn, &provider, with_new, now)).await
     }
 
     async fn submission(&self, recharge: RechargeId) -> Result<Option<Submission>, StoreError> {
-        self.driver.read(move |conn| submissions::one(conn, recharge)).await
+        self.read(move |conn| submissions::one(conn, recharge)).await
     }
 
     async fn stuck(&self, page: Page<RechargeId>) -> Result<Listed<Submission, RechargeId>, StoreError> {
-        self.driver.read(move |conn| submissions::stuck(conn, page)).await
+        self.read(move |conn| submissions::stuck(conn, page)).await
     }
 
     async fn event(&self, id: EventId) -> Result<Option<Event>, StoreError> {
-        self.driver.read(move |conn| ledger::event(conn, id)).await
+        self.read(move |conn| ledger::event(conn, id)).await
     }
 
     async fn conflicts(&self, query: ConflictQuery) -> Result<Listed<Conflict, ConflictId>, StoreError> {
-        self.driver.read(move |conn| conflicts::list(conn, &query)).await
+        self.read(move |conn| conflicts::list(conn, &query)).await
     }
 
     async fn conflict(&self, id: ConflictId) -> Result<Option<Conflict>, StoreError> {
-        self.driver.read(move |conn| conflicts::one(conn, id)).await
+        self.read(move |conn| conflicts::one(conn, id)).await
     }
 
     async fn sequences(&self, stream: StreamId, range: TimeRange) -> Result<Range<i64>, StoreError> {
-        self.driver.read(move |conn| ledger::sequences(conn, stream, range)).await
+        self.read(move |conn| ledger::sequences(conn, stream, range)).await
     }
 
     async fn events_after(&self, stream: StreamId, after: Option<i64>, limit: usize) -> Result<Feed, StoreError> {
-        self.driver.read(move |conn| ledger::events_after(conn, stream, after, limit)).await
+        self.read(move |conn| ledger::events_after(conn, stream, after, limit)).await
     }
 
     async fn endpoint(&self, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
         let sealer = self.sealer.clone();
-        self.driver.read(move |conn| endpoints::one(conn, &sealer, id)).await
+        self.read(move |conn| endpoints::one(conn, &sealer, id)).await
     }
 
     async fn endpoints(&self, stream: StreamId, page: Page<EndpointId>) -> Result<Vec<Endpoint>, StoreError> {
         let sealer = self.sealer.clone();
-        self.driver.read(move |conn| endpoints::list(conn, &sealer, stream, page)).await
+        self.read(move |conn| endpoints::list(conn, &sealer, stream, page)).await
     }
 
     async fn open_size(&self, id: EndpointId) -> Result<OpenSize, StoreError> {
-        let oldest = self.driver.read(move |conn| deliveries::oldest_open(conn, id)).await?;
+        let oldest = self.read(move |conn| deliveries::oldest_open(conn, id)).await?;
         let (mut open, mut after) = (0, Some(0));
         while let Some(from) = after {
-            let (count, next) = self.driver.read(move |conn| deliveries::count_open(conn, id, from)).await?;
+            let (count, next) = self.read(move |conn| deliveries::count_open(conn, id, from)).await?;
             (open, after) = (open + count, next);
         }
         Ok(OpenSize { open, oldest })
     }
 
     async fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>, StoreError> {
-        self.driver.read(move |conn| deliveries::one(conn, id, limits::ATTEMPTS_SHOWN)).await
+        self.read(move |conn| deliveries::one(conn, id, limits::ATTEMPTS_SHOWN)).await
     }
 
     async fn deliveries(&self, query: DeliveryQuery) -> Result<Listed<Delivery, DeliveryId>, StoreError> {
-        self.driver.read(move |conn| deliveries::list(conn, &query)).await
+        self.read(move |conn| deliveries::list(conn, &query)).await
     }
 
     async fn replay(&self, id: ReplayId) -> Result<Option<Replay>, StoreError> {
-        self.driver.read(move |conn| replays::one(conn, id)).await
+        self.read(move |conn| replays::one(conn, id)).await
     }
 
     async fn replays(&self, stream: StreamId, page: Page<ReplayId>) -> Result<Vec<Replay>, StoreError> {
-        self.driver.read(move |conn| replays::list(conn, stream, page)).await
+        self.read(move |conn| replays::list(conn, stream, page)).await
     }
 
     async fn count_scope(&self, mut scope: ReplayScope) -> Result<u64, StoreError> {
         let mut matched = 0;
         loop {
             let (sealer, part) = (self.sealer.clone(), scope.clone());
-            let (count, next) = self.driver.read(move |conn| replays::count(conn, &sealer, &part)).await?;
+            let (count, next) = self.read(move |conn| replays::count(conn, &sealer, &part)).await?;
             matched += count;
             match next {
                 Some(next) => scope.numbers.start = next,
@@ -386,40 +383,44 @@ impl<D: Driver> Store for SqlStore<D> {
     }
 
     async fn open_runs(&self, endpoint: EndpointId, asks: Vec<OpenAsk>, now: Timestamp) -> Result<OpenRuns, StoreError> {
-        self.driver.read(move |conn| deliveries::open_runs(conn, endpoint, &asks, now)).await
+        self.read(move |conn| deliveries::open_runs(conn, endpoint, &asks, now)).await
     }
 
     async fn open_count(&self) -> Result<u64, StoreError> {
-        self.driver.read(|conn| conn.one("SELECT count(*) FROM open_delivery", params![], |row| row.get(0))).await
+        self.read(|conn| conn.one("SELECT count(*) FROM open_delivery", params![], |row| row.get(0))).await
     }
 
     async fn backlogs(&self, after: Option<EndpointId>, limit: usize) -> Result<Vec<Backlog>, StoreError> {
-        self.driver.read(move |conn| deliveries::backlogs(conn, after, limit)).await
+        self.read(move |conn| deliveries::backlogs(conn, after, limit)).await
     }
 
     async fn expired(&self, endpoint: EndpointId, now: Timestamp, limit: usize) -> Result<Vec<Expired>, StoreError> {
-        self.driver.read(move |conn| deliveries::expired(conn, endpoint, now, limit)).await
+        self.read(move |conn| deliveries::expired(conn, endpoint, now, limit)).await
+    }
+
+    async fn replay_waiting(&self, replay: Replay, now: Timestamp) -> Result<usize, StoreError> {
+        self.read(move |conn| replays::waiting(conn, &replay, now)).await
     }
 
     async fn running_replays(&self, after: Option<ReplayId>, limit: usize) -> Result<Vec<ReplayId>, StoreError> {
-        self.driver.read(move |conn| replays::running(conn, after, limit)).await
+        self.read(move |conn| replays::running(conn, after, limit)).await
     }
 
     async fn failing(&self, since: Timestamp, after: Option<EndpointId>, limit: usize) -> Result<Vec<Failing>, StoreError> {
-        self.driver.read(move |conn| health::failing(conn, since, after, limit)).await
+        self.read(move |conn| health::failing(conn, since, after, limit)).await
     }
 
     async fn to_probe(&self, before: Timestamp, after: Option<EndpointId>, limit: usize) -> Result<Vec<EndpointId>, StoreError> {
-        self.driver.read(move |conn| health::to_probe(conn, before, after, limit)).await
+        self.read(move |conn| health::to_probe(conn, before, after, limit)).await
     }
 
     async fn pauses_over(&self, now: Timestamp, limit: usize) -> Result<Vec<EndpointId>, StoreError> {
-        self.driver.read(move |conn| health::pauses_over(conn, now, limit)).await
+        self.read(move |conn| health::pauses_over(conn, now, limit)).await
     }
 
     async fn mailings(&self, now: Timestamp, mailed_before: Timestamp, limit: usize) -> Result<Vec<Mailing>, StoreError> {
         let sealer = self.sealer.clone();
-        self.driver.read(move |conn| health::mailings(conn, &sealer, (now, mailed_before), limit)).await
+        self.read(move |conn| health::mailings(conn, &sealer, (now, mailed_before), limit)).await
     }
 
     async fn mailed(&self, mailing: Mailing, now: Timestamp) -> Result<(), StoreError> {

@@ -23,7 +23,7 @@ const fn table(name: &'static str, key: &'static str) -> Table {
 }
 
 /// All but `meta` and `reference`, which are each database's own.
-const TABLES: [Table; 26] = [
+const TABLES: [Table; 27] = [
     table("vendor", "id"),
     table("stream", "id"),
     table("token", "id"),
@@ -50,6 +50,7 @@ const TABLES: [Table; 26] = [
     table("session", "id"),
     table("link", "id"),
     table("tally", "stream, hour"),
+    table("feed_start", "stream"),
 ];
 
 /// The name under which `meta` tells that a move into a database has begun, and where it stands.

@@ -102,6 +102,14 @@ fn end(conn: Conn, id: ReplayId, state: ReplayState) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Open runs of a replay that failed and wait for their retry; of so many it is enough to know that.
+pub(super) fn waiting(conn: Conn, replay: &Replay, now: Timestamp) -> Result<usize, StoreError> {
+    const WAITING: &str = "SELECT count(*) FROM (SELECT 1 AS one FROM open_delivery INDEXED BY open_delivery_replayed \
+        WHERE endpoint = ?1 AND next_attempt_at > ?2 AND replay IS NOT NULL AND replay = ?3 LIMIT ?4) w";
+    let values = params![replay.endpoint.get(), now.as_millis(), replay.id.get(), limits::REPLAY_WAITING_MAX];
+    conn.one(WAITING, values, |row| row.get(0))
+}
+
 /// Opens a replay's next runs.
 pub(super) fn step(conn: Conn, sealer: &Sealer, id: ReplayId, (now, deadline): (Timestamp, Duration)) -> Result<Stepped, StoreError> {
     let Some(replay) = one(conn, id)?.filter(|replay| replay.state == ReplayState::Running) else { return Ok(Stepped::Over) };
@@ -116,8 +124,9 @@ pub(super) fn step(conn: Conn, sealer: &Sealer, id: ReplayId, (now, deadline): (
         end(conn, id, ReplayState::Done)?;
         return Ok(Stepped::Over);
     }
-    let under_way = replay.opened.saturating_sub(replay.done) as usize;
-    if endpoint.status != EndpointStatus::Connected || under_way > limits::REPLAY_OPEN_MAX / 2 {
+    let waiting = waiting(conn, &replay, now)?;
+    let under_way = (replay.opened.saturating_sub(replay.done) as usize).saturating_sub(waiting);
+    if endpoint.status != EndpointStatus::Connected || under_way > limits::REPLAY_OPEN_MAX / 2 || waiting >= limits::REPLAY_WAITING_MAX {
         return Ok(Stepped::Waits);
     }
     let most = (limits::REPLAY_OPEN_MAX - under_way).min(limits::STEP_ROWS_MAX);

@@ -1,9 +1,10 @@
 //! Removing what is old, a bounded step at a time, and giving the room back to the file system.
 //!
 //! An event goes together with its deliveries and attempts, in the order of their numbers, and never while a run of it is
-//! still open. The feed begins later then; its numbers stay as they are.
+//! still open; those around it go all the same. The feed begins later then; its numbers stay as they are.
 
 use std::collections::BTreeMap;
+use std::ops::{ControlFlow, Range};
 
 use super::conn::{Bind, Conn, Result, params};
 use super::{ledger, overview, references};
@@ -13,7 +14,7 @@ use crate::limits;
 use crate::store::{Horizon, StoreError, SweepPlace, Swept, TimeRange};
 
 /// One step of one stage.
-type Step = fn(Broom, &Horizon, i64) -> Result<Swept, StoreError>;
+type Step = fn(Broom, &Horizon, SweepPlace) -> Result<Swept, StoreError>;
 
 /// In this order; `Swept::next` counts them.
 const STAGES: [Step; 8] = [events, recharges, reports, conflicts, replays, endpoints, small_tables, free_pages];
@@ -48,89 +49,132 @@ impl Broom<'_> {
 /// Reads what the step is going to remove: on the file, where that goes before the writer's step.
 pub fn look(conn: Conn, horizon: &Horizon, place: SweepPlace) -> Result<()> {
     let broom = Broom { conn, only_looks: true };
-    STAGES.get(place.stage as usize).map_or(Ok(()), |step| step(broom, horizon, place.after).map(drop))
+    STAGES.get(place.stage as usize).map_or(Ok(()), |step| step(broom, horizon, place).map(drop))
 }
 
 pub fn sweep(conn: Conn, horizon: &Horizon, place: SweepPlace) -> Result<Swept, StoreError> {
     let Some(step) = STAGES.get(place.stage as usize) else { return Ok(Swept { removed: 0, next: None }) };
-    let Swept { removed, next } = step(Broom { conn, only_looks: false }, horizon, place.after)?;
+    let Swept { removed, next } = step(Broom { conn, only_looks: false }, horizon, place)?;
     let next = match next {
-        Some(SweepPlace { after, .. }) => Some(SweepPlace { stage: place.stage, after }),
-        None => (place.stage as usize + 1 < STAGES.len()).then_some(SweepPlace { stage: place.stage + 1, after: 0 }),
+        Some(next) => Some(SweepPlace { stage: place.stage, ..next }),
+        None => (place.stage as usize + 1 < STAGES.len()).then_some(SweepPlace { stage: place.stage + 1, ..SweepPlace::default() }),
     };
     Ok(Swept { removed, next })
 }
 
 fn on(removed: usize, after: i64) -> Swept {
-    Swept { removed: removed as u64, next: Some(SweepPlace { stage: 0, after }) }
+    Swept { removed: removed as u64, next: Some(SweepPlace { after, ..SweepPlace::default() }) }
 }
 
 fn over(removed: usize) -> Swept {
     Swept { removed: removed as u64, next: None }
 }
 
-/// The oldest events of the next stream that has old ones, with all that belongs to them.
-fn events(broom: Broom, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
+/// The oldest events of the next stream that has old ones, with all that belongs to them. Events that an open run refers to stay,
+/// whatever is removed around them.
+fn events(broom: Broom, horizon: &Horizon, place: SweepPlace) -> Result<Swept, StoreError> {
     const NEXT: &str = "SELECT s.id FROM stream s WHERE s.id > ?1 AND \
         (SELECT e.created_at FROM event e WHERE e.stream = s.id ORDER BY e.sequence LIMIT 1) < ?2 ORDER BY s.id LIMIT 1";
-    let values = params![after, horizon.retention.as_millis()];
+    let values = params![place.after, horizon.retention.as_millis()];
     let next = broom.conn.first(NEXT, values, |row| row.get::<i64>(0))?;
     let Some(stream) = next else { return Ok(over(0)) };
+    let (again, further) = (|within| SweepPlace { after: stream - 1, within, ..place }, SweepPlace { after: stream, within: 0, ..place });
     let range = TimeRange { since: None, until: Some(horizon.retention) };
-    let old = ledger::sequences(broom.conn, StreamId::new(stream), range)?;
-    const OPEN: &str =
-        "SELECT min((SELECT min(o.sequence) FROM open_delivery o WHERE o.endpoint = e.id)) FROM endpoint e WHERE e.stream = ?1";
-    let open: Option<i64> = broom.conn.one(OPEN, params![stream], |row| row.get(0))?;
-    let end = open.map_or(old.end, |open| old.end.min(open));
-    if old.start >= end {
-        return Ok(on(0, stream));
-    }
-    for table in ["attempt", "ended_delivery"] {
-        let removed = of_endpoints(broom, stream, end, table)?;
-        if removed > 0 {
-            // The same stream once more.
-            return Ok(on(removed, stream - 1));
+    let end = ledger::sequences(broom.conn, StreamId::new(stream), range)?.end;
+    let Page { removable, reached } = page(broom, stream, place.within..end)?;
+    for range in &removable {
+        for table in ["attempt", "ended_delivery"] {
+            let removed = of_endpoints(broom, stream, range.clone(), table)?;
+            if removed > 0 {
+                // The same events once more.
+                return Ok(Swept { removed: removed as u64, next: Some(again(place.within)) });
+            }
         }
     }
-    let last = end.min(old.start + broom.most() as i64);
-    let mut removed = broom.rows("dedupe WHERE stream = ?1 AND sequence < ?2", params![stream, last])?;
-    removed += broom.rows("event WHERE stream = ?1 AND sequence < ?2", params![stream, last])?;
-    Ok(on(removed, if last < end { stream - 1 } else { stream }))
+    let mut removed = 0;
+    for Range { start, end } in &removable {
+        removed += broom.rows("dedupe WHERE stream = ?1 AND sequence >= ?2 AND sequence < ?3", params![stream, start, end])?;
+        removed += broom.rows("event WHERE stream = ?1 AND sequence >= ?2 AND sequence < ?3", params![stream, start, end])?;
+    }
+    if let Some(last) = removable.last().filter(|_| removed > 0 && !broom.only_looks) {
+        begin_feed_at(broom.conn, stream, last.end)?;
+    }
+    Ok(Swept { removed: removed as u64, next: Some(if reached < end { again(reached) } else { further }) })
 }
 
-/// Rows of this table, of the stream's endpoints, that belong to events before `end`; as many as a step takes.
-fn of_endpoints(broom: Broom, stream: i64, end: i64, table: &str) -> Result<usize, StoreError> {
+/// Old events of a stream, as many as a step looks at.
+struct Page {
+    /// The numbers between those that an open run keeps. What came back late for an event that is gone is within them, too.
+    removable: Vec<Range<i64>>,
+    /// The number up to which that is known.
+    reached: i64,
+}
+
+fn page(broom: Broom, stream: i64, numbers: Range<i64>) -> Result<Page, StoreError> {
+    const OLD: &str = "SELECT e.sequence, EXISTS (SELECT 1 FROM endpoint p CROSS JOIN open_delivery o ON o.endpoint = p.id AND o.sequence = e.sequence \
+        WHERE p.stream = e.stream) FROM event e WHERE e.stream = ?1 AND e.sequence >= ?2 AND e.sequence < ?3 ORDER BY e.sequence LIMIT ?4";
+    let (mut removable, mut count, mut seen, mut reached) = (Vec::new(), 0, 0, numbers.start);
+    let mut from = numbers.start;
+    broom.conn.each(OLD, params![stream, numbers.start, numbers.end, limits::SWEEP_SCAN], |row| {
+        let (sequence, is_kept): (i64, bool) = (row.get(0)?, row.get(1)?);
+        (seen, reached) = (seen + 1, sequence + 1);
+        count += usize::from(!is_kept);
+        if is_kept {
+            removable.extend((from < sequence).then_some(from..sequence));
+            from = sequence + 1;
+        }
+        Ok(if count < broom.most() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    // Where everything was looked at, that was all.
+    if count < broom.most() && seen < limits::SWEEP_SCAN {
+        reached = numbers.end;
+    }
+    removable.extend((from < reached).then_some(from..reached));
+    Ok(Page { removable, reached })
+}
+
+/// Events before this number are not in the feed any more, even if some of them are still there.
+fn begin_feed_at(conn: Conn, stream: i64, sequence: i64) -> Result<(), StoreError> {
+    const BEFORE: &str = "SELECT 1 FROM event WHERE stream = ?1 AND sequence < ?2 LIMIT 1";
+    const BEGIN: &str = "INSERT INTO feed_start (stream, sequence) VALUES (?1, ?2) \
+        ON CONFLICT (stream) DO UPDATE SET sequence = excluded.sequence WHERE feed_start.sequence < excluded.sequence";
+    if conn.exists(BEFORE, params![stream, sequence])? {
+        conn.execute(BEGIN, params![stream, sequence])?;
+    }
+    Ok(())
+}
+
+/// Rows of this table, of the stream's endpoints, that belong to events of these numbers; as many as a step takes.
+fn of_endpoints(broom: Broom, stream: i64, numbers: Range<i64>, table: &str) -> Result<usize, StoreError> {
     const FIRST: &str = "SELECT id FROM endpoint WHERE stream = ?1 ORDER BY id";
-    let endpoints = broom.conn.all(FIRST, params![stream], |row| row.get(0))?;
+    let endpoints = broom.conn.all(FIRST, params![stream], |row| row.get::<i64>(0))?;
     // The key at which a step ends; whole events are removed, so that the boundary is a number.
-    let boundary = format!("SELECT sequence FROM {table} WHERE endpoint = ?1 AND sequence < ?2 ORDER BY sequence LIMIT 1 OFFSET ?3");
-    let these = format!("{table} WHERE endpoint = ?1 AND sequence < ?2");
+    let within = "endpoint = ?1 AND sequence >= ?2 AND sequence < ?3";
+    let boundary = format!("SELECT sequence FROM {table} WHERE {within} ORDER BY sequence LIMIT 1 OFFSET ?4");
+    let first = format!("SELECT coalesce(min(sequence), 0) FROM {table} WHERE {within}");
+    let these = format!("{table} WHERE {within}");
     let mut removed = 0;
     for endpoint in endpoints {
         let left = broom.most() - removed.min(broom.most());
         if left == 0 {
             break;
         }
-        let values = params![endpoint, end, left];
-        let reached: Option<i64> = broom.conn.first(&boundary, values, |row| row.get(0))?;
+        let reached: Option<i64> = broom.conn.first(&boundary, params![endpoint, numbers.start, numbers.end, left], |row| row.get(0))?;
         // One event with very many attempts is removed at once.
         let below = match reached {
-            Some(reached) => reached.max(first(broom.conn, table, endpoint)? + 1),
-            None => end,
+            Some(reached) => {
+                reached.max(broom.conn.one(&first, params![endpoint, numbers.start, numbers.end], |row| row.get::<i64>(0))? + 1)
+            }
+            None => numbers.end,
         };
-        removed += broom.rows(&these, params![endpoint, below])?;
+        removed += broom.rows(&these, params![endpoint, numbers.start, below])?;
     }
     Ok(removed)
 }
 
-fn first(conn: Conn, table: &str, endpoint: i64) -> Result<i64, StoreError> {
-    let sql = format!("SELECT coalesce(min(sequence), 0) FROM {table} WHERE endpoint = ?1");
-    conn.one(&sql, params![endpoint], |row| row.get(0))
-}
-
 /// Settled recharges with their reports, where a retention for them is set. One with a case that waits for the operator
 /// stays: without it the case could not be resolved any more.
-fn recharges(broom: Broom, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
+fn recharges(broom: Broom, horizon: &Horizon, SweepPlace { after, .. }: SweepPlace) -> Result<Swept, StoreError> {
     let Some(before) = horizon.recharges else { return Ok(over(0)) };
     let floor = Ids::floor(before).get();
     const PAGE: &str = "SELECT count(*), max(id) FROM (SELECT id FROM recharge WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3) p";
@@ -167,7 +211,7 @@ fn recharges(broom: Broom, horizon: &Horizon, after: i64) -> Result<Swept, Store
     Ok(if count < broom.most() { over(removed) } else { on(removed, last) })
 }
 
-fn reports(broom: Broom, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
+fn reports(broom: Broom, horizon: &Horizon, SweepPlace { after, .. }: SweepPlace) -> Result<Swept, StoreError> {
     let before = horizon.retention;
     let floor = Ids::floor(before).get();
     const PAGE: &str = "SELECT count(*), max(recharge) FROM (SELECT recharge FROM report WHERE recharge > ?1 AND recharge < ?2 ORDER BY recharge LIMIT ?3) p";
@@ -179,7 +223,7 @@ fn reports(broom: Broom, horizon: &Horizon, after: i64) -> Result<Swept, StoreEr
     Ok(if count < broom.most() { over(removed) } else { on(removed, last) })
 }
 
-fn conflicts(broom: Broom, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
+fn conflicts(broom: Broom, horizon: &Horizon, SweepPlace { after, .. }: SweepPlace) -> Result<Swept, StoreError> {
     const OLD: &str = "conflict WHERE id IN \
         (SELECT id FROM conflict WHERE id > ?1 AND id < ?2 AND state <> 0 AND resolved_at < ?3 ORDER BY id LIMIT ?4)";
     let retention = horizon.retention;
@@ -188,7 +232,7 @@ fn conflicts(broom: Broom, horizon: &Horizon, after: i64) -> Result<Swept, Store
     Ok(if removed < broom.most() { over(removed) } else { on(removed, after) })
 }
 
-fn replays(broom: Broom, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
+fn replays(broom: Broom, horizon: &Horizon, SweepPlace { after, .. }: SweepPlace) -> Result<Swept, StoreError> {
     const OLD: &str = "replay WHERE id IN (SELECT id FROM replay WHERE id > ?1 AND id < ?2 AND state <> 0 ORDER BY id LIMIT ?3)";
     let values = params![after, Ids::floor(horizon.retention).get(), broom.most()];
     let removed = broom.rows(OLD, values)?;
@@ -196,7 +240,7 @@ fn replays(broom: Broom, horizon: &Horizon, after: i64) -> Result<Swept, StoreEr
 }
 
 /// Endpoints that were deleted long ago, once nothing of theirs is left.
-fn endpoints(broom: Broom, horizon: &Horizon, after: i64) -> Result<Swept, StoreError> {
+fn endpoints(broom: Broom, horizon: &Horizon, SweepPlace { after, .. }: SweepPlace) -> Result<Swept, StoreError> {
     const GONE: &str = "SELECT id FROM endpoint e WHERE e.id > ?1 AND e.deleted_at < ?2 \
         AND NOT EXISTS (SELECT 1 FROM open_delivery o WHERE o.endpoint = e.id) \
         AND NOT EXISTS (SELECT 1 FROM ended_delivery d WHERE d.endpoint = e.id) \
@@ -216,7 +260,7 @@ fn endpoints(broom: Broom, horizon: &Horizon, after: i64) -> Result<Swept, Store
 }
 
 /// Tables whose rows are few, or are removed by their age alone.
-fn small_tables(broom: Broom, horizon: &Horizon, _: i64) -> Result<Swept, StoreError> {
+fn small_tables(broom: Broom, horizon: &Horizon, _: SweepPlace) -> Result<Swept, StoreError> {
     let most = broom.most();
     let Horizon { retention, audit, answers, traffic, .. } = horizon;
     let mut removed = 0;
@@ -242,7 +286,7 @@ fn small_tables(broom: Broom, horizon: &Horizon, _: i64) -> Result<Swept, StoreE
 
 /// Gives pages that are free back to the file system. They are not rows, so that they do not count as removed. A file that
 /// was made by other means (from a dump) may give nothing back; it keeps its free pages for what comes next.
-fn free_pages(broom: Broom, _: &Horizon, _: i64) -> Result<Swept, StoreError> {
+fn free_pages(broom: Broom, _: &Horizon, _: SweepPlace) -> Result<Swept, StoreError> {
     let (Conn::Sqlite(conn, _), false) = (broom.conn, broom.only_looks) else { return Ok(over(0)) };
     let free = || conn.query_row("PRAGMA freelist_count", [], |row| row.get::<_, i64>(0));
     let before = free()?;

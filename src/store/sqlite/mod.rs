@@ -5,6 +5,7 @@
 //! connection, on a thread of its own, moves the write-ahead log into the file, so that no commit pays for a checkpoint.
 //! `synchronous=FULL`: what a commit answered is on the disk.
 
+mod file;
 mod open;
 #[cfg(test)]
 mod reference_tests;
@@ -12,6 +13,8 @@ mod threads;
 
 use std::sync::Arc;
 
+pub use file::{DatabaseLock, examine};
+use file::{FileState, Watch};
 pub use open::OpenOptions;
 use threads::{Checkpointer, Session};
 
@@ -30,10 +33,14 @@ pub struct Sqlite {
     readers: Readers<rusqlite::Connection>,
     references: Arc<References>,
     _checkpointer: Checkpointer,
+    state: Arc<FileState>,
+    // Dropped last: it records that everything else is closed.
+    _watch: Option<Watch>,
 }
 
 impl Driver for Sqlite {
     async fn read<T: Send + 'static>(&self, query: impl Fn(Conn) -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
+        self.state.usable()?;
         let references = Arc::clone(&self.references);
         self.readers.run(move |conn| threads::snapshot(conn, &references, query)).await
     }
@@ -46,6 +53,9 @@ impl Driver for Sqlite {
         given: G,
         work: impl Fn(&G, Conn, &mut Memory) -> Result<T, StoreError> + Send + 'static,
     ) -> (Option<G>, Result<T, StoreError>) {
+        if let Err(error) = self.state.usable() {
+            return (Some(given), Err(error));
+        }
         let ran = self.writer.run(move |session| {
             let result = session.transaction(|conn, memory| work(&given, conn, memory));
             Ok((given, result))
@@ -54,6 +64,10 @@ impl Driver for Sqlite {
             Ok((given, result)) => (Some(given), result),
             Err(error) => (None, Err(error)),
         }
+    }
+
+    fn ready(&self) -> Result<(), StoreError> {
+        self.state.ready()
     }
 
     /// What is old has left memory long ago. So whoever only reads goes through the step first and waits for the disk; the
@@ -77,10 +91,12 @@ impl From<rusqlite::Error> for StoreError {
             OutOfMemory, PermissionDenied, ReadOnly, SystemIoFailure, TooBig,
         };
         let text = error.to_string();
-        // A write beyond a quota, or beyond the largest file that the process may have, comes as this. The frames of a
-        // transaction are written before its end is marked, so that nothing of it is there.
+        // A write beyond a quota, or beyond the largest file that the process may have, comes as this, and so does a disk that
+        // fails. The frames of a transaction are written before its end is marked, so that nothing of it is there. The
+        // system's error number still is that of the write, because only another call that fails would replace it.
         if error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_WRITE) {
-            return Self::Full(text);
+            let is_failure = std::io::Error::last_os_error().raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
+            return if is_failure { Self::Unavailable(text) } else { Self::Full(text) };
         }
         match error.sqlite_error_code() {
             Some(DiskFull) => Self::Full(text),

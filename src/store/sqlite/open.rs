@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OpenFlags};
 
+use super::file::{DatabaseLock, FileState, Watch};
 use super::threads::{Checkpointer, Session};
 use super::{Sqlite, SqliteStore, StoreError};
 use crate::clock::Surroundings;
@@ -48,16 +49,35 @@ impl SqliteStore {
     /// [`StoreError::Unusable`] with what to do, for a file that is no database, is locked by another program, was
     /// sealed with another master key, or was written by a newer Ringback. Nothing in it was changed.
     pub fn open(options: OpenOptions) -> Result<Self, StoreError> {
+        Self::open_with(options, None)
+    }
+
+    /// Opens the file that `lock` is on, to serve it.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open); the file is damaged, or has lost commits.
+    pub fn serve(options: OpenOptions, lock: DatabaseLock) -> Result<Self, StoreError> {
+        Self::open_with(options, Some(lock))
+    }
+
+    fn open_with(options: OpenOptions, lock: Option<DatabaseLock>) -> Result<Self, StoreError> {
         let OpenOptions { path, master_key, previous_key, surroundings } = options;
         let sealer = Sealer::new(&master_key, previous_key.as_ref(), surroundings.entropy.clone());
         let conn = prepare(&path, &sealer, &surroundings).map_err(|error| unusable(&path, error))?;
+        if let Some(lock) = &lock {
+            lock.verify(&conn)?;
+        }
+        let record = lock.as_ref().map(DatabaseLock::record);
+        let state = Arc::new(FileState::default());
         let readers = (0..limits::READERS).map(|_| connect_reader(&path)).collect::<Result<Vec<_>, _>>()?;
         let references = Arc::new(References::load(&conn, Sizes::default()).map_err(|error| unusable(&path, error))?);
         let driver = Sqlite {
-            writer: Writer::start(Session::new(conn, Arc::clone(&references)))?,
+            writer: Writer::start(Session::new(conn, Arc::clone(&references), record)?)?,
             readers: Readers::new(readers),
             references,
             _checkpointer: Checkpointer::start(&path)?,
+            _watch: lock.map(|lock| Watch::start(lock, &state)).transpose()?,
+            state,
         };
         Ok(Self::new(driver, sealer, surroundings.ids))
     }

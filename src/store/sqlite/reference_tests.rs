@@ -41,7 +41,7 @@ impl Subject {
         let mut conn = connect(path).unwrap();
         migrate(&mut conn).unwrap();
         let references = Arc::new(References::load(&conn, SIZES).unwrap());
-        Self { session: Session::new(conn, Arc::clone(&references)), references, there: BTreeMap::new(), next: 1 }
+        Self { session: Session::new(conn, Arc::clone(&references), None).unwrap(), references, there: BTreeMap::new(), next: 1 }
     }
 
     fn transaction(&mut self, fails: bool, work: impl FnOnce(Conn)) {
@@ -67,7 +67,7 @@ impl Subject {
             Step::Kill => {
                 let conn = connect(path).unwrap();
                 self.references = Arc::new(References::load(&conn, SIZES).unwrap());
-                self.session = Session::new(conn, Arc::clone(&self.references));
+                self.session = Session::new(conn, Arc::clone(&self.references), None).unwrap();
             }
             Step::Sweep { count } => {
                 let gone: Vec<_> = self.there.keys().take(count).copied().collect();

@@ -1,17 +1,19 @@
 //! Transactions on the file, and the thread that checkpoints.
 
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex as StdMutex};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::StoreError;
+use super::file::Record;
 use super::open::{connect, look_again_within};
-use crate::store::sql::Memory;
 use crate::store::sql::conn::Conn;
 use crate::store::sql::references::References;
+use crate::store::sql::{HighWater, Memory};
 use crate::{failpoint, limits};
 
 /// What the writing thread keeps between transactions.
@@ -19,20 +21,29 @@ pub(super) struct Session {
     pub conn: Connection,
     references: Arc<References>,
     memory: Memory,
+    /// Where the high-water mark is kept, if a server has the file.
+    record: Option<Arc<Record>>,
+    mark: HighWater,
 }
 
 impl Session {
-    pub fn new(conn: Connection, references: Arc<References>) -> Self {
-        Self { conn, references, memory: Memory::default() }
+    pub fn new(conn: Connection, references: Arc<References>, record: Option<Arc<Record>>) -> Result<Self, StoreError> {
+        let mark = HighWater::read(&conn)?;
+        Ok(Self { conn, references, memory: Memory::default(), record, mark })
     }
 
     /// Runs `work` as one transaction.
     pub fn transaction<T>(&mut self, work: impl FnOnce(Conn, &mut Memory) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let Self { conn, references, memory } = self;
+        let Self { conn, references, memory, record, mark } = self;
         references.settle(conn)?;
         let done = transaction(conn, |conn| work(Conn::Sqlite(conn, references), memory));
         if done.is_ok() {
             references.keep();
+            if mark.advance(memory.take_advance())
+                && let Some(record) = record
+            {
+                record.commit(*mark);
+            }
         } else {
             references.doubt();
             memory.forget();
@@ -64,14 +75,8 @@ pub(super) fn snapshot<T>(
 
 /// The thread that moves the write-ahead log into the file.
 pub(super) struct Checkpointer {
-    bell: Arc<Bell>,
+    stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Default)]
-struct Bell {
-    stopped: StdMutex<bool>,
-    rings: Condvar,
 }
 
 impl Checkpointer {
@@ -84,31 +89,27 @@ impl Checkpointer {
     pub fn start(path: &Path) -> Result<Self, StoreError> {
         let mut conn = connect(path)?;
         conn.busy_handler(Some(|looks| look_again_within(Self::WAITS, looks)))?;
-        let bell = Arc::new(Bell::default());
-        let ear = bell.clone();
+        let (stop, stopped) = channel();
         let thread = std::thread::Builder::new()
             .name("store-checkpoint".to_owned())
-            .spawn(move || checkpoint_until(&ear, &conn))
+            .spawn(move || checkpoint_until(&stopped, &conn))
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        Ok(Self { bell, thread: Some(thread) })
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
 }
 
 impl Drop for Checkpointer {
     fn drop(&mut self) {
-        *self.bell.stopped.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = true;
-        self.bell.rings.notify_all();
+        self.stop = None;
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
     }
 }
 
-fn checkpoint_until(bell: &Bell, conn: &Connection) {
-    let (mut stopped, mut failing) = (bell.stopped.lock().unwrap_or_else(std::sync::PoisonError::into_inner), false);
-    while !*stopped {
-        let waited = bell.rings.wait_timeout(stopped, Checkpointer::EVERY);
-        stopped = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+fn checkpoint_until(stopped: &Receiver<()>, conn: &Connection) {
+    let mut failing = false;
+    while stopped.recv_timeout(Checkpointer::EVERY) == Err(RecvTimeoutError::Timeout) {
         let moved = checkpoint(conn);
         // A full disk stays full for a while, and does not need this told four times a second.
         match &moved {

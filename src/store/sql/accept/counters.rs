@@ -2,6 +2,7 @@
 
 use super::{Batch, Counter, FIRST_TRANSACTION_ID, TRANSACTION_IDS};
 use crate::store::StoreError;
+use crate::store::sql::Advance;
 use crate::store::sql::conn::{Conn, Spot, params};
 use crate::store::sql::guess::Known;
 
@@ -21,6 +22,7 @@ impl Batch<'_> {
             }
         };
         self.transaction_id = Some(next + 1);
+        self.advance.update(|advance| Advance { transactions: next + 1, ..advance });
         Ok(next)
     }
 
