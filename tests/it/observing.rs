@@ -67,9 +67,11 @@ async fn health_and_metrics_move_to_an_address_of_their_own() {
 async fn without_one_they_stay_with_the_api() {
     let app = TestApp::start().await;
     assert_eq!(app.metrics_address, None);
-    for path in HEALTH {
+    for path in ["/healthz", "/readyz"] {
         assert!(!ask(app.address, path).await.expect_text(200).is_empty(), "{path}");
     }
+    assert_eq!(ask(app.address, "/metrics").await.code(401), "unauthorized", "everybody reaches this address");
+    assert!(app.get("/metrics", &app.operator).await.expect_text(200).contains("ringback_backlog"));
     app.finish().await;
 }
 

@@ -10,8 +10,8 @@ use http::{HeaderMap, Method};
 use serde_json::{Map, Value, json};
 
 use super::super::Api;
-use super::super::auth::caller_address;
 use super::super::error::{ApiError, ProblemBody};
+use super::super::forwarded::caller_address;
 use crate::ops::OpsError;
 use crate::providers::Received;
 
