@@ -59,7 +59,7 @@ const LAYERS: [Layer; 19] = [
     },
     Layer {
         name: "http",
-        may: &["ops", "clock::Stopwatch", "store", "wire::standard", "providers::Received", "domain", "limits", "fields", "meters"],
+        may: &["ops", "clock::Stopwatch", "store", "wire::standard", "providers::callback", "domain", "limits", "fields", "meters"],
         instead: "call a verb of ops; of the store only the types of its answers may be named",
     },
     Layer {
