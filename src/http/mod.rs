@@ -6,6 +6,7 @@ mod bodies;
 mod error;
 mod forwarded;
 mod input;
+pub mod listen;
 mod once;
 mod routes;
 mod views;

@@ -1,5 +1,8 @@
 //! People who log in.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Argon2, Params};
 use tokio::sync::Semaphore;
@@ -7,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::access::About;
 use super::input::{email, finish};
 use super::{Caller, Once, Ops, OpsError};
-use crate::clock::{Entropy, Surroundings};
+use crate::clock::{Entropy, Stopwatch, Surroundings};
 use crate::domain::id::{UserId, VendorId};
 use crate::domain::user::{PasswordHash, Role, User};
 use crate::fields::Fields;
@@ -116,12 +119,26 @@ pub(super) async fn hash_password(password: String, entropy: &dyn Entropy) -> Pa
 }
 
 /// Whether this is the password. Where there is no login the time goes to a password that nobody has, so that an address that
-/// has a login cannot be told from one that has not.
+/// has a login cannot be told from one that has not. Only one core is spent on that: beyond it, a caller waits for as long as the
+/// latest hash took, so that any number of made-up addresses leaves the logins of others alone.
 pub(super) async fn is_password(password: String, hash: Option<&PasswordHash>) -> bool {
     const NOBODYS: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5J3Mgc2FsdC4$6+vAUc3wpTMUoZDR0rqvw8ZDDpCwS5Tp4kV0mCUsYpY";
-    let is_somebodys = hash.is_some();
-    let hash = hash.map_or_else(|| NOBODYS.to_owned(), |hash| hash.0.clone());
-    hashing(move || Argon2::default().verify_password(password.as_bytes(), hash.as_str()).is_ok()).await && is_somebodys
+    static NOBODYS_ROOM: Semaphore = Semaphore::const_new(1);
+    /// Microseconds.
+    static LATEST: AtomicU64 = AtomicU64::new(0);
+    let watch = Stopwatch::start();
+    let verify = |hash: String| move || Argon2::default().verify_password(password.as_bytes(), hash.as_str()).is_ok();
+    let is_right = if let Some(hash) = hash {
+        hashing(verify(hash.0.clone())).await
+    } else if let Ok(_room) = NOBODYS_ROOM.try_acquire() {
+        tokio::task::spawn_blocking(verify(NOBODYS.to_owned())).await.expect("hashing does not panic");
+        false
+    } else {
+        tokio::time::sleep(Duration::from_micros(LATEST.load(Ordering::Relaxed))).await;
+        return false;
+    };
+    LATEST.store(u64::from(watch.micros()), Ordering::Relaxed);
+    is_right
 }
 
 /// It takes tens of milliseconds of a core and 19 MiB, so that only a few are under way at once.
