@@ -1,5 +1,6 @@
 //! The documents, as pages and as the Markdown they are written in, at `/docs`; each can be asked. They need no login.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock};
@@ -105,6 +106,9 @@ static PASSAGES: LazyLock<Passages> = LazyLock::new(|| {
     let passages: Vec<Passage> = PAGES.iter().flat_map(|page| passages(page.name, page.text)).collect();
     Passages::index(&passages).expect("there is memory for the documents")
 });
+
+/// The pages as HTML, made once: nobody has to log in to read them, and making one takes milliseconds.
+static RENDERED: LazyLock<HashMap<&str, Markup>> = LazyLock::new(|| PAGES.iter().map(|page| (page.name, rendered(page.text))).collect());
 
 pub(super) fn routes() -> Router<Api> {
     let router = Router::new().route("/docs", get(index)).route("/docs/{*path}", get(page));
@@ -215,7 +219,7 @@ async fn page(visit: Visit, Extension(questions): Extension<Arc<Questions>>, Pat
             Err(unanswered) => unanswered.into_response(),
         },
         (false, _) => {
-            frame::of_documents(found.name, (name, &names()), html! { article.document { (rendered(found.text)) } }).into_response()
+            frame::of_documents(found.name, (name, &names()), html! { article.document { (RENDERED[found.name]) } }).into_response()
         }
     }
 }
