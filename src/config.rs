@@ -50,7 +50,7 @@ pub struct Config {
     pub database: Database,
     /// The key that seals secrets; without it the key file beside the SQLite file has it.
     pub master_key: Option<MasterKey>,
-    /// Proxies whose `X-Forwarded-For` and `Forwarded` headers are believed.
+    /// Proxies whose `X-Forwarded-For` and `Forwarded` headers are trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// Forbidden networks that may be reached all the same.
     pub allow_networks: Vec<IpNet>,

@@ -41,9 +41,9 @@ pub const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Default of `body_timeout`: 1 MiB at 300 kbit/s.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Default of `idle_timeout`, longer than proxies and clients keep connections (nginx 60 s, Go 90 s, Caddy 120 s): the side that
-/// sends requests should be the one that closes.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(180);
+/// Default of `idle_timeout`, longer than the documented proxies keep connections (60 s at most): the side that sends requests
+/// should be the one that closes.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// Default of `max_connections`, unless half of the files that the process may open are fewer.
 pub const CONNECTIONS_MAX: usize = 16_384;
 /// Default of `max_connections_per_address`.
@@ -356,6 +356,8 @@ pub const EVENT_PAYLOAD_MAX: u64 = 256 << 10;
 /// `endpoints_per_vendor`.
 pub const ENDPOINTS_PER_VENDOR: u32 = 50;
 
+const _: () = assert!(HEADER_TIMEOUT.as_secs() < IDLE_TIMEOUT.as_secs() && CONNECTIONS_LOOKED_AT.as_secs() < HEADER_TIMEOUT.as_secs());
+const _: () = assert!(CONNECTIONS_PER_ADDRESS as usize <= CONNECTIONS_MAX);
 const _: () = assert!(REPORTS_MAX <= BATCH_ROWS_MAX, "a whole request fits into one transaction");
 const _: () = assert!(GATHER_MAX <= BATCH_ROWS_MAX && GATHER_MAX < UNSETTLED_MAX as usize, "gathering never stops sending");
 const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX && PAGE_MAX < SCAN_MAX);

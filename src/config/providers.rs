@@ -193,7 +193,7 @@ fn states(fields: &mut Fields) -> States {
 fn callbacks(fields: &mut Fields) -> Callbacks {
     let proofs = proofs(fields);
     if proofs.is_empty() {
-        let others = "or hmac_header, webhook_secret, token_header or addresses is required: a callback has to prove where it comes from";
+        let others = "or hmac_header, webhook_secret, token_header or addresses is required: a callback must prove where it comes from";
         fields.invalid("path_secret", others);
     }
     let trust = match fields.text("trust", 10).as_deref() {

@@ -75,7 +75,7 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, mut st
                 if let Some(place) = connections.admit(peer.ip()) {
                     tasks.spawn(converse(stream, peer, place, router.clone(), stopped.clone()));
                 } else {
-                    // It is small enough for the empty buffer of a new connection; nobody waits for it to be read.
+                    // It fits into the empty buffer of a new connection, so that nothing waits for the peer.
                     drop(stream.try_write(REFUSED));
                 }
             }

@@ -36,7 +36,7 @@ pub struct Api {
     pub ops: Arc<Ops>,
     /// What `/metrics` shows.
     pub meters: Arc<Meters>,
-    /// Proxies whose `X-Forwarded-For` and `Forwarded` headers are believed.
+    /// Proxies whose `X-Forwarded-For` and `Forwarded` headers are trusted.
     pub trusted_proxies: Arc<[IpNet]>,
     /// Origins whose pages may show the panel in a frame.
     pub frame_ancestors: Arc<[String]>,

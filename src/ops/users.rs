@@ -134,7 +134,11 @@ pub(super) async fn is_password(password: String, hash: Option<&PasswordHash>) -
         tokio::task::spawn_blocking(verify(NOBODYS.to_owned())).await.expect("hashing does not panic");
         false
     } else {
-        tokio::time::sleep(Duration::from_micros(LATEST.load(Ordering::Relaxed))).await;
+        match LATEST.load(Ordering::Relaxed) {
+            // The first one is still under way.
+            0 => drop(NOBODYS_ROOM.acquire().await.expect("it is never closed")),
+            latest => tokio::time::sleep(Duration::from_micros(latest)).await,
+        }
         return false;
     };
     LATEST.store(u64::from(watch.micros()), Ordering::Relaxed);

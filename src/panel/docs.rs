@@ -107,7 +107,7 @@ static PASSAGES: LazyLock<Passages> = LazyLock::new(|| {
     Passages::index(&passages).expect("there is memory for the documents")
 });
 
-/// The pages as HTML, made once: nobody has to log in to read them, and making one takes milliseconds.
+/// The pages as HTML, rendered once: they need no login, and rendering takes milliseconds.
 static RENDERED: LazyLock<HashMap<&str, Markup>> = LazyLock::new(|| PAGES.iter().map(|page| (page.name, rendered(page.text))).collect());
 
 pub(super) fn routes() -> Router<Api> {
@@ -115,8 +115,8 @@ pub(super) fn routes() -> Router<Api> {
     router.layer(Extension(Arc::new(Questions::new()))).route("/llms.txt", get(|| async { markdown(contents()) }))
 }
 
-/// Questions that are being answered. Nobody has to log in to ask, and a search takes milliseconds of a processor: one is
-/// answered at a time, off the threads that serve requests, few wait, and each address has a pace.
+/// Admission of questions. They need no login, and a search takes milliseconds of a processor: one is answered at a time, off the
+/// threads that serve requests, few wait, and each address has a rate limit.
 struct Questions {
     place: Semaphore,
     waiting: Semaphore,

@@ -1,8 +1,7 @@
 //! Proofs that a callback is a provider's.
 //!
 //! Two kinds of proof exist. A signature covers the body, and perhaps a time, and nothing else: of such a callback only the body
-//! counts, read in the one way that its bytes allow. A secret or an address vouches for whoever sends the request, and so for
-//! its query as well.
+//! counts. A secret or an address vouches for the sender, and so for the query as well.
 //!
 //! What can be judged without the body is judged before it is read: a stranger costs neither memory nor parsing.
 
@@ -42,7 +41,7 @@ pub struct Proven {
     pub only_body: bool,
 }
 
-/// Proof that a callback has to carry.
+/// Proof that a callback must carry.
 #[derive(Debug, Clone)]
 pub enum Proof {
     /// A header with an HMAC-SHA256, as hexadecimal digits, base64 or base64url.

@@ -134,7 +134,7 @@ impl AsyncRead for Metered {
             return Pin::new(&mut self.stream).poll_read(context, buffer);
         }
         if left == 0 {
-            // Nobody has to be woken: the task that polls this looks at it next.
+            // No waker is needed: the task that polls this checks the flag next.
             self.heads.is_spent.store(true, Ordering::Relaxed);
             return Poll::Pending;
         }

@@ -17,8 +17,8 @@ use crate::limits;
 use crate::ops::OpsError;
 use crate::providers::callback::Envelope;
 
-/// A provider tells what became of a recharge, as a form, as JSON or in the query. What it has to prove, its configuration says;
-/// where that is a signature, only the body counts.
+/// Reports the outcome of a recharge, as a form, as JSON or in the query. The provider's configuration names the proof that is
+/// required; if it is a signature, only the body counts.
 #[utoipa::path(post, path = "/callbacks/{provider}", tag = "provider", params(("provider" = String, Path)), responses(
     (status = 200, description = "It was taken", body = Object),
     (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
@@ -31,7 +31,7 @@ pub(in super::super) async fn post(
     take(&api, &provider, None, request).await
 }
 
-/// The same, in the query. Refused where the body has to be signed.
+/// The same, in the query. Refused if the body has to be signed.
 #[utoipa::path(get, path = "/callbacks/{provider}", tag = "provider", params(("provider" = String, Path)), responses(
     (status = 200, description = "It was taken", body = Object),
     (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
@@ -53,7 +53,7 @@ pub(in super::super) async fn post_with_secret(
     take(&api, &provider, Some(secret), request).await
 }
 
-/// The same with a secret in the path, in the query. Refused where the body has to be signed.
+/// The same with a secret in the path, in the query. Refused if the body has to be signed.
 #[utoipa::path(get, path = "/callbacks/{provider}/{secret}", tag = "provider", params(("provider" = String, Path), ("secret" = String, Path)), responses(
     (status = 200, description = "It was taken", body = Object),
     (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
@@ -90,7 +90,7 @@ fn pairs(text: &[u8]) -> Option<Map<String, Value>> {
 }
 
 /// The fields of a body; none if it cannot be read. Its bytes alone say what it is, a JSON object, a multipart form or a form: no
-/// signature covers `Content-Type`, and nobody may choose another reading of a signed body.
+/// signature covers `Content-Type`, and a caller must not choose another reading of a signed body.
 async fn read(body: &Bytes) -> Option<Map<String, Value>> {
     let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
     match text {

@@ -25,7 +25,7 @@ pub(super) fn health() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(server::healthz)).routes(routes!(server::readyz))
 }
 
-/// Metrics next to the API, where anyone may knock: they need an operator's token.
+/// Metrics next to the API, which strangers reach: they need an operator's token.
 pub(super) fn metrics() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(server::metrics))
 }
