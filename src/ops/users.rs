@@ -1,11 +1,14 @@
 //! People who log in.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Argon2, Params};
-use tokio::sync::Semaphore;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::access::About;
 use super::input::{email, finish};
@@ -129,6 +132,7 @@ pub(super) async fn is_password(password: String, hash: Option<&PasswordHash>) -
     let watch = Stopwatch::start();
     let verify = |hash: String| move || Argon2::default().verify_password(password.as_bytes(), hash.as_str()).is_ok();
     let is_right = if let Some(hash) = hash {
+        let _turn = turn(hash).await;
         hashing(verify(hash.0.clone())).await
     } else if let Ok(_room) = NOBODYS_ROOM.try_acquire() {
         tokio::task::spawn_blocking(verify(NOBODYS.to_owned())).await.expect("hashing does not panic");
@@ -145,9 +149,57 @@ pub(super) async fn is_password(password: String, hash: Option<&PasswordHash>) -
     is_right
 }
 
+/// The turn of a login: its passwords are checked one after another, so that tries at one login do not queue in front of others.
+async fn turn(hash: &PasswordHash) -> OwnedSemaphorePermit {
+    static TURNS: LazyLock<Mutex<HashMap<String, Weak<Semaphore>>>> = LazyLock::new(Mutex::default);
+    let turns = {
+        let mut known = TURNS.lock();
+        known.retain(|_, turns| turns.strong_count() > 0);
+        known.get(&hash.0).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let turns = Arc::new(Semaphore::new(1));
+            known.insert(hash.0.clone(), Arc::downgrade(&turns));
+            turns
+        })
+    };
+    turns.acquire_owned().await.expect("it is never closed")
+}
+
 /// It takes tens of milliseconds of a core and 19 MiB, so that only a few are under way at once.
 async fn hashing<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     static ROOM: Semaphore = Semaphore::const_new(4);
     let _room = ROOM.acquire().await.expect("it is never closed");
     tokio::task::spawn_blocking(work).await.expect("hashing does not panic")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::clock::SeededEntropy;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn tries_at_one_login_do_not_queue_in_front_of_another() {
+        let entropy = SeededEntropy::new(1);
+        let (attacked, other) = (hash_password("one".into(), &entropy).await, hash_password("other".into(), &entropy).await);
+        let done = Arc::new(AtomicUsize::new(0));
+        let tries: Vec<_> = (0..24)
+            .map(|_| {
+                let (attacked, done) = (attacked.clone(), Arc::clone(&done));
+                tokio::spawn(async move {
+                    assert!(!is_password("wrong".into(), Some(&attacked)).await);
+                    done.fetch_add(1, Ordering::SeqCst);
+                })
+            })
+            .collect();
+        // Until the first of them is through, so that the others wait.
+        while done.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(is_password("other".into(), Some(&other)).await);
+        assert!(done.load(Ordering::SeqCst) < 12, "{} of 24 came first", done.load(Ordering::SeqCst));
+        for one in tries {
+            one.await.unwrap();
+        }
+    }
 }
