@@ -2,8 +2,7 @@
 
 pub(crate) mod keys;
 
-use std::future::{Future, IntoFuture};
-use std::net::SocketAddr;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +16,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::clock::{Stopwatch, Surroundings};
 use crate::config::{Config, ConfigError, Database};
 use crate::engine::{self, Engine};
-use crate::http::{Api, Part, router};
+use crate::http::{Api, Part, listen, router};
+use crate::limits;
 use crate::meters::Meters;
 use crate::ops::{self, Ops};
 use crate::panel;
@@ -92,6 +92,7 @@ pub struct App {
     loops: JoinSet<()>,
     committer: JoinHandle<()>,
     api: Api,
+    bounds: listen::Bounds,
     drain_timeout: Duration,
     traces: Option<Arc<Traces>>,
 }
@@ -166,7 +167,15 @@ impl App {
         loops.spawn(take_calls(Arc::clone(&ops), calls));
         let (trusted_proxies, frame_ancestors) = (config.trusted_proxies.clone().into(), config.frame_ancestors.clone().into());
         let api = Api { ops, meters, trusted_proxies, frame_ancestors };
-        Ok(Self { engine, loops, committer: committing, api, drain_timeout: config.drain_timeout, traces })
+        let bounds = listen::Bounds {
+            header_timeout: config.header_timeout,
+            body_timeout: config.body_timeout,
+            idle_timeout: config.idle_timeout,
+            max_connections: config.max_connections.unwrap_or((files / 2).min(limits::CONNECTIONS_MAX)),
+            max_connections_per_address: config.max_connections_per_address,
+            trusted_proxies: Arc::clone(&api.trusted_proxies),
+        };
+        Ok(Self { engine, loops, committer: committing, api, bounds, drain_timeout: config.drain_timeout, traces })
     }
 
     /// The engine, for those who turn its steps by hand.
@@ -178,11 +187,11 @@ impl App {
     /// down, within `drain_timeout`.
     ///
     /// # Errors
-    /// A listener failed.
+    /// A listener has no address, or its task failed.
     pub async fn run(mut self, listeners: Listeners, shutdown: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
         let (stop, stopped) = watch::channel(());
         self.api.ops.listens_on(listeners.api.local_addr().context("the listener has no address")?);
-        let serving = tokio::spawn(serve(self.api.clone(), listeners, stopped));
+        let serving = tokio::spawn(serve(self.api.clone(), self.bounds.clone(), listeners, stopped));
         shutdown.await;
         // Whoever waits for events is answered now.
         self.api.ops.stop();
@@ -200,22 +209,18 @@ impl App {
             traces.finish(self.drain_timeout.saturating_sub(draining.elapsed())).await;
         }
         if let Ok(ended) = served {
-            ended.context("the server's task failed")?.context("the listener failed")?;
+            ended.context("the server's task failed")?;
         }
         Ok(())
     }
 }
 
 /// Serves until `stopped` says so, and then what is under way.
-async fn serve(api: Api, listeners: Listeners, stopped: watch::Receiver<()>) -> std::io::Result<()> {
-    let on = |listener: TcpListener, part| {
-        let (service, mut stopped) =
-            (router(api.clone(), part, panel::routes(&api)).into_make_service_with_connect_info::<SocketAddr>(), stopped.clone());
-        axum::serve(listener, service).with_graceful_shutdown(async move { drop(stopped.changed().await) }).into_future()
-    };
+async fn serve(api: Api, bounds: listen::Bounds, listeners: Listeners, stopped: watch::Receiver<()>) {
+    let on = |listener, part| listen::serve(listener, router(api.clone(), part, panel::routes(&api)), bounds.clone(), stopped.clone());
     match listeners {
         Listeners { api, metrics: None } => on(api, Part::All).await,
-        Listeners { api, metrics: Some(metrics) } => tokio::try_join!(on(api, Part::Calls), on(metrics, Part::Health)).map(|_| ()),
+        Listeners { api, metrics: Some(metrics) } => drop(tokio::join!(on(api, Part::Calls), on(metrics, Part::Health))),
     }
 }
 

@@ -36,11 +36,21 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where health and metrics are, if not there.
     pub metrics_listen: Option<SocketAddr>,
+    /// For the head of a request.
+    pub header_timeout: Duration,
+    /// For the body of a request.
+    pub body_timeout: Duration,
+    /// For connections without a request.
+    pub idle_timeout: Duration,
+    /// Connections at once; half of the files that may be open, if not said.
+    pub max_connections: Option<usize>,
+    /// Connections at once from one address.
+    pub max_connections_per_address: usize,
     /// Where the ledger is kept.
     pub database: Database,
     /// The key that seals secrets; without it the key file beside the SQLite file has it.
     pub master_key: Option<MasterKey>,
-    /// Whose `X-Forwarded-For` is believed.
+    /// Proxies whose `X-Forwarded-For` and `Forwarded` headers are trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// Forbidden networks that may be reached all the same.
     pub allow_networks: Vec<IpNet>,
@@ -92,9 +102,14 @@ pub enum LogFormat {
 }
 
 /// Every setting by name, with what it is for; the order is that of docs/config.md.
-pub const SETTINGS: [&str; 42] = [
+pub const SETTINGS: [&str; 47] = [
     "listen",
     "metrics_listen",
+    "header_timeout",
+    "body_timeout",
+    "idle_timeout",
+    "max_connections",
+    "max_connections_per_address",
     "database",
     "master_key",
     "master_key_previous",
@@ -247,6 +262,11 @@ fn read_settings(fields: &mut Fields) -> Config {
     Config {
         listen: fields.parse::<Listen>("listen").map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)), |listen| listen.0),
         metrics_listen: fields.parse::<Listen>("metrics_listen").map(|listen| listen.0),
+        header_timeout: duration(fields, "header_timeout", limits::HEADER_TIMEOUT),
+        body_timeout: duration(fields, "body_timeout", limits::BODY_TIMEOUT),
+        idle_timeout: duration(fields, "idle_timeout", limits::IDLE_TIMEOUT),
+        max_connections: fields.integer("max_connections", 1..=1_000_000).map(|count| count as usize),
+        max_connections_per_address: count(fields, "max_connections_per_address", limits::CONNECTIONS_PER_ADDRESS) as usize,
         database: fields.parse("database").unwrap_or_default(),
         master_key: fields.parse::<Key>("master_key").map(|key| key.0),
         trusted_proxies: networks(fields, "trusted_proxies", limits::ALLOWED_IPS_MAX).unwrap_or_default(),

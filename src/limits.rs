@@ -33,6 +33,24 @@ pub const TOKEN_CACHE: Duration = Duration::from_millis(400);
 /// Tokens remembered at once; beyond it the cache starts anew.
 pub const TOKEN_CACHE_MAX: usize = 10_000;
 
+/// Head of a request, in bytes.
+pub const REQUEST_HEAD_MAX: usize = 64 << 10;
+/// How often connections are checked against their time limits.
+pub const CONNECTIONS_LOOKED_AT: Duration = Duration::from_millis(500);
+/// Wait after a connection could not be accepted.
+pub const ACCEPT_RETRY: Duration = Duration::from_secs(1);
+/// Default of `header_timeout`.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
+/// Default of `body_timeout`: 1 MiB at 300 kbit/s.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Default of `idle_timeout`, longer than the documented proxies keep connections (60 s at most): the side that sends requests
+/// should be the one that closes.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// Default of `max_connections`, unless half of the files that the process may open are fewer.
+pub const CONNECTIONS_MAX: usize = 16_384;
+/// Default of `max_connections_per_address`.
+pub const CONNECTIONS_PER_ADDRESS: u32 = 512;
+
 // --- Text fields, in characters unless said otherwise ----------------------------------------------------------------
 
 /// `reference_no`, `provider_ref`, `provider`, `operator`, `dedupe_key`.
@@ -81,6 +99,10 @@ pub const WAIT_MAX: i64 = 30;
 pub const FEED_BYTES: usize = 4 << 20;
 /// How often a waiting feed looks by itself, whatever the wake-ups said.
 pub const FEED_POLL: Duration = Duration::from_secs(1);
+/// Connections that follow the events of one stream, or wait for them.
+pub const FOLLOWERS_PER_STREAM: usize = 20;
+/// A follower reads new events at most this often.
+pub const FEED_PAUSE: Duration = Duration::from_millis(50);
 /// A comment goes out on an idle stream this often, so that proxies keep it open.
 pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// What an endpoint's rate may catch up after the program was late: so much time's worth of requests at once.
@@ -153,6 +175,12 @@ pub const PROVIDER_EVERY: Duration = Duration::from_secs(1);
 pub const STATEMENT_PAGE: usize = 1000;
 /// Recharges that one lookup may ask for.
 pub const LOOKUP_MAX: usize = 500;
+/// Default of `tolerance`: how far the time of a signed callback may be from the clock.
+pub const CALLBACK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
+/// Levels of a callback's JSON. Real ones have three.
+pub const CALLBACK_DEPTH: usize = 16;
+/// Values in a callback: fields, items and pairs together. Parsed, each takes about a hundred bytes of memory.
+pub const CALLBACK_VALUES: usize = 1000;
 /// Bytes of a callback that are kept.
 pub const CALLBACK_KEPT: usize = 4096;
 /// References of the latest recharges that are known in memory before they are written into their table. Twice as many are,
@@ -325,7 +353,9 @@ pub const MAIL_TIMEOUT: Duration = Duration::from_secs(30);
 pub const CONNECTION_IDLE: Duration = Duration::from_secs(30);
 /// Addresses of one name that a connect tries before it gives up.
 pub const CONNECT_ADDRESSES_MAX: usize = 4;
-/// Head of an answer: bytes the parser takes before it calls the answer invalid.
+/// How long the addresses of this machine's interfaces are known without reading them again.
+pub const OWN_ADDRESSES_KNOWN: Duration = Duration::from_secs(5);
+/// Heads of an answer, interim ones (1xx) included: bytes that are read before the answer counts as invalid.
 pub const ANSWER_HEAD_MAX: usize = 64 << 10;
 /// Headers of a proxy's answer to a CONNECT.
 pub const PROXY_HEADERS_MAX: usize = 100;
@@ -368,6 +398,8 @@ pub const EVENT_PAYLOAD_MAX: u64 = 256 << 10;
 /// `endpoints_per_vendor`.
 pub const ENDPOINTS_PER_VENDOR: u32 = 50;
 
+const _: () = assert!(HEADER_TIMEOUT.as_secs() < IDLE_TIMEOUT.as_secs() && CONNECTIONS_LOOKED_AT.as_secs() < HEADER_TIMEOUT.as_secs());
+const _: () = assert!(CONNECTIONS_PER_ADDRESS as usize <= CONNECTIONS_MAX);
 const _: () = assert!(REPORTS_MAX <= BATCH_ROWS_MAX, "a whole request fits into one transaction");
 const _: () = assert!(GATHER_MAX <= BATCH_ROWS_MAX && GATHER_MAX < UNSETTLED_MAX as usize, "gathering never stops sending");
 const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX && PAGE_MAX < SCAN_MAX);
@@ -413,6 +445,14 @@ pub const ISSUES_SHOWN: usize = 25;
 pub const CAUSES_OF: usize = 200;
 /// Letters of a question to the documents that are read.
 pub const QUESTION_MAX: usize = 500;
+/// Different words of a question that are searched for: the longest ones, which few passages have.
+pub const QUESTION_WORDS: usize = 8;
+/// Questions that wait to be answered, on all listeners; one is answered at a time.
+pub const QUESTIONS_WAITING: usize = 4;
+/// Questions from one address: in a second, and at once.
+pub const QUESTIONS_PER_SECOND: u32 = 2;
+/// Questions that one address may ask at once.
+pub const QUESTIONS_AT_ONCE: u32 = 10;
 /// Passages that answer one.
 pub const PASSAGES_SHOWN: usize = 5;
 /// The live figures are drawn anew this often.

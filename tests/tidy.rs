@@ -66,7 +66,7 @@ const LAYERS: [Layer; 21] = [
             "clock::Stopwatch",
             "store",
             "wire::standard",
-            "providers::Received",
+            "providers::callback",
             "domain",
             "limits",
             "fields",

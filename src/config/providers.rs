@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
+use data_encoding::BASE64;
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::{Map, Value};
 
@@ -14,7 +15,8 @@ use crate::domain::secret::Secret;
 use crate::fields::{Fields, Problem};
 use crate::limits;
 use crate::ops::networks;
-use crate::providers::http::{Call, Callbacks, Columns, Format, NAMES, Places, Proof, Settings, States};
+use crate::providers::callback::{Proof, Signed};
+use crate::providers::http::{Call, Callbacks, Columns, Format, NAMES, Places, Settings, States};
 use crate::providers::simulated;
 use crate::providers::{Terms, Trust};
 
@@ -189,21 +191,10 @@ fn states(fields: &mut Fields) -> States {
 }
 
 fn callbacks(fields: &mut Fields) -> Callbacks {
-    let secret = |fields: &mut Fields, name: &str| fields.text(name, limits::URL_MAX).map(Secret::new);
-    let mut proofs = Vec::new();
-    let header = |fields: &mut Fields, name: &str, secret_name: &str| {
-        let (header, secret) = (fields.parse::<HeaderName>(name), secret(fields, secret_name));
-        if header.is_some() != secret.is_some() {
-            fields.invalid(name, format!("and {secret_name} go together"));
-        }
-        header.zip(secret)
-    };
-    proofs.extend(header(fields, "hmac_header", "hmac_secret").map(|(name, secret)| Proof::Hmac(name, secret)));
-    proofs.extend(header(fields, "token_header", "token").map(|(name, token)| Proof::Token(name, token)));
-    proofs.extend(secret(fields, "path_secret").map(Proof::Path));
-    proofs.extend(networks(fields, "addresses", limits::ALLOWED_IPS_MAX).filter(|list| !list.is_empty()).map(Proof::Addresses));
+    let proofs = proofs(fields);
     if proofs.is_empty() {
-        fields.invalid("path_secret", "or hmac_header, token_header or addresses is required: by something a callback has to be known");
+        let others = "or hmac_header, webhook_secret, token_header or addresses is required: a callback must prove where it comes from";
+        fields.invalid("path_secret", others);
     }
     let trust = match fields.text("trust", 10).as_deref() {
         None | Some("outcome") => Trust::Outcome,
@@ -215,6 +206,48 @@ fn callbacks(fields: &mut Fields) -> Callbacks {
     };
     let (reference, amount) = (fields.required_text("reference", limits::NAME_MAX), fields.text("amount", limits::NAME_MAX));
     Callbacks { reference, amount, places: places(fields), proofs, trust }
+}
+
+fn proofs(fields: &mut Fields) -> Vec<Proof> {
+    let secret = |fields: &mut Fields, name: &str| fields.text(name, limits::URL_MAX).map(Secret::new);
+    let header = |fields: &mut Fields, name: &str, secret_name: &str| {
+        let (header, secret) = (fields.parse::<HeaderName>(name), secret(fields, secret_name));
+        if header.is_some() != secret.is_some() {
+            fields.invalid(name, format!("and {secret_name} go together"));
+        }
+        header.zip(secret)
+    };
+    let given = fields.parse::<Span>("tolerance").map(|span| span.0);
+    let tolerance = given.unwrap_or(limits::CALLBACK_TOLERANCE);
+    let timestamp = fields.parse::<HeaderName>("timestamp_header").map(|name| (name, tolerance));
+    let content = fields.text("hmac_content", limits::NAME_MAX);
+    let mut proofs = Vec::new();
+    let webhooks = fields.text("webhook_secret", limits::URL_MAX);
+    let hmac = header(fields, "hmac_header", "hmac_secret");
+    if hmac.is_none() && timestamp.is_some() {
+        fields.invalid("timestamp_header", "goes together with hmac_header");
+    }
+    if hmac.is_none() && content.is_some() {
+        fields.invalid("hmac_content", "goes together with hmac_header");
+    }
+    if given.is_some() && timestamp.is_none() && webhooks.is_none() {
+        fields.invalid("tolerance", "goes together with timestamp_header or webhook_secret");
+    }
+    let content = content.unwrap_or_else(|| Signed::usual_content(timestamp.is_some()).to_owned());
+    if content.matches("{body}").count() != 1 || content.contains("{timestamp}") != timestamp.is_some() {
+        fields.invalid("hmac_content", "must name {body} once, and {timestamp} if there is a timestamp_header, as in {timestamp}.{body}");
+    }
+    proofs.extend(hmac.map(|(header, secret)| Proof::Hmac(Signed { header, secret, content, timestamp })));
+    if let Some(text) = webhooks {
+        match text.strip_prefix("whsec_").and_then(|text| BASE64.decode(text.as_bytes()).ok()).filter(|secret| !secret.is_empty()) {
+            Some(secret) => proofs.push(Proof::StandardWebhooks { secret: Secret::new(secret), tolerance }),
+            None => fields.invalid("webhook_secret", "must be whsec_ and base64, as the provider shows it"),
+        }
+    }
+    proofs.extend(header(fields, "token_header", "token").map(|(name, token)| Proof::Token(name, token)));
+    proofs.extend(secret(fields, "path_secret").map(Proof::Path));
+    proofs.extend(networks(fields, "addresses", limits::ALLOWED_IPS_MAX).filter(|list| !list.is_empty()).map(Proof::Addresses));
+    proofs
 }
 
 fn columns(fields: &mut Fields) -> Columns {
@@ -273,6 +306,18 @@ submit = { url = "ftp://x", format = "xml", body = { a = "{refrence}" }, failed_
 answer = { state = "s", success = ["Ok"], failed = ["ok"] }
 callback = { reference = "r", state = "s", hmac_header = "x-sig", trust = "blind" }
 [[provider]]
+name = "third"
+submit = { url = "https://x.example" }
+enquire = { url = "https://x.example" }
+answer = { state = "s", success = ["Ok"], failed = ["no"] }
+[provider.callback]
+reference = "r"
+state = "s"
+webhook_secret = "whsec_?"
+hmac_content = "{body}{body}"
+timestamp_header = "x-time"
+path_secret = "p"
+[[provider]]
 name = "simulated"
 colour = 1
 "#;
@@ -288,14 +333,18 @@ colour = 1
             "provider[0].callback.hmac_header and hmac_secret go together",
             "provider[0].callback.path_secret or",
             "provider[0].callback.trust must be",
-            "provider[1].name must not be simulated",
-            "provider[1].submit is required",
-            "provider[1].enquire is required",
-            "provider[1].answer is required",
-            "provider[1].colour is not a field",
+            "provider[1].callback.timestamp_header goes together",
+            "provider[1].callback.hmac_content goes together",
+            "provider[1].callback.hmac_content must name {body} once",
+            "provider[1].callback.webhook_secret must be whsec_",
+            "provider[2].name must not be simulated",
+            "provider[2].submit is required",
+            "provider[2].enquire is required",
+            "provider[2].answer is required",
+            "provider[2].colour is not a field",
         ] {
             assert!(found.iter().any(|problem| problem.starts_with(expected)), "{expected}: {found:#?}");
         }
-        assert_eq!(found.len(), 15, "{found:#?}");
+        assert_eq!(found.len(), 19, "{found:#?}");
     }
 }

@@ -64,6 +64,25 @@ impl Currency {
         padded.parse().map_err(|_| MoneyError::Range)
     }
 
+    /// Reads an amount as people and other systems spell it: with commas between thousands, or between lakhs, and with the
+    /// currency's code before or after it. None for everything that could mean another amount.
+    pub fn spelled(self, text: &str) -> Option<i64> {
+        let code = self.code();
+        let is_code = |part: Option<&str>| part.is_some_and(|part| part.eq_ignore_ascii_case(code));
+        let mut text = text.trim();
+        if is_code(text.get(..code.len())) {
+            text = text[code.len()..].trim_start();
+        } else if is_code(text.len().checked_sub(code.len()).and_then(|at| text.get(at..))) {
+            text = text[..text.len() - code.len()].trim_end();
+        }
+        let (whole, fraction) = text.split_once('.').map_or((text, None), |(whole, fraction)| (whole, Some(fraction)));
+        if !is_grouped(whole) {
+            return None;
+        }
+        let plain = whole.replace(',', "");
+        self.minor(&fraction.map_or(plain.clone(), |fraction| format!("{plain}.{fraction}"))).ok()
+    }
+
     /// Minor units as the decimal text that goes outside.
     pub fn format(self, minor: i64) -> String {
         let width = self.decimals() as usize;
@@ -74,6 +93,14 @@ impl Currency {
         let (whole, fraction) = text.split_at(text.len() - width);
         format!("{whole}.{fraction}")
     }
+}
+
+/// Whether commas stand where thousands (`1,000,000`) or lakhs (`10,00,000`) end, or nowhere.
+fn is_grouped(whole: &str) -> bool {
+    let groups: Vec<&str> = whole.split(',').collect();
+    let [first, middle @ .., last] = groups.as_slice() else { return true };
+    let all = |length: usize| middle.iter().all(|group| group.len() == length);
+    last.len() == 3 && ((all(3) && (1..=3).contains(&first.len())) || (all(2) && (1..=2).contains(&first.len())))
 }
 
 impl FromStr for Currency {
@@ -127,6 +154,54 @@ mod tests {
         assert_eq!(npr.minor("5.001"), Err(MoneyError::Decimals { currency: "NPR", decimals: 2 }));
         assert_eq!("npr".parse::<Currency>(), Err(MoneyError::Currency));
         assert_eq!("XXX".parse::<Currency>(), Err(MoneyError::Currency));
+    }
+
+    #[test]
+    fn amounts_of_others_are_read_if_they_can_mean_only_one() {
+        let npr = currency("NPR");
+        for (text, minor) in [
+            ("100", 10_000),
+            (" 100.00 ", 10_000),
+            ("5,000.00", 500_000),
+            ("1,00,000", 10_000_000),
+            ("1,000,000.50", 100_000_050),
+            ("NPR 5000", 500_000),
+            ("npr5,000", 500_000),
+            ("100.00 NPR", 10_000),
+            ("100.000", 10_000),
+        ] {
+            assert_eq!(npr.spelled(text), Some(minor), "{text}");
+        }
+        for text in [
+            "",
+            " ",
+            "NPR",
+            "-100",
+            "+100",
+            "1e2",
+            "1e6",
+            "5.000,00",
+            "5,00",
+            "5,0000",
+            ",500",
+            "1,,000",
+            "1,000,00",
+            "INR 100",
+            "Rs. 100",
+            "100.00.00",
+            "100,000.",
+            "100.001",
+            "0x64",
+            "१००",
+            "１００",
+            "100 00",
+            "true",
+            "{}",
+            "NPR NPR 5",
+            "99999999999999",
+        ] {
+            assert_eq!(npr.spelled(text), None, "{text}");
+        }
     }
 
     proptest::proptest! {

@@ -94,6 +94,7 @@ impl From<OpsError> for ApiError {
                 let retry_after = Some(wait.as_secs() + 1);
                 Self { retry_after, ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail) }
             }
+            OpsError::TooManyFollowers => Self { retry_after: Some(1), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail) },
             OpsError::WrongCredentials(_) => Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail),
             OpsError::TooManyTries(wait) => {
                 let retry_after = Some(wait.as_secs() + 1);

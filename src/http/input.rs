@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::Api;
 use super::error::ApiError;
+use super::listen::BodyLate;
 use crate::fields::{Fields, Problem};
 use crate::ops::OpsError;
 
@@ -35,17 +36,26 @@ impl<A: FromStr, B: FromStr> FromRequestParts<Api> for Pair<A, B> {
     }
 }
 
+/// A request's body, read to its end.
+pub(super) async fn whole_body(request: Request, api: &Api) -> Result<Bytes, ApiError> {
+    Bytes::from_request(request, api).await.map_err(|rejection| match rejection.status() {
+        _ if BodyLate::is_behind(&rejection) => {
+            let detail = "the body did not arrive in time; send it faster, or less at once";
+            ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail)
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            let detail = format!("the body is larger than {} bytes; send less at once", crate::limits::BODY_MAX);
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+        }
+        _ => ApiError::new(StatusCode::BAD_REQUEST, "malformed", "the body could not be read to its end"),
+    })
+}
+
 impl FromRequest<Api> for Body {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
-        let bytes = Bytes::from_request(request, api).await.map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                let detail = format!("the body is larger than {} bytes; send less at once", crate::limits::BODY_MAX);
-                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
-            }
-            _ => ApiError::new(StatusCode::BAD_REQUEST, "malformed", "the body could not be read to its end"),
-        })?;
+        let bytes = whole_body(request, api).await?;
         if bytes.is_empty() {
             return Ok(Self(Fields::default()));
         }

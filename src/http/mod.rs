@@ -4,12 +4,14 @@
 mod auth;
 mod bodies;
 mod error;
+mod forwarded;
 mod input;
+pub mod listen;
 mod once;
 mod routes;
 mod views;
 
-pub use auth::caller_address;
+pub use forwarded::caller_address;
 
 use std::sync::Arc;
 
@@ -35,7 +37,7 @@ pub struct Api {
     pub ops: Arc<Ops>,
     /// What `/metrics` shows.
     pub meters: Arc<Meters>,
-    /// Whose `X-Forwarded-For` is believed.
+    /// Proxies whose `X-Forwarded-For` and `Forwarded` headers are trusted.
     pub trusted_proxies: Arc<[IpNet]>,
     /// Origins whose pages may show the panel in a frame.
     pub frame_ancestors: Arc<[String]>,
@@ -54,7 +56,7 @@ pub struct Api {
         (name = "operator", description = "For the platform"),
         (name = "vendor", description = "For vendors, and for the operator in their name"),
         (name = "provider", description = "For providers, who prove who they are as their configuration says"),
-        (name = "server", description = "Health, metrics and this document; no token"),
+        (name = "server", description = "Health, metrics and this document"),
     )
 )]
 struct Document;
@@ -84,9 +86,9 @@ pub enum Part {
 fn build(part: Part) -> (Router<Api>, utoipa::openapi::OpenApi) {
     let router = OpenApiRouter::with_openapi(Document::openapi());
     let router = match part {
-        Part::All => router.merge(routes::health()).merge(routes::calls()),
+        Part::All => router.merge(routes::health()).merge(routes::metrics()).merge(routes::calls()),
         Part::Calls => router.merge(routes::calls()),
-        Part::Health => router.merge(routes::health()),
+        Part::Health => router.merge(routes::health()).merge(routes::metrics_of_their_own()),
     };
     router.split_for_parts()
 }
@@ -122,6 +124,6 @@ async fn measure(State(api): State<Api>, request: Request, next: Next) -> Respon
     let (method, watch) = (request.method().clone(), Stopwatch::start());
     let response = next.run(request).await;
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
-    api.meters.request(method.as_str(), route, response.status().as_u16(), watch.elapsed());
+    api.meters.request(&method, route, response.status().as_u16(), watch.elapsed());
     response
 }

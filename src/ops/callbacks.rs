@@ -4,25 +4,44 @@ use serde_json::Value;
 
 use super::{Ops, OpsError};
 use crate::domain::id::RechargeId;
+use crate::domain::money::Currency;
 use crate::domain::provider::Said;
 use crate::domain::recharge::Verdict;
 use crate::domain::submission::Submission;
-use crate::providers::{Received, Trust, simulated};
+use crate::providers::callback::{Envelope, Proven};
+use crate::providers::{Trust, simulated};
 use crate::store::{Accept, Addressed, Callback, Deed, Write, Written};
 
 /// Stands where a connection number stood.
 const MASK: &str = "•••";
 
 impl Ops {
-    /// Takes a callback of the provider with this name. Answers what was made of it: a report's verdict, `asked` where the
-    /// provider is asked instead, `unknown` for a reference that is not one of its recharges, `unreadable`.
+    /// Judges a callback before its body is read.
     ///
     /// # Errors
-    /// [`OpsError::Unauthorized`] if there is no such provider, or it cannot be told that the callback is its.
-    pub async fn called_back(&self, name: &str, callback: &Received) -> Result<&'static str, OpsError> {
+    /// [`OpsError::Unauthorized`] if there is no such provider, or nothing in the callback can prove that it is the provider's.
+    pub fn expects_callback(&self, name: &str, callback: &Envelope) -> Result<(), OpsError> {
         let provider = self.providers.named(name).ok_or(OpsError::Unauthorized)?;
-        let trust = provider.trusts(callback).ok_or(OpsError::Unauthorized)?;
-        let said = provider.read(callback);
+        if provider.expects(callback, self.surroundings.clock.now()) { Ok(()) } else { Err(OpsError::Unauthorized) }
+    }
+
+    /// Judges a callback by its body, before that is parsed.
+    ///
+    /// # Errors
+    /// [`OpsError::Unauthorized`] if it is not proven to be the provider's.
+    pub fn proves_callback(&self, name: &str, callback: &Envelope, body: &[u8]) -> Result<Proven, OpsError> {
+        let provider = self.providers.named(name).ok_or(OpsError::Unauthorized)?;
+        provider.proves(callback, body, self.surroundings.clock.now()).ok_or(OpsError::Unauthorized)
+    }
+
+    /// Takes the fields of a proven callback; none if it could not be parsed. Answers what was made of it: a report's verdict,
+    /// `asked` where the provider is asked instead, `unknown` for a reference that is not one of its recharges, `unreadable`.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn called_back(&self, name: &str, proven: Proven, fields: Option<Value>) -> Result<&'static str, OpsError> {
+        let provider = self.providers.named(name).ok_or(OpsError::Unauthorized)?;
+        let said = fields.as_ref().and_then(|fields| provider.read(fields));
         let submission = match &said {
             Some(said) => self.submitted_to(name, &said.reference).await?,
             None => None,
@@ -30,9 +49,10 @@ impl Ops {
         let verdict = match (&said, &submission) {
             (None, _) => "unreadable",
             (Some(_), None) => "unknown",
-            (Some(said), Some(submission)) => self.take_word(submission, said, trust).await?,
+            (Some(said), Some(submission)) => self.take_word(submission, said, proven.trust).await?,
         };
-        self.keep_callback(name, submission.as_ref(), verdict, masked(callback, submission.as_ref())).await?;
+        let kept = masked(fields.unwrap_or_default(), submission.as_ref());
+        self.keep_callback(name, submission.as_ref(), verdict, kept).await?;
         Ok(verdict)
     }
 
@@ -58,15 +78,16 @@ impl Ops {
     async fn take_word(&self, submission: &Submission, said: &Said, trust: Trust) -> Result<&'static str, OpsError> {
         let recharge = &submission.recharge;
         let report = submission.report(&said.word).filter(|_| trust == Trust::Outcome);
-        let Some(mut report) = report else {
+        let amount = said.amount.as_deref().map(|amount| named_amount(submission, amount));
+        // An amount that cannot be read may be another one than was ordered: only the provider knows.
+        let Some(mut report) = report.filter(|_| amount != Some(None)) else {
             self.change(Deed::AskNow(recharge.id), None, None).await?;
             self.handoff.placed();
             return Ok("asked");
         };
-        if let (Some(amount), Some(currency)) = (&said.amount, recharge.details.currency) {
-            // What cannot be read as an amount is not another one.
-            report.details.amount = currency.minor(amount).ok();
-            report.details.currency = report.details.amount.and(Some(currency));
+        if let Some((amount, currency)) = amount.flatten() {
+            report.details.amount = Some(amount);
+            report.details.currency = Some(currency);
         }
         let mode = self.owner(recharge.stream).await?.mode;
         let (now, deadline) = (self.surroundings.clock.now(), self.rules.delivery_deadline);
@@ -88,10 +109,15 @@ impl Ops {
     }
 }
 
+/// An amount as a callback spells it, in minor units of the order's currency; none if it cannot be read.
+fn named_amount(submission: &Submission, text: &str) -> Option<(i64, Currency)> {
+    let currency = submission.recharge.details.currency.or_else(|| submission.order.currency.parse().ok())?;
+    currency.spelled(text).map(|minor| (minor, currency))
+}
+
 /// What was called back, as JSON, without the connection number that it is about and anything else that looks like one.
-fn masked(callback: &Received, about: Option<&Submission>) -> String {
+fn masked(mut said: Value, about: Option<&Submission>) -> String {
     let own = about.and_then(|submission| submission.recharge.details.connection_no.clone());
-    let mut said = callback.said.clone();
     mask(&mut said, own.as_deref());
     let mut text = said.to_string();
     text.truncate(text.floor_char_boundary(crate::limits::CALLBACK_KEPT));

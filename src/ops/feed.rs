@@ -1,11 +1,17 @@
 //! The feed: a stream's events to poll, to wait for, and to follow. The same facts as the webhooks, in order.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::input::Mine;
 use super::{Caller, Ops, OpsError};
+use crate::clock::Stopwatch;
 use crate::domain::filter::Filter;
+use crate::domain::id::StreamId;
+use crate::domain::token::Scope;
 use crate::fields::Fields;
 use crate::limits;
 use crate::store::Feed;
@@ -21,6 +27,9 @@ pub struct FeedPart {
 
 /// A place in the feed from which it is followed.
 pub struct Follow {
+    _place: Place,
+    /// The last time that something new was looked for.
+    looked: Option<Stopwatch>,
     mine: Mine,
     types: Option<Filter>,
     after: i64,
@@ -41,6 +50,7 @@ impl Ops {
         let types = read_types(&mut fields, "types");
         let problems = fields.finish();
         let (Some(mine), true) = (mine, problems.is_empty()) else { return Err(OpsError::Invalid(problems)) };
+        let _place = if wait.is_zero() { None } else { Some(self.followers.take(caller.scope, mine.stream)?) };
         let give_up = self.surroundings.clock.now().plus(wait);
         let mut from = after;
         loop {
@@ -77,8 +87,9 @@ impl Ops {
         }
         let problems = fields.finish();
         let (Some(mine), true) = (mine, problems.is_empty()) else { return Err(OpsError::Invalid(problems)) };
+        let _place = self.followers.take(caller.scope, mine.stream)?;
         let part = self.look(mine, after, None, 1).await?;
-        Ok(Follow { mine, types, after: after.unwrap_or(part.feed.latest), behind: true })
+        Ok(Follow { _place, looked: None, mine, types, after: after.unwrap_or(part.feed.latest), behind: true })
     }
 
     /// The next events of a feed that is followed; none if there is nothing new for a while.
@@ -90,7 +101,12 @@ impl Ops {
         let rung = news.notified();
         if !std::mem::take(&mut follow.behind) {
             self.next_news(rung, limits::FEED_POLL).await;
+            // Under load each event wakes all followers. What comes within this pause they read at once.
+            if let Some(early) = follow.looked.and_then(|looked| limits::FEED_PAUSE.checked_sub(looked.elapsed())) {
+                self.next_news(std::future::pending(), early).await;
+            }
         }
+        follow.looked = Some(Stopwatch::start());
         let part = self.look(follow.mine, Some(follow.after), follow.types.as_ref(), limits::PAGE_MAX).await?;
         follow.after = part.next_after;
         follow.behind = part.next_after < part.feed.latest;
@@ -138,6 +154,45 @@ impl Ops {
     /// Whether the server stops.
     pub fn is_stopping(&self) -> bool {
         *self.stopping.borrow()
+    }
+}
+
+/// Connections that follow feeds or wait for events. Each costs a read at every event, so that a stream has a bounded number of
+/// them; the operator's do not count for the vendor.
+#[derive(Default)]
+pub(super) struct Followers(Arc<Mutex<HashMap<Followed, usize>>>);
+
+/// A stream, and whether the operator follows it.
+type Followed = (StreamId, bool);
+
+/// A follower's place among those of its stream.
+struct Place {
+    followers: Arc<Mutex<HashMap<Followed, usize>>>,
+    followed: Followed,
+}
+
+impl Followers {
+    fn take(&self, scope: Scope, stream: StreamId) -> Result<Place, OpsError> {
+        let followed = (stream, scope == Scope::Operator);
+        let mut followers = self.0.lock();
+        let count = followers.entry(followed).or_default();
+        if *count >= limits::FOLLOWERS_PER_STREAM {
+            return Err(OpsError::TooManyFollowers);
+        }
+        *count += 1;
+        Ok(Place { followers: Arc::clone(&self.0), followed })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut followers = self.followers.lock();
+        if let Some(count) = followers.get_mut(&self.followed) {
+            *count -= 1;
+            if *count == 0 {
+                followers.remove(&self.followed);
+            }
+        }
     }
 }
 

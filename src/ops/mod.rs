@@ -44,7 +44,7 @@ pub use oversight::Issue;
 use parking_lot::RwLock;
 pub use replays::Replaying;
 pub use reports::Answer;
-pub use sessions::{NewSession, Proposed, Visitor};
+pub use sessions::{NewSession, Proposed, Visitor, network as client_network};
 pub use settings::secret_hint;
 pub use users::new_operator_user;
 pub use vendors::NewVendor;
@@ -94,6 +94,12 @@ pub enum OpsError {
     /// The token has made too many requests; it may make the next one after this time.
     #[error("this token has made too many requests; the next one may be made in {} s", .0.as_secs() + 1)]
     RateLimited(Duration),
+    /// As many connections follow this feed as may.
+    #[error(
+        "at most {} connections of a vendor may follow its events in each mode or wait for them; close one first",
+        crate::limits::FOLLOWERS_PER_STREAM
+    )]
+    TooManyFollowers,
     /// The `Idempotency-Key` was used with another body.
     #[error("this Idempotency-Key was used with another body; use a new key for a new request")]
     IdempotencyConflict,
@@ -169,6 +175,7 @@ pub struct Ops {
     paces: access::Paces,
     tries: sessions::Tries,
     running: once::Running,
+    followers: feed::Followers,
     stopping: feed::Stopping,
     /// Where it listens, once it does.
     listens_on: OnceLock<SocketAddr>,
@@ -208,6 +215,7 @@ impl Ops {
             tries: sessions::Tries::new(),
             tokens: access::TokenCache::default(),
             running: once::Running::default(),
+            followers: feed::Followers::default(),
             stopping: Arc::default(),
             listens_on: OnceLock::new(),
             streams: RwLock::default(),

@@ -80,8 +80,8 @@ impl Tries {
     }
 }
 
-/// Whoever has one address of a /64 of IPv6 has all of them.
-fn network(address: IpAddr) -> IpAddr {
+/// Network that counts as one caller: an IPv4 address, or a /64 of IPv6, which one machine has as a whole.
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::from((u128::from(address) >> 64 << 64).to_be_bytes()),
         address @ IpAddr::V4(_) => address,

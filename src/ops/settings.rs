@@ -79,7 +79,12 @@ impl Ops {
         let rule = if self.rules.require_https && mode == Mode::Live { HttpsRule::Required } else { HttpsRule::Optional };
         let url = Url::parse(&text).map_err(|error| fields.invalid("url", format!("must be an absolute URL: {error}"))).ok()?;
         if let Err(refusal) = self.transport.guard().judge_url(&url, rule) {
-            let code = if matches!(refusal, Refusal::Forbidden { .. }) { "forbidden_address" } else { "invalid" };
+            let code = if let Refusal::Forbidden { address, .. } = refusal {
+                tracing::info!(%address, "refused an endpoint with a forbidden address");
+                "forbidden_address"
+            } else {
+                "invalid"
+            };
             fields.problem(Problem { field: "url".to_owned(), code, message: refusal.to_string() });
             return None;
         }

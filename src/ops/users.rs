@@ -1,13 +1,19 @@
 //! People who log in.
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Weak};
+use std::time::Duration;
+
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Argon2, Params};
-use tokio::sync::Semaphore;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::access::About;
 use super::input::{email, finish};
 use super::{Caller, Once, Ops, OpsError};
-use crate::clock::{Entropy, Surroundings};
+use crate::clock::{Entropy, Stopwatch, Surroundings};
 use crate::domain::id::{UserId, VendorId};
 use crate::domain::user::{PasswordHash, Role, User};
 use crate::fields::Fields;
@@ -116,12 +122,46 @@ pub(super) async fn hash_password(password: String, entropy: &dyn Entropy) -> Pa
 }
 
 /// Whether this is the password. Where there is no login the time goes to a password that nobody has, so that an address that
-/// has a login cannot be told from one that has not.
+/// has a login cannot be told from one that has not. Only one core is spent on that: beyond it, a caller waits for as long as the
+/// latest hash took, so that any number of made-up addresses leaves the logins of others alone.
 pub(super) async fn is_password(password: String, hash: Option<&PasswordHash>) -> bool {
     const NOBODYS: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5J3Mgc2FsdC4$6+vAUc3wpTMUoZDR0rqvw8ZDDpCwS5Tp4kV0mCUsYpY";
-    let is_somebodys = hash.is_some();
-    let hash = hash.map_or_else(|| NOBODYS.to_owned(), |hash| hash.0.clone());
-    hashing(move || Argon2::default().verify_password(password.as_bytes(), hash.as_str()).is_ok()).await && is_somebodys
+    static NOBODYS_ROOM: Semaphore = Semaphore::const_new(1);
+    /// Microseconds.
+    static LATEST: AtomicU64 = AtomicU64::new(0);
+    let watch = Stopwatch::start();
+    let verify = |hash: String| move || Argon2::default().verify_password(password.as_bytes(), hash.as_str()).is_ok();
+    let is_right = if let Some(hash) = hash {
+        let _turn = turn(hash).await;
+        hashing(verify(hash.0.clone())).await
+    } else if let Ok(_room) = NOBODYS_ROOM.try_acquire() {
+        tokio::task::spawn_blocking(verify(NOBODYS.to_owned())).await.expect("hashing does not panic");
+        false
+    } else {
+        match LATEST.load(Ordering::Relaxed) {
+            // The first one is still under way.
+            0 => drop(NOBODYS_ROOM.acquire().await.expect("it is never closed")),
+            latest => tokio::time::sleep(Duration::from_micros(latest)).await,
+        }
+        return false;
+    };
+    LATEST.store(u64::from(watch.micros()), Ordering::Relaxed);
+    is_right
+}
+
+/// The turn of a login: its passwords are checked one after another, so that tries at one login do not queue in front of others.
+async fn turn(hash: &PasswordHash) -> OwnedSemaphorePermit {
+    static TURNS: LazyLock<Mutex<HashMap<String, Weak<Semaphore>>>> = LazyLock::new(Mutex::default);
+    let turns = {
+        let mut known = TURNS.lock();
+        known.retain(|_, turns| turns.strong_count() > 0);
+        known.get(&hash.0).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let turns = Arc::new(Semaphore::new(1));
+            known.insert(hash.0.clone(), Arc::downgrade(&turns));
+            turns
+        })
+    };
+    turns.acquire_owned().await.expect("it is never closed")
 }
 
 /// It takes tens of milliseconds of a core and 19 MiB, so that only a few are under way at once.
@@ -129,4 +169,37 @@ async fn hashing<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
     static ROOM: Semaphore = Semaphore::const_new(4);
     let _room = ROOM.acquire().await.expect("it is never closed");
     tokio::task::spawn_blocking(work).await.expect("hashing does not panic")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::clock::SeededEntropy;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn tries_at_one_login_do_not_queue_in_front_of_another() {
+        let entropy = SeededEntropy::new(1);
+        let (attacked, other) = (hash_password("one".into(), &entropy).await, hash_password("other".into(), &entropy).await);
+        let done = Arc::new(AtomicUsize::new(0));
+        let tries: Vec<_> = (0..24)
+            .map(|_| {
+                let (attacked, done) = (attacked.clone(), Arc::clone(&done));
+                tokio::spawn(async move {
+                    assert!(!is_password("wrong".into(), Some(&attacked)).await);
+                    done.fetch_add(1, Ordering::SeqCst);
+                })
+            })
+            .collect();
+        // Until the first of them is through, so that the others wait.
+        while done.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(is_password("other".into(), Some(&other)).await);
+        assert!(done.load(Ordering::SeqCst) < 12, "{} of 24 came first", done.load(Ordering::SeqCst));
+        for one in tries {
+            one.await.unwrap();
+        }
+    }
 }

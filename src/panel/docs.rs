@@ -1,20 +1,28 @@
 //! The documents, as pages and as the Markdown they are written in, at `/docs`; each can be asked. They need no login.
 
-use std::sync::LazyLock;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::{Arc, LazyLock};
 
-use axum::Router;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use http::StatusCode;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use maud::{Markup, PreEscaped, html};
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 
+use super::door::Visit;
 use super::form::Query;
 use super::frame;
 use crate::http::Api;
 use crate::limits;
+use crate::ops::client_network;
 use crate::store::{Passage, Passages};
 
 /// A page: its name, what it is about, its text.
@@ -100,8 +108,59 @@ static PASSAGES: LazyLock<Passages> = LazyLock::new(|| {
     Passages::index(&passages).expect("there is memory for the documents")
 });
 
+/// The pages as HTML, rendered once: they need no login, and rendering takes milliseconds.
+static RENDERED: LazyLock<HashMap<&str, Markup>> = LazyLock::new(|| PAGES.iter().map(|page| (page.name, rendered(page.text))).collect());
+
 pub(super) fn routes() -> Router<Api> {
-    Router::new().route("/docs", get(index)).route("/docs/{*path}", get(page)).route("/llms.txt", get(|| async { markdown(contents()) }))
+    let router = Router::new().route("/docs", get(index)).route("/docs/{*path}", get(page));
+    router.layer(Extension(Arc::new(Questions::new()))).route("/llms.txt", get(|| async { markdown(contents()) }))
+}
+
+/// Admission of questions. They need no login, and a search takes milliseconds of a processor: one is answered at a time, off the
+/// threads that serve requests, few wait, and each address has a rate limit.
+struct Questions {
+    place: Semaphore,
+    waiting: Semaphore,
+    paces: DefaultKeyedRateLimiter<IpAddr>,
+}
+
+/// Why a question is not answered now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unanswered {
+    /// This address has asked too much.
+    TooMany,
+    /// Others are asking.
+    Busy,
+}
+
+impl IntoResponse for Unanswered {
+    fn into_response(self) -> Response {
+        let (status, told) = match self {
+            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "Too many questions from this address. Ask again in a second.\n"),
+            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "Too many questions at once. Ask again in a second.\n"),
+        };
+        (status, [(RETRY_AFTER, "1"), (CONTENT_TYPE, "text/plain; charset=utf-8")], told).into_response()
+    }
+}
+
+impl Questions {
+    fn new() -> Self {
+        let count = |count| NonZeroU32::new(count).expect("there may be some");
+        let pace = Quota::per_second(count(limits::QUESTIONS_PER_SECOND)).allow_burst(count(limits::QUESTIONS_AT_ONCE));
+        Self { place: Semaphore::new(1), waiting: Semaphore::new(1 + limits::QUESTIONS_WAITING), paces: RateLimiter::keyed(pace) }
+    }
+
+    /// Passages that answer a question; those of `page` first among equals.
+    async fn find(&self, from: IpAddr, question: &str, page: &str) -> Result<Vec<Passage>, Unanswered> {
+        if self.paces.len() > limits::TOKEN_CACHE_MAX {
+            self.paces.retain_recent();
+        }
+        self.paces.check_key(&client_network(from)).map_err(|_| Unanswered::TooMany)?;
+        let _waiting = self.waiting.try_acquire().map_err(|_| Unanswered::Busy)?;
+        let _place = self.place.acquire().await.expect("it is never closed");
+        let (question, page) = (question.to_owned(), page.to_owned());
+        Ok(spawn_blocking(move || find(&question, &page)).await.unwrap_or_default())
+    }
 }
 
 fn markdown(text: String) -> Response {
@@ -120,9 +179,9 @@ fn contents() -> String {
     text
 }
 
-async fn index(query: Query) -> Markup {
+async fn index(visit: Visit, Extension(questions): Extension<Arc<Questions>>, query: Query) -> Result<Markup, Unanswered> {
     let asked = query.get("ask");
-    let found = if asked.is_empty() { Vec::new() } else { find(asked, "") };
+    let found = if asked.is_empty() { Vec::new() } else { questions.find(visit.who.address, asked, "").await? };
     let body = html! {
         h1 { "Documents" }
         form.filters method="get" action="/docs" role="search" {
@@ -138,10 +197,10 @@ async fn index(query: Query) -> Markup {
             ul.documents { @for Page { name, about, .. } in PAGES { li { a href=(format!("/docs/{name}")) { (name) } " " span.soft { (about) } } } }
         }
     };
-    frame::of_documents("Documents", ("", &names()), body)
+    Ok(frame::of_documents("Documents", ("", &names()), body))
 }
 
-async fn page(Path(path): Path<String>, query: Query) -> Response {
+async fn page(visit: Visit, Extension(questions): Extension<Arc<Questions>>, Path(path): Path<String>, query: Query) -> Response {
     if path == "llms.txt" {
         return markdown(contents());
     }
@@ -156,9 +215,12 @@ async fn page(Path(path): Path<String>, query: Query) -> Response {
     let asked = query.get("ask");
     match (path.ends_with(".md"), asked.is_empty()) {
         (true, true) => markdown(found.text.to_owned()),
-        (true, false) => markdown(answer(asked, name)),
+        (true, false) => match questions.find(visit.who.address, asked, name).await {
+            Ok(found) => markdown(answer(&found)),
+            Err(unanswered) => unanswered.into_response(),
+        },
         (false, _) => {
-            frame::of_documents(found.name, (name, &names()), html! { article.document { (rendered(found.text)) } }).into_response()
+            frame::of_documents(found.name, (name, &names()), html! { article.document { (RENDERED[found.name]) } }).into_response()
         }
     }
 }
@@ -173,8 +235,7 @@ fn find(question: &str, page: &str) -> Vec<Passage> {
 }
 
 /// What fits a question best, with where it stands.
-fn answer(question: &str, page: &str) -> String {
-    let found = find(question, page);
+fn answer(found: &[Passage]) -> String {
     if found.is_empty() {
         return "Nothing in the documents fits this question. What there is: /docs/llms.txt\n".to_owned();
     }
@@ -324,6 +385,6 @@ mod tests {
         for odd in ["", "?", "\" OR 1 NEAR(", "ü", "a b c"] {
             drop(find(odd, "api"));
         }
-        assert!(answer("zzzunheardof", "api").starts_with("Nothing in the documents"));
+        assert!(answer(&find("zzzunheardof", "api")).starts_with("Nothing in the documents"));
     }
 }

@@ -70,7 +70,9 @@ fn failed(error: &OpsError) -> (StatusCode, &'static str, String) {
             (StatusCode::CONFLICT, "This cannot be done now", told)
         }
         OpsError::EndpointLimit(_) | OpsError::ConnectFailed(_) => (StatusCode::UNPROCESSABLE_ENTITY, "This was not done", told),
-        OpsError::TooManyTries(_) | OpsError::RateLimited(_) => (StatusCode::TOO_MANY_REQUESTS, "Too many tries", told),
+        OpsError::TooManyTries(_) | OpsError::RateLimited(_) | OpsError::TooManyFollowers => {
+            (StatusCode::TOO_MANY_REQUESTS, "Too many tries", told)
+        }
         OpsError::Fault(_) => (StatusCode::SERVICE_UNAVAILABLE, "Nothing could be sent", told),
         OpsError::Store(store) => {
             tracing::error!(error = %store, "the store could not answer a page");

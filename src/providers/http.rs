@@ -2,27 +2,23 @@
 //! stands, and which state means what. Every other state means nothing.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use ::http::header::{ACCEPT, CONTENT_TYPE};
 use ::http::{HeaderName, HeaderValue, Method, Request};
 use async_trait::async_trait;
 use bytes::Bytes;
-use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
-use hmac::{Hmac, Mac};
-use ipnet::IpNet;
 use serde_json::{Map, Value};
-use sha2::Sha256;
 use url::Url;
 use url::form_urlencoded::{Serializer, byte_serialize};
 
-use super::{Provider, Received, Terms, Trust};
+use super::callback::{Envelope, Proof, Proven};
+use super::{Provider, Terms, Trust};
 use crate::domain::attempt::Outcome;
 use crate::domain::provider::{Said, Word};
 use crate::domain::recharge::Status;
-use crate::domain::secret::Secret;
 use crate::domain::submission::Submission;
+use crate::domain::time::Timestamp;
 use crate::transport::{Target, Transport};
 
 /// How a request to the provider looks. Texts may name what they are about, such as `{reference}`.
@@ -99,19 +95,6 @@ pub struct Callbacks {
     pub proofs: Vec<Proof>,
     /// What one is taken for.
     pub trust: Trust,
-}
-
-/// By what a callback is known.
-#[derive(Debug, Clone)]
-pub enum Proof {
-    /// A header with the HMAC-SHA256 of the body, as hexadecimal digits or base64.
-    Hmac(HeaderName, Secret),
-    /// A header with a shared token.
-    Token(HeaderName, Secret),
-    /// A secret in the path.
-    Path(Secret),
-    /// The addresses that it comes from.
-    Addresses(Vec<IpNet>),
 }
 
 /// Which columns of the provider's statement are which.
@@ -252,51 +235,25 @@ impl Provider for HttpProvider {
         }
     }
 
-    fn trusts(&self, callback: &Received) -> Option<Trust> {
+    fn expects(&self, callback: &Envelope, now: Timestamp) -> bool {
+        let proofs = self.settings.callbacks.as_ref().map(|callbacks| &callbacks.proofs);
+        proofs.is_some_and(|proofs| proofs.iter().all(|proof| proof.may_hold(callback, now)))
+    }
+
+    fn proves(&self, callback: &Envelope, body: &[u8], now: Timestamp) -> Option<Proven> {
+        let Callbacks { proofs, trust, .. } = self.settings.callbacks.as_ref()?;
+        let proven = Proven { trust: *trust, only_body: proofs.iter().any(Proof::is_signature) };
+        proofs.iter().all(|proof| proof.holds(callback, body, now)).then_some(proven)
+    }
+
+    fn read(&self, said: &Value) -> Option<Said> {
         let callbacks = self.settings.callbacks.as_ref()?;
-        callbacks.proofs.iter().all(|proof| proof.holds(callback)).then_some(callbacks.trust)
+        let reference = text_at(said, &callbacks.reference)?;
+        // What is no text or number is an amount that cannot be read, not a missing one.
+        let amount = callbacks.amount.as_deref().and_then(|place| value_at(said, place)).filter(|amount| !amount.is_null());
+        let amount = amount.map(|amount| text(amount).unwrap_or_else(|| amount.to_string()));
+        Some(Said { reference, word: self.word(&callbacks.places, said), amount })
     }
-
-    fn read(&self, callback: &Received) -> Option<Said> {
-        let callbacks = self.settings.callbacks.as_ref()?;
-        let reference = text_at(&callback.said, &callbacks.reference)?;
-        let amount = callbacks.amount.as_deref().and_then(|place| text_at(&callback.said, place));
-        Some(Said { reference, word: self.word(&callbacks.places, &callback.said), amount })
-    }
-}
-
-impl Proof {
-    fn holds(&self, callback: &Received) -> bool {
-        let header = |name: &HeaderName| callback.headers.get(name).map(|value| value.as_bytes());
-        match self {
-            Self::Hmac(name, secret) => header(name).is_some_and(|given| signs(secret, &callback.body, given)),
-            Self::Token(name, token) => header(name).is_some_and(|given| same(given, token.expose())),
-            Self::Path(secret) => callback.path_secret.as_ref().is_some_and(|given| same(given.as_bytes(), secret.expose())),
-            Self::Addresses(networks) => is_in(networks, callback.from),
-        }
-    }
-}
-
-fn is_in(networks: &[IpNet], address: IpAddr) -> bool {
-    networks.iter().any(|network| network.contains(&address.to_canonical()))
-}
-
-fn signs(secret: &Secret, body: &[u8], given: &[u8]) -> bool {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose()).expect("a key may have any length");
-    mac.update(body);
-    let text = String::from_utf8_lossy(given);
-    let text = text.trim().trim_start_matches("sha256=");
-    let signature = if text.len() == 64 { HEXLOWER_PERMISSIVE.decode(text.as_bytes()) } else { BASE64.decode(text.as_bytes()) };
-    signature.is_ok_and(|signature| mac.verify_slice(&signature).is_ok())
-}
-
-/// Whether two secrets are the same, in a time that says nothing of where they differ.
-fn same(given: &[u8], expected: &[u8]) -> bool {
-    let mut mac = Hmac::<Sha256>::new_from_slice(expected).expect("a key may have any length");
-    mac.update(given);
-    let mut right = Hmac::<Sha256>::new_from_slice(expected).expect("a key may have any length");
-    right.update(expected);
-    mac.verify_slice(&right.finalize().into_bytes()).is_ok()
 }
 
 /// No answer: whether anything was sent decides what is known.
@@ -336,7 +293,14 @@ fn form(fields: &[(&str, String)]) -> String {
 
 /// The text or number at a place.
 fn text_at(said: &Value, place: &str) -> Option<String> {
-    let value = place.split('.').try_fold(said, |value, name| value.get(name))?;
+    value_at(said, place).and_then(text)
+}
+
+fn value_at<'a>(said: &'a Value, place: &str) -> Option<&'a Value> {
+    place.split('.').try_fold(said, |value, name| value.get(name))
+}
+
+fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
@@ -366,23 +330,5 @@ mod tests {
             ["a.b", "a.n", "a.t", "a.c", "a", ""].map(|place| text_at(&said, place)),
             [Some("x".to_owned()), Some("5".to_owned()), None, None, None, None]
         );
-    }
-
-    #[test]
-    fn signatures_are_hexadecimal_or_base64() {
-        let (secret, body) = (Secret::new(*b"key"), b"The quick brown fox jumps over the lazy dog");
-        let hexadecimal = "f7bc83f430538424b13298e6aa6fb143ef4d59a14946175997479dbc2d1a3cd8";
-        for good in [
-            hexadecimal.to_owned(),
-            format!("sha256={hexadecimal}"),
-            hexadecimal.to_uppercase(),
-            "97yD9DBThCSxMpjmqm+xQ+9NWaFJRhdZl0edvC0aPNg=".to_owned(),
-        ] {
-            assert!(signs(&secret, body, good.as_bytes()), "{good}");
-        }
-        for bad in ["", "f7bc", "zz", "97yD9DBThCSxMpjmqm+xQ+9NWaFJRhdZl0edvC0aPNk="] {
-            assert!(!signs(&secret, body, bad.as_bytes()), "{bad}");
-        }
-        assert!(same(b"token", b"token") && !same(b"Token", b"token") && !same(b"", b"token"));
     }
 }

@@ -3,20 +3,21 @@
 //! A provider answers with a [`Word`]. What is not an outcome it says as such: the engine holds such a recharge and asks again
 //! (guarantee G2).
 
+pub mod callback;
 pub mod http;
 pub mod simulated;
 
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use serde_json::Value;
 
+use self::callback::{Envelope, Proven};
 use crate::domain::provider::{Said, Word};
 use crate::domain::submission::Submission;
+use crate::domain::time::Timestamp;
 use crate::domain::vendor::Mode;
 
 /// What the operator has set of a provider, whatever its kind.
@@ -43,21 +44,6 @@ pub enum Trust {
     Enquire,
 }
 
-/// A callback as it came.
-#[derive(Debug, Clone)]
-pub struct Received {
-    /// From where.
-    pub from: IpAddr,
-    /// Its headers.
-    pub headers: ::http::HeaderMap,
-    /// What stands in its path behind the provider's name.
-    pub path_secret: Option<String>,
-    /// Its body as it came.
-    pub body: Bytes,
-    /// What it says: of its query, form or JSON object.
-    pub said: Value,
-}
-
 /// Who executes recharges.
 #[async_trait]
 pub trait Provider: Send + Sync + 'static {
@@ -70,11 +56,14 @@ pub trait Provider: Send + Sync + 'static {
     /// Asks what became of a recharge that was, or may have been, handed over.
     async fn enquire(&self, submission: &Submission) -> Word;
 
-    /// Whether a callback is the provider's, and what it is taken for; none where it cannot be told, and is refused.
-    fn trusts(&self, callback: &Received) -> Option<Trust>;
+    /// Whether a callback may be the provider's, judged before its body is read.
+    fn expects(&self, callback: &Envelope, now: Timestamp) -> bool;
 
-    /// What a callback says; none where that cannot be read.
-    fn read(&self, callback: &Received) -> Option<Said>;
+    /// Whether a callback is the provider's, and what of it counts; none where it is refused.
+    fn proves(&self, callback: &Envelope, body: &[u8], now: Timestamp) -> Option<Proven>;
+
+    /// What the fields of a callback say; none where that cannot be read.
+    fn read(&self, said: &Value) -> Option<Said>;
 }
 
 /// All providers: those of the configuration for live recharges, the simulated one for test mode (guarantee G9).

@@ -5,14 +5,17 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{Provider, Received, Terms, Trust};
+use super::callback::{Envelope, Proven};
+use super::{Provider, Terms};
 use crate::clock::Surroundings;
 use crate::domain::id::RechargeId;
 use crate::domain::provider::{Said, Word};
 use crate::domain::recharge::Status;
 use crate::domain::submission::Submission;
+use crate::domain::time::Timestamp;
 
 /// Its name.
 pub const NAME: &str = "simulated";
@@ -153,11 +156,15 @@ impl Provider for Simulated {
     }
 
     /// It calls back from within; nothing that comes from outside is its.
-    fn trusts(&self, _: &Received) -> Option<Trust> {
+    fn expects(&self, _: &Envelope, _: Timestamp) -> bool {
+        false
+    }
+
+    fn proves(&self, _: &Envelope, _: &[u8], _: Timestamp) -> Option<Proven> {
         None
     }
 
-    fn read(&self, _: &Received) -> Option<Said> {
+    fn read(&self, _: &Value) -> Option<Said> {
         None
     }
 }

@@ -4,6 +4,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, params};
 
 use super::StoreError;
+use crate::limits;
 
 /// A part of a page, under a heading of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,11 +42,7 @@ impl Passages {
     /// The index cannot be read.
     pub fn find(&self, question: &str, page: &str, limit: usize) -> Result<Vec<Passage>, StoreError> {
         // Each word as a text of its own, so that nothing of a question is taken for an operator of the search.
-        let words: Vec<String> = question
-            .split(|letter: char| !letter.is_alphanumeric() && letter != '_')
-            .filter(|word| word.chars().count() > 1)
-            .map(|word| format!("\"{word}\""))
-            .collect();
+        let words = words(question);
         if words.is_empty() {
             return Ok(Vec::new());
         }
@@ -55,5 +52,29 @@ impl Passages {
         let mut find = conn.prepare(FIND)?;
         let read = |row: &rusqlite::Row| Ok(Passage { page: row.get(0)?, heading: row.get(1)?, text: row.get(2)? });
         Ok(find.query_map(params![words.join(" OR "), page, limit as i64], read)?.collect::<Result<_, _>>()?)
+    }
+}
+
+/// The words of a question that say most, quoted. The work grows with their number and with the passages that have them, so that
+/// they are few, and the longest ones.
+fn words(question: &str) -> Vec<String> {
+    let words = question.split(|letter: char| !letter.is_alphanumeric() && letter != '_').map(str::to_lowercase);
+    let mut words: Vec<String> = words.filter(|word| word.chars().count() > 1).collect();
+    words.sort_unstable_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
+    words.dedup();
+    words.into_iter().take(limits::QUESTION_WORDS).map(|word| format!("\"{word}\"")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_different_words_of_a_question_are_searched_for() {
+        assert_eq!(
+            words(&"the a of to is in it and that be ".repeat(20)),
+            ["that", "and", "the", "be", "in", "is", "it", "of"].map(|word| format!("\"{word}\""))
+        );
+        assert_eq!(words("Rotate the SECRET, rotate!"), ["\"rotate\"", "\"secret\"", "\"the\""]);
     }
 }

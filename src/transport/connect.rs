@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
+use super::guard::Refusal;
 use super::{Failure, Target, Trace, Transport};
 use crate::clock::Stopwatch;
 use crate::domain::attempt::{Fault, FaultCause, OutcomeKind, Phases, Reach};
@@ -31,7 +32,7 @@ impl Transport {
     pub(super) async fn connect(&self, target: &Target, trace: &mut Trace) -> Result<Box<dyn Stream>, Failure> {
         let addresses = self.addresses(target, &mut trace.phases).await?;
         let watch = Stopwatch::start();
-        let dialled = self.dial(&addresses, target.port, trace).await;
+        let dialled = self.dial(&addresses, target, trace).await;
         trace.phases.connect = Some(watch.micros());
         let stream = dialled?;
         if !target.is_https {
@@ -73,15 +74,21 @@ impl Transport {
     }
 
     /// Dials the first address that lets it. Each is judged here, so that no other one can be dialled.
-    async fn dial(&self, addresses: &[IpAddr], port: u16, trace: &mut Trace) -> Result<TcpStream, Failure> {
+    async fn dial(&self, addresses: &[IpAddr], target: &Target, trace: &mut Trace) -> Result<TcpStream, Failure> {
         let mut failure = None;
         for address in addresses.iter().take(limits::CONNECT_ADDRESSES_MAX) {
-            trace.address = Some(*address);
             if let Err(refusal) = self.guard.judge(*address) {
+                if let Refusal::Forbidden { network, .. } = &refusal {
+                    let network = network.map_or_else(|| "this machine".to_owned(), |network| network.to_string());
+                    tracing::warn!(host = %target.host, %address, network, "refused to connect to a forbidden address");
+                }
+                // The vendor is not told what the name resolves to here.
+                trace.refused = Some(*address);
                 failure.get_or_insert(Failure::new(OutcomeKind::Refused, refusal.to_string()));
                 continue;
             }
-            let to = SocketAddr::new(*address, port);
+            trace.address = Some(*address);
+            let to = SocketAddr::new(*address, target.port);
             let reached = if let Some(proxy) = &self.proxy { self.tunnel(proxy, to, trace).await } else { direct(to).await };
             match reached {
                 Ok(stream) => return Ok(stream),

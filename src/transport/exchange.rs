@@ -1,10 +1,11 @@
 //! One request and its answer on one connection.
 
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::{fmt, io};
 
 use bytes::Bytes;
 use http::Request;
@@ -12,6 +13,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connect::Stream;
@@ -20,12 +22,13 @@ use crate::clock::Stopwatch;
 use crate::domain::attempt::{OutcomeKind, Phases};
 use crate::limits;
 
-type Driver = http1::Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>;
+type Driver = http1::Connection<TokioIo<Metered>, Full<Bytes>>;
 
 /// A kept-alive connection: hyper's two halves, driven together by whoever uses it.
 pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     driver: Option<Pin<Box<Driver>>>,
+    heads: Arc<Allowance>,
     /// Its place among those that are kept, from the first time on that it is.
     place: Option<OwnedSemaphorePermit>,
 }
@@ -47,9 +50,11 @@ pub(super) enum Broken {
 impl Connection {
     pub async fn open(stream: Box<dyn Stream>) -> Result<Self, Failure> {
         let mut builder = http1::Builder::new();
-        let opened = builder.max_buf_size(limits::ANSWER_HEAD_MAX).handshake(TokioIo::new(stream)).await;
+        let heads = Arc::new(Allowance::default());
+        let stream = TokioIo::new(Metered { stream, heads: Arc::clone(&heads) });
+        let opened = builder.max_buf_size(limits::ANSWER_HEAD_MAX).handshake(stream).await;
         let (sender, driver) = opened.map_err(|error| unreachable(&error))?;
-        Ok(Self { sender, driver: Some(Box::pin(driver)), place: None })
+        Ok(Self { sender, driver: Some(Box::pin(driver)), heads, place: None })
     }
 
     /// Takes one of the `places` of connections that are kept, if it has none; answers whether it has one now.
@@ -67,12 +72,21 @@ impl Connection {
         limits: &Limits,
         phases: &mut Phases,
     ) -> Result<(Answer, bool), Broken> {
-        let Self { sender, driver, .. } = self;
+        let Self { sender, driver, heads, .. } = self;
         if drive(driver, sender.ready()).await.is_err() {
             return Err(Broken::Stale);
         }
         let watch = Stopwatch::start();
-        let answered = drive(driver, sender.try_send_request(request)).await;
+        heads.grant(limits::ANSWER_HEAD_MAX);
+        let answered = {
+            let mut answering = pin!(drive(driver, sender.try_send_request(request)));
+            let within = poll_fn(|context| match answering.as_mut().poll(context) {
+                Poll::Pending if heads.is_spent.load(Ordering::Relaxed) => Poll::Ready(None),
+                polled => polled.map(Some),
+            });
+            within.await.ok_or_else(|| Broken::Failed(too_long()))?
+        };
+        heads.grant(usize::MAX);
         phases.first_byte = Some(watch.micros());
         let response = match answered {
             Ok(response) => response,
@@ -83,6 +97,76 @@ impl Connection {
         let (body, whole) = drive(driver, read(body, limits)).await.map_err(Broken::Failed)?;
         let reusable = whole && driver.is_some() && head.status != http::StatusCode::SWITCHING_PROTOCOLS;
         Ok((Answer { status: head.status.as_u16(), headers: head.headers, body }, reusable))
+    }
+}
+
+fn too_long() -> Failure {
+    let text = format!("invalid HTTP: the heads of the answer are longer than {} bytes", limits::ANSWER_HEAD_MAX);
+    Failure::new(OutcomeKind::Unreachable, text)
+}
+
+/// Bytes that may be read before an answer's final head is complete. hyper bounds a single head, but reads any number of interim
+/// ones (1xx).
+#[derive(Default)]
+struct Allowance {
+    left: AtomicUsize,
+    /// More was asked for than was granted.
+    is_spent: AtomicBool,
+}
+
+impl Allowance {
+    fn grant(&self, bytes: usize) {
+        self.left.store(bytes, Ordering::Relaxed);
+        self.is_spent.store(false, Ordering::Relaxed);
+    }
+}
+
+/// A stream that gives no more than its allowance.
+struct Metered {
+    stream: Box<dyn Stream>,
+    heads: Arc<Allowance>,
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let left = self.heads.left.load(Ordering::Relaxed);
+        if left == usize::MAX {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        if left == 0 {
+            // No waker is needed: the task that polls this checks the flag next.
+            self.heads.is_spent.store(true, Ordering::Relaxed);
+            return Poll::Pending;
+        }
+        let room = left.min(buffer.remaining());
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(room));
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut part))?;
+        let read = part.filled().len();
+        buffer.advance(read);
+        self.heads.left.store(left - read, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 }
 

@@ -4,11 +4,21 @@
 //! knows every spelling (`0x7f.1`, `2130706433`, `[::ffff:7f00:1]`), and names are judged by what they resolve to, at
 //! each connect, on the very address that is then dialled. An IPv6 address that carries an IPv4 one (mapped,
 //! compatible, NAT64, ISATAP) is judged by both.
+//!
+//! An address of this machine is as forbidden as the loopback address: services that a firewall hides from the world are
+//! open to the machine itself. What the operator allows is the address that is dialled. Only the forms by which a network stack
+//! reaches an IPv4 address itself (mapped, compatible, NAT64) are allowed together with it.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
+use parking_lot::Mutex;
 use url::{Host, Url};
+
+use crate::clock::Stopwatch;
+use crate::limits;
 
 /// Ranges that no request may reach, from the registries of special-purpose addresses (RFC 6890 and its successors).
 const FORBIDDEN: [&str; 29] = [
@@ -52,18 +62,53 @@ const FORBIDDEN: [&str; 29] = [
 pub struct Guard {
     forbidden: Vec<IpNet>,
     allowed: Vec<IpNet>,
+    own: Option<Arc<OwnAddresses>>,
+}
+
+/// The addresses of this machine.
+#[derive(Debug)]
+struct OwnAddresses {
+    read: fn() -> io::Result<Vec<IpAddr>>,
+    known: Mutex<Option<(Stopwatch, Vec<IpAddr>)>>,
+}
+
+impl OwnAddresses {
+    /// Whether this machine has the address. Interfaces come and go, so that what is known grows old.
+    fn has(&self, address: IpAddr) -> bool {
+        let mut known = self.known.lock();
+        if known.as_ref().is_none_or(|(since, _)| since.elapsed() > limits::OWN_ADDRESSES_KNOWN) {
+            match (self.read)() {
+                Ok(addresses) => *known = Some((Stopwatch::start(), addresses)),
+                Err(error) => {
+                    tracing::warn!(%error, "failed to read the addresses of this machine; endpoints are not checked against new ones")
+                }
+            }
+        }
+        known.as_ref().is_some_and(|(_, addresses)| addresses.contains(&address))
+    }
+}
+
+/// The addresses of all interfaces.
+fn interfaces() -> io::Result<Vec<IpAddr>> {
+    let addresses = nix::ifaddrs::getifaddrs()?.filter_map(|interface| interface.address);
+    let read = |address: nix::sys::socket::SockaddrStorage| {
+        let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+    };
+    Ok(addresses.filter_map(read).collect())
 }
 
 /// Why an address or URL is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// A range that is forbidden.
-    #[error("{address} is in {network}, which must not be reached; the operator can allow it with allow_networks")]
+    /// An address that must not be reached. Vendors see this text, which says nothing of the address and why it is forbidden:
+    /// what a name resolves to here may be something that only this network knows.
+    #[error("must not be reached: the address is forbidden")]
     Forbidden {
-        /// The address.
+        /// The address, for the operator.
         address: IpAddr,
-        /// The range.
-        network: IpNet,
+        /// The range that it is in; none for an address of this machine.
+        network: Option<IpNet>,
     },
     /// Something else than `http` and `https`.
     #[error("must begin with https:// or http://")]
@@ -83,29 +128,34 @@ pub enum Refusal {
 }
 
 impl Guard {
-    /// A guard that lets through, of the forbidden networks, only those that the operator named.
+    /// A guard that lets through, of forbidden networks and this machine's own addresses, only those that the operator named.
     pub fn new(allowed: Vec<IpNet>) -> Self {
         let forbidden = FORBIDDEN.iter().map(|text| text.parse().expect("the table holds networks")).collect();
-        Self { forbidden, allowed }
+        let own = OwnAddresses { read: interfaces, known: Mutex::default() };
+        Self { forbidden, allowed, own: Some(Arc::new(own)) }
     }
 
     /// A guard that lets everything through.
     pub(super) fn open() -> Self {
-        Self { forbidden: Vec::new(), allowed: Vec::new() }
+        Self { forbidden: Vec::new(), allowed: Vec::new(), own: None }
     }
 
     /// Judges an address that is about to be dialled.
     ///
     /// # Errors
-    /// [`Refusal::Forbidden`] with the range it is in.
+    /// [`Refusal::Forbidden`].
     pub fn judge(&self, address: IpAddr) -> Result<(), Refusal> {
-        let carried = carried(address);
-        let within = |networks: &[IpNet], address: &IpAddr| networks.iter().find(|network| network.contains(address)).copied();
-        if within(&self.allowed, &address).is_some() || carried.is_some_and(|carried| within(&self.allowed, &carried).is_some()) {
+        let within = |networks: &[IpNet], address: IpAddr| networks.iter().find(|network| network.contains(&address)).copied();
+        if [Some(address), reached(address)].into_iter().flatten().any(|address| within(&self.allowed, address).is_some()) {
             return Ok(());
         }
-        let found = within(&self.forbidden, &address).or_else(|| carried.and_then(|carried| within(&self.forbidden, &carried)));
-        found.map_or(Ok(()), |network| Err(Refusal::Forbidden { address, network }))
+        for meant in [Some(address), carried(address)].into_iter().flatten() {
+            let network = within(&self.forbidden, meant);
+            if network.is_some() || self.own.as_ref().is_some_and(|own| own.has(meant)) {
+                return Err(Refusal::Forbidden { address, network });
+            }
+        }
+        Ok(())
     }
 
     /// Judges a URL when it is given: its form, and its host if that is an address. A name is judged at each connect.
@@ -142,6 +192,13 @@ pub enum HttpsRule {
     Required,
     /// Both.
     Optional,
+}
+
+/// The IPv4 address that a packet to an IPv6 one arrives at: mapped, compatible and NAT64.
+fn reached(address: IpAddr) -> Option<IpAddr> {
+    let IpAddr::V6(v6) = address else { return None };
+    let is_plain = matches!(v6.segments(), [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..]);
+    carried(address).filter(|_| is_plain)
 }
 
 /// The IPv4 address that an IPv6 one carries: mapped, compatible, NAT64 (RFC 6052), ISATAP (RFC 5214), and the relays'
@@ -354,5 +411,57 @@ mod tests {
         assert!(guard.judge("127.0.0.1".parse().unwrap()).is_ok());
         assert!(guard.judge("::ffff:127.0.0.1".parse().unwrap()).is_ok());
         assert!(guard.judge("10.0.0.1".parse().unwrap()).is_err());
+    }
+
+    #[test]
+    fn only_forms_that_reach_an_allowed_address_are_allowed_with_it() {
+        let guard = Guard::new(vec!["127.0.0.1/32".parse().unwrap()]);
+        for form in ["::ffff:127.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1"] {
+            assert!(guard.judge(form.parse().unwrap()).is_ok(), "{form}");
+        }
+        for form in [
+            "fd00::5efe:7f00:1",
+            "fe80::200:5efe:7f00:1",
+            "2606:4700::5efe:7f00:1",
+            "2002:7f00:1::1",
+            "2001:0:4136:e378:8000:63bf:80ff:fffe",
+            "::ffff:0:7f00:1",
+            "64:ff9b:1::7f00:1",
+        ] {
+            assert!(guard.judge(form.parse().unwrap()).is_err(), "{form}");
+        }
+        let named = Guard::new(vec!["fd00::5efe:7f00:1/128".parse().unwrap()]);
+        assert!(named.judge("fd00::5efe:7f00:1".parse().unwrap()).is_ok(), "the address itself");
+    }
+
+    #[test]
+    fn addresses_of_this_machine_are_refused_unless_they_are_allowed() {
+        let here = |allowed: &[&str]| {
+            let own =
+                OwnAddresses { read: || Ok(vec!["8.8.4.4".parse().unwrap(), "2606:4700::1".parse().unwrap()]), known: Mutex::default() };
+            let allowed = allowed.iter().map(|text| text.parse().unwrap()).collect();
+            Guard { own: Some(Arc::new(own)), ..Guard::new(allowed) }
+        };
+        let refused = |guard: &Guard, address: &str| guard.judge(address.parse().unwrap()).is_err();
+        for address in ["8.8.4.4", "::ffff:8.8.4.4", "64:ff9b::808:404", "2606:4700::1", "2606:4700::5efe:808:404"] {
+            assert!(refused(&here(&[]), address), "{address}");
+        }
+        for address in ["8.8.4.5", "2606:4700::2"] {
+            assert!(!refused(&here(&[]), address), "{address}");
+        }
+        assert!(!refused(&here(&["8.8.4.4/32"]), "8.8.4.4"));
+        assert!(refused(&here(&["8.8.4.4/32"]), "2606:4700::1"));
+    }
+
+    #[test]
+    fn the_interfaces_of_this_machine_are_read() {
+        let addresses = interfaces().unwrap();
+        assert!(addresses.contains(&"127.0.0.1".parse().unwrap()), "{addresses:?}");
+    }
+
+    #[test]
+    fn a_refusal_says_nothing_of_the_address() {
+        let refusal = Guard::new(Vec::new()).judge("10.1.2.3".parse().unwrap()).unwrap_err();
+        assert_eq!(refusal.to_string(), "must not be reached: the address is forbidden");
     }
 }

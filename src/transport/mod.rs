@@ -141,6 +141,8 @@ impl Target {
 struct Trace {
     phases: Phases,
     address: Option<IpAddr>,
+    /// A forbidden address that the name led to, for the operator alone.
+    refused: Option<IpAddr>,
     /// The request is on a connection, a new one or one that was kept.
     is_connected: bool,
     /// A connection to the proxy is being opened.
@@ -212,12 +214,13 @@ impl Transport {
     /// Opens a connection to a target, TLS included, and closes it.
     ///
     /// # Errors
-    /// What stands in the way, for people.
+    /// What stands in the way, for the operator: with the address where it is forbidden.
     pub async fn try_connecting(&self, target: &Target) -> Result<(), String> {
         let (limit, mut trace) = (self.limits.connect_timeout, Trace::default());
         let connected = tokio::time::timeout(limit, self.connect(target, &mut trace)).await;
-        connected.unwrap_or_else(|_| Err(self.unconnected(&trace, limit))).map(drop).map_err(|failure| match failure {
-            Failure::Theirs(_, text) | Failure::Ours(Fault { text, .. }) => shortened(text),
+        connected.unwrap_or_else(|_| Err(self.unconnected(&trace, limit))).map(drop).map_err(|failure| match (failure, trace.refused) {
+            (Failure::Theirs(OutcomeKind::Refused, text), Some(address)) => shortened(format!("{address} {text}")),
+            (Failure::Theirs(_, text) | Failure::Ours(Fault { text, .. }), _) => shortened(text),
         })
     }
 

@@ -39,7 +39,9 @@ impl Client {
 
     /// A page that is not JSON, which must be there.
     pub async fn text(&mut self, path: &str) -> String {
-        let request = Request::get(path).header("host", "ringback").body(Full::default()).expect("a request");
+        let bearer = format!("Bearer {}", self.token);
+        let request =
+            Request::get(path).header("host", "ringback").header("authorization", bearer).body(Full::default()).expect("a request");
         let response = self.connected().await.expect("a connection").send_request(request).await.expect("an answer");
         assert!(response.status().is_success(), "GET {path}: {}", response.status());
         let bytes = response.into_body().collect().await.expect("a body").to_bytes();

@@ -26,7 +26,10 @@ const WITHIN: Duration = Duration::from_secs(40);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_file_descriptors_deliveries_wait_and_spend_no_attempts() {
-    let server = Server::start_with_files(&[("LOG", "info")], FILES_MAX);
+    let server = Server::start_with_files(
+        &[("LOG", "info"), ("MAX_CONNECTIONS", "100000"), ("MAX_CONNECTIONS_PER_ADDRESS", "100000"), ("HEADER_TIMEOUT", "1h")],
+        FILES_MAX,
+    );
     let (mut client, receiver) = (server.operator(), Receiver::start().await);
     let vendor = server::new_vendor(&mut client, "shop").await;
     let url = receiver.open("shop", Secret::new([5; 32]), Moods::default(), 1);

@@ -25,7 +25,8 @@ async fn both_headers_carry_a_token_and_nothing_else_does() {
         ("/v1/vendors", vec![], 401),
         ("/healthz", vec![], 200),
         ("/readyz", vec![], 200),
-        ("/metrics", vec![], 200),
+        ("/metrics", vec![], 401),
+        ("/metrics", vec![("authorization", bearer.as_str())], 200),
         ("/openapi.json", vec![], 200),
     ] {
         let answer = send(app.address, Request { method: "GET", path, headers: &headers, ..Request::default() }).await;
@@ -51,6 +52,7 @@ async fn a_vendors_token_opens_no_operators_call() {
             ("GET", tokens.as_str()),
             ("POST", "/v1/reports"),
             ("POST", "/v1/events"),
+            ("GET", "/metrics"),
         ] {
             assert_eq!(app.call(method, path, token, None).await.code(403), "forbidden", "{method} {path}");
         }

@@ -18,7 +18,7 @@ async fn app_behind(proxy: &Proxy) -> TestApp {
 
 /// Requests that could not be made for this cause, so far.
 async fn faults(app: &TestApp, cause: &str) -> u64 {
-    let reply = app.call("GET", "/metrics", "", None).await;
+    let reply = app.call("GET", "/metrics", &app.operator, None).await;
     let line = reply.expect_text(200).lines().find_map(|line| line.strip_prefix(&format!("ringback_faults_total{{cause=\"{cause}\"}} ")));
     line.expect("it is counted").parse().expect("a number")
 }

@@ -496,3 +496,32 @@ async fn a_gap_is_never_silent() {
     assert_eq!(stream.numbers(1).await, [6], "numbers go on");
     app.finish().await;
 }
+
+#[tokio::test]
+async fn a_feed_has_a_bounded_number_of_followers() {
+    let app = TestApp::start().await;
+    let (vendor, other) = (app.vendor().await, app.vendor().await);
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        streams.push(Stream::open(&app, "", &vendor.live, None).await);
+    }
+    for path in ["/v1/events/stream", "/v1/events?wait=5"] {
+        let refused = app.get(path, &vendor.live).await;
+        assert_eq!((refused.code(429).as_str(), refused.header("retry-after")), ("rate_limited", Some("1")), "{path}");
+    }
+    app.get("/v1/events", &vendor.live).await.expect(200);
+    let path = format!("vendor_id={}&mode=live", vendor.id);
+    let _elsewhere = [
+        Stream::open(&app, "", &vendor.test, None).await,
+        Stream::open(&app, "", &other.live, None).await,
+        Stream::open(&app, &path, &app.operator, None).await,
+    ];
+    drop(streams.pop());
+    publish(&app, &vendor, &["order.made"]).await;
+    until("its place is free", || async {
+        let request = Request { method: "GET", path: "/v1/events?wait=1&after=0", token: Some(&vendor.live), ..Request::default() };
+        (send(app.address, request).await.status == 200).then_some(())
+    })
+    .await;
+    app.finish().await;
+}

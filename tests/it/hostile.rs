@@ -56,11 +56,28 @@ async fn a_head_that_floods_is_cut_and_is_no_answer() {
 }
 
 #[tokio::test]
-async fn a_flood_of_provisional_answers_is_timed_out() {
+async fn a_flood_of_provisional_answers_is_cut_and_is_no_answer() {
     let app = app().await;
-    let seen = attempt(&app, Answer::Endless { head: b"", piece: b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n", every: NO_WAIT }).await;
-    assert_eq!(seen["outcome"], "timed_out", "{seen:#}");
+    let piece = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
+    let seen = attempt(&app, Answer::Endless { head: b"", piece, every: NO_WAIT }).await;
+    let expected = json!("invalid HTTP: the heads of the answer are longer than 65536 bytes");
+    assert_eq!((&seen["outcome"], &seen["error"]), (&json!("unreachable"), &expected), "{seen:#}");
     app.finish_leaving(1).await;
+}
+
+#[tokio::test]
+async fn an_answer_behind_provisional_ones_counts_and_its_connection_is_kept() {
+    let app = app().await;
+    let (hook, vendor) = (Receiver::start().await, app.vendor().await);
+    let endpoint = app.connected(&vendor, &hook).await;
+    hook.always(Answer::RawKept(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"));
+    let before = hook.connections();
+    for reference in ["R-1", "R-2", "R-3"] {
+        let event = app.succeed_one(&vendor, reference).await;
+        app.until_state(&endpoint, &event, "succeeded").await;
+    }
+    assert!(hook.connections() <= before + 1, "{} connections", hook.connections() - before);
+    app.finish().await;
 }
 
 #[tokio::test]

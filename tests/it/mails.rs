@@ -253,7 +253,7 @@ async fn a_mail_server_that_is_down_for_an_hour_gets_it_once_when_it_is_back() {
     assert!(text(&mail["text"]).contains(&endpoint.id));
     app.pass(&hook, 6, 10 * MINUTE).await;
     assert_eq!(mails.all().len(), 1, "it arrives once");
-    let metrics = app.get("/metrics", "").await.expect_text(200).to_owned();
+    let metrics = app.get("/metrics", &app.operator).await.expect_text(200).to_owned();
     assert!(metrics.lines().any(|line| line.starts_with("ringback_mails_total") && line.contains("failed")), "{metrics}");
     app.finish_leaving(1).await;
 }

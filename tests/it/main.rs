@@ -7,6 +7,7 @@ mod client;
 mod clock;
 mod command_line;
 mod conflicts;
+mod connections;
 mod delivery;
 mod developer;
 mod doctor;

@@ -32,6 +32,17 @@ async fn log_lines_are_json_where_that_is_asked_for() {
     assert!(failed["endpoint.id"].as_str().is_some_and(|id| id.starts_with("ep_")), "{failed}");
 }
 
+#[tokio::test]
+async fn the_log_has_the_address_that_a_vendor_is_not_told() {
+    let place = Place::with_database();
+    let (token, server) = (place.token(), Server::start(&place));
+    let vendor = server.call("POST", "/v1/vendors", &token, json!({"name": "Shop", "email": "shop@example.com"})).await.expect(201);
+    let live = vendor["live_token"].as_str().expect("a token").to_owned();
+    let literal = server.call("POST", "/v1/endpoints", &live, json!({"url": "http://10.1.2.3:8080/"})).await.expect(422).to_string();
+    assert!(literal.contains("the address is forbidden") && !literal.contains("10.0.0.0"), "{literal}");
+    assert!(log_of(place.folder.path()).contains("refused an endpoint with a forbidden address address=10.1.2.3"));
+}
+
 #[test]
 fn another_log_format_is_refused() {
     let said = one_line(&run(&[("log_format", "xml")], &["config", "check"]), 64);
@@ -67,9 +78,11 @@ async fn health_and_metrics_move_to_an_address_of_their_own() {
 async fn without_one_they_stay_with_the_api() {
     let app = TestApp::start().await;
     assert_eq!(app.metrics_address, None);
-    for path in HEALTH {
+    for path in ["/healthz", "/readyz"] {
         assert!(!ask(app.address, path).await.expect_text(200).is_empty(), "{path}");
     }
+    assert_eq!(ask(app.address, "/metrics").await.code(401), "unauthorized", "everybody reaches this address");
+    assert!(app.get("/metrics", &app.operator).await.expect_text(200).contains("ringback_backlog"));
     app.finish().await;
 }
 

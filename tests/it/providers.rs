@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use ringback::clock::Clock;
 use serde_json::{Value, json};
 
 use crate::client::{Reply, Request, send};
@@ -265,6 +266,119 @@ async fn callbacks_that_prove_nothing_move_nothing() {
         assert_eq!(answer["verdict"], verdict, "{body}");
     }
     assert_eq!(scene.read(&made).await["status"], "queued");
+    scene.app.finish().await;
+}
+
+#[tokio::test]
+async fn an_amount_that_differs_or_cannot_be_read_settles_nothing() {
+    let scene = Scene::set().await;
+    scene.provider.always(says(json!({"state": "Queued"})));
+    let made = scene.order("R-1").await;
+    scene.until_calls(1).await;
+    let call = async |amount: Value| {
+        let body = json!({"reference": made["id"], "status": "Success", "amount": amount}).to_string();
+        call_back(&scene, "/callbacks/topup/s3cret", "application/json", &body).await.expect(200)["verdict"].clone()
+    };
+    for (amount, verdict) in [
+        (json!("5,000.00"), "conflict"),
+        (json!("NPR 5000"), "conflict"),
+        (json!("1,00,000"), "conflict"),
+        (json!(99.99), "conflict"),
+        (json!(-100), "asked"),
+        (json!("1e2"), "asked"),
+        (json!("5.000,00"), "asked"),
+        (json!("INR 100"), "asked"),
+        (json!(""), "asked"),
+        (json!(true), "asked"),
+        (json!({"value": "100"}), "asked"),
+        (json!(["100"]), "asked"),
+    ] {
+        assert_eq!(call(amount.clone()).await, verdict, "{amount}");
+    }
+    assert_eq!(scene.read(&made).await["status"], "queued");
+    assert_eq!(call(json!("NPR 100.00")).await, "accepted");
+    assert_eq!(call(Value::Null).await, "duplicate", "no amount");
+    scene.app.finish().await;
+}
+
+fn mac(key: &[u8], content: &[u8]) -> Vec<u8> {
+    use hmac::{Hmac, Mac};
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(key).expect("a key");
+    mac.update(content);
+    mac.finalize().into_bytes().to_vec()
+}
+
+async fn signed(scene: &Scene, (method, path): (&str, &str), headers: &[(&str, &str)], body: &str) -> Reply {
+    let request = Request { method, path, headers, body: Some(body.as_bytes().to_vec()), ..Request::default() };
+    send(scene.app.address, request).await
+}
+
+#[tokio::test]
+async fn a_signature_covers_the_body_and_nothing_else_counts() {
+    let scene = Scene::with(r#"hmac_header = "x-sig", hmac_secret = "key""#).await;
+    scene.provider.always(says(json!({"state": "Queued"})));
+    let (own, victim) = (scene.order("R-1").await, scene.order("R-2").await);
+    scene.until_calls(2).await;
+    let body = json!({"reference": own["id"], "status": "Success"}).to_string();
+    let signature = data_encoding::HEXUPPER.encode(&mac(b"key", body.as_bytes()));
+    let (signature, json) = (format!("SHA256={signature}"), ("content-type", "application/json"));
+    let headers = [("x-sig", signature.as_str()), json];
+    let forged = format!("?reference={}&status=Success", text(&victim["id"]));
+    let with_query = format!("/callbacks/topup{forged}");
+    for (method, path) in [("GET", with_query.as_str()), ("GET", "/callbacks/topup")] {
+        assert_eq!(signed(&scene, (method, path), &headers, &body).await.status, 401, "{method} {path}");
+    }
+    assert_eq!(signed(&scene, ("POST", "/callbacks/topup"), &headers, &format!("{body} ")).await.status, 401);
+    // Another content type is no other reading of the same bytes.
+    for kind in ["multipart/form-data; boundary=x", "application/x-www-form-urlencoded", "text/plain"] {
+        let headers = [("x-sig", signature.as_str()), ("content-type", kind)];
+        let answer = signed(&scene, ("POST", &with_query), &headers, &body).await.expect(200);
+        assert!(answer["verdict"] == "accepted" || answer["verdict"] == "duplicate", "{kind}: {answer}");
+    }
+    let nameless = r#"{"note": "no state"}"#;
+    for (body, verdict) in [(nameless, "unreadable"), ("{\"cut", "unreadable"), ("", "unreadable")] {
+        let signature = data_encoding::BASE64URL_NOPAD.encode(&mac(b"key", body.as_bytes()));
+        let answer = signed(&scene, ("POST", &with_query), &[("x-sig", &signature), json], body).await.expect(200);
+        assert_eq!(answer["verdict"], verdict, "{body}");
+    }
+    assert_eq!((&scene.read(&own).await["status"], &scene.read(&victim).await["status"]), (&json!("success"), &json!("queued")));
+    scene.app.finish().await;
+}
+
+#[tokio::test]
+async fn old_callbacks_of_standard_webhooks_are_refused() {
+    let secret = format!("whsec_{}", data_encoding::BASE64.encode(&[7; 24]));
+    let scene = Scene::with(&format!("webhook_secret = \"{secret}\", tolerance = \"1m\"")).await;
+    scene.provider.always(says(json!({"state": "Queued"})));
+    let made = scene.order("R-1").await;
+    scene.until_calls(1).await;
+    let body = json!({"reference": made["id"], "status": "Success"}).to_string();
+    let now = scene.app.clock.now().as_secs();
+    let call = async |at: i64| {
+        let at = at.to_string();
+        let signature = format!("v1,{}", data_encoding::BASE64.encode(&mac(&[7; 24], format!("msg_1.{at}.{body}").as_bytes())));
+        let headers = [("webhook-id", "msg_1"), ("webhook-timestamp", at.as_str()), ("webhook-signature", signature.as_str())];
+        signed(&scene, ("POST", "/callbacks/topup"), &headers, &body).await
+    };
+    assert_eq!(call(now - 120).await.status, 401);
+    assert_eq!(call(now + 120).await.status, 401);
+    assert_eq!(call(now).await.expect(200)["verdict"], "accepted");
+    scene.app.finish().await;
+}
+
+#[tokio::test]
+async fn a_body_is_not_read_for_those_who_cannot_prove_anything() {
+    let scene = Scene::set().await;
+    let head = |path: &str| format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n");
+    for path in ["/callbacks/nobody", "/callbacks/topup", "/callbacks/topup/wrong"] {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut stream = tokio::net::TcpStream::connect(scene.app.address).await.expect("it listens");
+        stream.write_all(head(path).as_bytes()).await.expect("it is sent");
+        let mut answer = [0; 12];
+        // Before any of its body was sent.
+        stream.read_exact(&mut answer).await.expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 401", "{path}");
+    }
     scene.app.finish().await;
 }
 

@@ -37,6 +37,8 @@ pub enum Answer {
     Reset,
     /// The connection is closed without an answer.
     Hangup,
+    /// These bytes, and the connection stays open.
+    RawKept(&'static [u8]),
     /// These bytes, and the connection is closed.
     Raw(&'static [u8]),
 }
@@ -353,6 +355,10 @@ async fn answer_with(stream: &mut Box<dyn Io>, answer: Answer, shared: &Shared) 
         Answer::Hangup => {
             done();
             false
+        }
+        Answer::RawKept(bytes) => {
+            done();
+            write(stream, bytes).await
         }
         Answer::Raw(bytes) => {
             done();

@@ -241,7 +241,7 @@ async fn so_many_replays_to_one_endpoint_run_at_once_and_cost_nothing_while_they
     assert_eq!(app.ask_replay(&endpoint, json!({"since": LONG_AGO})).await.code(409), "illegal_state");
     app.quiet(|| hook.count()).await;
     let commits = async || {
-        let metrics = app.get("/metrics", "").await;
+        let metrics = app.get("/metrics", &app.operator).await;
         let line = metrics.text.lines().find_map(|line| line.strip_prefix("ringback_commit_batch_size_count "));
         line.expect("commits are counted").to_owned()
     };

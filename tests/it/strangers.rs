@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use ringback::clock::Stopwatch;
 use serde_json::json;
 
-use crate::client::find;
+use crate::client::{Request, find, send};
 use crate::harness::{TestApp, text, until};
 use crate::panel::{Browser, PASSWORD};
 use crate::receiver::{Answer, Receiver};
@@ -155,5 +156,33 @@ async fn what_a_vendor_names_cannot_begin_a_header() {
     let event = app.succeed_one(&vendor, "R-1").await;
     app.until_state(&endpoint, &event, "succeeded").await;
     assert!(hook.received().iter().all(|request| find(&request.headers, "x-other").is_none()));
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_logins_of_made_up_addresses_do_not_delay_a_right_one() {
+    let app = TestApp::with(&[("trusted_proxies", "127.0.0.1")]).await;
+    let vendor = app.vendor().await;
+    let user = json!({"email": "ann@shop.example", "password": PASSWORD, "role": "owner"});
+    app.post(&format!("/v1/vendors/{}/users", vendor.id), &app.operator, user).await.expect(201);
+    let server = app.address;
+    let wrong = (0..300).map(|number| {
+        tokio::spawn(async move {
+            let from = format!("203.0.{}.{}", number / 200, number % 200);
+            let headers = [("x-forwarded-for", from.as_str()), ("sec-fetch-site", "same-origin")];
+            let body = format!("email=nobody{number}%40shop.example&password=a-wrong-password").into_bytes();
+            send(server, Request { method: "POST", path: "/panel/login", headers: &headers, body: Some(body), ..Request::default() })
+                .await
+                .status
+        })
+    });
+    let wrong: Vec<_> = wrong.collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let watch = Stopwatch::start();
+    assert_eq!(Browser::new(&app).log_in("ann@shop.example", PASSWORD).await.status, 303);
+    assert!(watch.elapsed() < Duration::from_secs(4), "it took {:?}", watch.elapsed());
+    for one in wrong {
+        assert_eq!(one.await.expect("it is answered"), 401);
+    }
     app.finish().await;
 }

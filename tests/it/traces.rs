@@ -83,7 +83,7 @@ async fn the_life_of_an_event_is_one_trace() {
     app.until_attempts(&endpoint, &event, 1).await;
     app.advance(Duration::from_secs(2));
     let delivery = app.until_state(&endpoint, &event, "succeeded").await;
-    assert_eq!(dropped(&app.get("/metrics", "").await.text), 0);
+    assert_eq!(dropped(&app.get("/metrics", &app.operator).await.text), 0);
     app.stop().await;
 
     let spans = spans(&collector);
@@ -186,7 +186,7 @@ async fn a_collector_that_is_not_there_does_no_harm() {
     for event in &events {
         app.until_state(&endpoint, event, "succeeded").await;
     }
-    let counted = || async { (dropped(&app.get("/metrics", "").await.text) >= 60).then_some(()) };
+    let counted = || async { (dropped(&app.get("/metrics", &app.operator).await.text) >= 60).then_some(()) };
     until("all spans are counted as dropped", counted).await;
     app.finish().await;
 }

@@ -6,16 +6,19 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, FromRequest, Multipart, Path, Request, State};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Method};
+use http::{HeaderValue, Method};
 use serde_json::{Map, Value, json};
 
 use super::super::Api;
-use super::super::auth::caller_address;
 use super::super::error::{ApiError, ProblemBody};
+use super::super::forwarded::caller_address;
+use super::super::input::whole_body;
+use crate::limits;
 use crate::ops::OpsError;
-use crate::providers::Received;
+use crate::providers::callback::Envelope;
 
-/// A provider tells what became of a recharge, as a form, as JSON or in the query. What it has to prove, its configuration says.
+/// Reports the outcome of a recharge, as a form, as JSON or in the query. The provider's configuration names the proof that is
+/// required; if it is a signature, only the body counts.
 #[utoipa::path(post, path = "/callbacks/{provider}", tag = "provider", params(("provider" = String, Path)), responses(
     (status = 200, description = "It was taken", body = Object),
     (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
@@ -28,7 +31,7 @@ pub(in super::super) async fn post(
     take(&api, &provider, None, request).await
 }
 
-/// The same, in the query.
+/// The same, in the query. Refused if the body has to be signed.
 #[utoipa::path(get, path = "/callbacks/{provider}", tag = "provider", params(("provider" = String, Path)), responses(
     (status = 200, description = "It was taken", body = Object),
     (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
@@ -50,7 +53,7 @@ pub(in super::super) async fn post_with_secret(
     take(&api, &provider, Some(secret), request).await
 }
 
-/// The same with a secret in the path, in the query.
+/// The same with a secret in the path, in the query. Refused if the body has to be signed.
 #[utoipa::path(get, path = "/callbacks/{provider}/{secret}", tag = "provider", params(("provider" = String, Path), ("secret" = String, Path)), responses(
     (status = 200, description = "It was taken", body = Object),
     (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
@@ -66,44 +69,113 @@ pub(in super::super) async fn get_with_secret(
 async fn take(api: &Api, provider: &str, path_secret: Option<String>, request: Request) -> Result<Json<Value>, ApiError> {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().ok_or(OpsError::Unauthorized)?.0.ip();
     let from = caller_address(peer, request.headers(), &api.trusted_proxies);
-    let (headers, method) = (request.headers().clone(), request.method().clone());
-    let mut said = pairs(request.uri().query().unwrap_or_default().as_bytes());
-    let body = Bytes::from_request(request, api).await.map_err(|_| OpsError::Unauthorized)?;
-    if method == Method::POST {
-        said.extend(read(&headers, &body).await);
-    }
-    let callback = Received { from, headers, path_secret, body, said: Value::Object(said) };
-    let verdict = api.ops.called_back(provider, &callback).await?;
+    let callback = Envelope { from, method: request.method().clone(), headers: request.headers().clone(), path_secret };
+    api.ops.expects_callback(provider, &callback)?;
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let body = whole_body(request, api).await?;
+    let proven = api.ops.proves_callback(provider, &callback, &body)?;
+    let query = if proven.only_body { Some(Map::new()) } else { pairs(query.as_bytes()) };
+    let body = if callback.method == Method::POST { read(&body).await } else { Some(Map::new()) };
+    let fields = query.zip(body).map(|(query, body)| Value::Object(query.into_iter().chain(body).collect()));
+    let verdict = api.ops.called_back(provider, proven, fields).await?;
     Ok(Json(json!({"verdict": verdict})))
 }
 
-fn pairs(text: &[u8]) -> Map<String, Value> {
-    url::form_urlencoded::parse(text).map(|(name, value)| (name.into_owned(), Value::from(value.into_owned()))).collect()
+/// The pairs of a query or form; none if there are too many.
+fn pairs(text: &[u8]) -> Option<Map<String, Value>> {
+    let pairs = url::form_urlencoded::parse(text);
+    let read: Map<_, _> =
+        pairs.take(limits::CALLBACK_VALUES + 1).map(|(name, value)| (name.into_owned(), Value::from(value.into_owned()))).collect();
+    (read.len() <= limits::CALLBACK_VALUES).then_some(read)
 }
 
-/// What a body says; nothing, where it cannot be read.
-async fn read(headers: &HeaderMap, body: &Bytes) -> Map<String, Value> {
-    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_lowercase();
-    if kind.starts_with("multipart/form-data") {
-        return parts(headers, body).await;
-    }
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(object)) => object,
-        _ if kind.contains("json") => Map::new(),
+/// The fields of a body; none if it cannot be read. Its bytes alone say what it is, a JSON object, a multipart form or a form: no
+/// signature covers `Content-Type`, and a caller must not choose another reading of a signed body.
+async fn read(body: &Bytes) -> Option<Map<String, Value>> {
+    let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
+    match text {
+        [b'{' | b'[', ..] if !is_bounded(text) => None,
+        [b'{' | b'[', ..] => match serde_json::from_slice(text) {
+            Ok(Value::Object(object)) => Some(object),
+            _ => None,
+        },
+        [b'-', b'-', ..] => parts(body.slice_ref(text)).await,
         _ => pairs(body),
     }
 }
 
-async fn parts(headers: &HeaderMap, body: &Bytes) -> Map<String, Value> {
-    let mut said = Map::new();
-    let mut again = Request::new(axum::body::Body::from(body.clone()));
-    *again.headers_mut() = headers.clone();
-    let Ok(mut form) = Multipart::from_request(again, &()).await else { return said };
-    while let Ok(Some(field)) = form.next_field().await {
-        let Some(name) = field.name().map(str::to_owned) else { continue };
-        if let Ok(text) = field.text().await {
-            said.insert(name, Value::from(text));
+/// Whether JSON is as small as callbacks are, judged without parsing it.
+fn is_bounded(json: &[u8]) -> bool {
+    let (mut depth, mut values, mut is_text, mut is_escaped) = (0_usize, 1, false, false);
+    json.iter().all(|byte| {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = is_text,
+            b'"' => is_text = !is_text,
+            _ if is_text => {}
+            b'[' | b'{' => {
+                depth += 1;
+                values += 1;
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b',' => values += 1,
+            _ => {}
+        }
+        depth <= limits::CALLBACK_DEPTH && values <= limits::CALLBACK_VALUES
+    })
+}
+
+/// The fields of a multipart form, whose first line is its boundary.
+async fn parts(body: Bytes) -> Option<Map<String, Value>> {
+    let line = body.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let boundary = std::str::from_utf8(line[2..].trim_ascii_end()).ok()?.to_owned();
+    let mut request = Request::new(axum::body::Body::from(body));
+    let kind = HeaderValue::try_from(format!("multipart/form-data; boundary=\"{boundary}\"")).ok()?;
+    request.headers_mut().insert(CONTENT_TYPE, kind);
+    let mut form = Multipart::from_request(request, &()).await.ok()?;
+    let mut read = Map::new();
+    for _ in 0..=limits::CALLBACK_VALUES {
+        let Some(field) = form.next_field().await.ok()? else { return Some(read) };
+        if let Some(name) = field.name().map(str::to_owned) {
+            read.insert(name, Value::from(field.text().await.ok()?));
         }
     }
-    said
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn fields(body: &[u8]) -> Option<Value> {
+        read(&Bytes::copy_from_slice(body)).await.map(Value::Object)
+    }
+
+    #[tokio::test]
+    async fn a_body_says_what_it_is() {
+        let form = b"--x y\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--x y--\r\n";
+        for body in [&b"{\"a\": \"1\"}"[..], b"\xef\xbb\xbf {\"a\": \"1\"}", b"a=1", form] {
+            assert_eq!(fields(body).await, Some(json!({"a": "1"})), "{}", String::from_utf8_lossy(body));
+        }
+        assert_eq!(fields(b"").await, Some(json!({})));
+        for body in [&b"{\"a\": \"1\""[..], b"[1]", b"[]&a=1", b"{}a=1", b"--", b"--\"\r\nx", &form[..40]] {
+            assert_eq!(fields(body).await, None, "{}", String::from_utf8_lossy(body));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_of_many_values_is_not_parsed() {
+        let many = |count: usize| vec!["1"; count].join(",");
+        assert!(fields(format!("{{\"a\": [{}]}}", many(900)).as_bytes()).await.is_some());
+        assert!(fields(format!("{{\"a\": [{}]}}", many(2000)).as_bytes()).await.is_none());
+        let nested = |depth: usize| format!("{{\"a\": {}{}}}", "[".repeat(depth), "]".repeat(depth));
+        assert!(fields(nested(15).as_bytes()).await.is_some());
+        assert!(fields(nested(16).as_bytes()).await.is_none());
+        let text = json!({"a": "[{,\\\"".repeat(1000)});
+        assert_eq!(fields(text.to_string().as_bytes()).await, Some(text), "what stands in a text is no value");
+        assert!(fields((0..2000).map(|n| format!("f{n}=1&")).collect::<String>().as_bytes()).await.is_none());
+        let part = |n: usize| format!("--x\r\nContent-Disposition: form-data; name=\"f{n}\"\r\n\r\n1\r\n");
+        let form = (0..2000).map(part).collect::<String>() + "--x--\r\n";
+        assert!(fields(form.as_bytes()).await.is_none());
+    }
 }

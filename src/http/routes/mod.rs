@@ -14,14 +14,25 @@ mod stream;
 mod tokens;
 mod vendors;
 
+use axum::routing::get;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Api;
 
-/// Health and metrics, which can have an address of their own.
+/// Health, which needs no token.
 pub(super) fn health() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(server::healthz)).routes(routes!(server::readyz)).routes(routes!(server::metrics))
+    OpenApiRouter::new().routes(routes!(server::healthz)).routes(routes!(server::readyz))
+}
+
+/// Metrics next to the API, which strangers reach: they need an operator's token.
+pub(super) fn metrics() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(server::metrics))
+}
+
+/// Metrics on an address of their own, without a token.
+pub(super) fn metrics_of_their_own() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().route("/metrics", get(server::metrics_of_their_own))
 }
 
 /// All others.

@@ -1,4 +1,4 @@
-//! Health, metrics, and the document itself. They need no token.
+//! Health, metrics, and the OpenAPI document.
 
 use axum::extract::State;
 use axum::response::IntoResponse;
@@ -6,6 +6,8 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 
 use super::super::Api;
+use super::super::auth::Operator;
+use super::super::error::ProblemBody;
 use crate::ops::OpsError;
 use crate::store::StoreError;
 
@@ -40,9 +42,17 @@ fn why(error: &StoreError) -> &'static str {
     }
 }
 
-/// Prometheus text.
-#[utoipa::path(get, path = "/metrics", tag = "server", security(()), responses((status = 200, description = "Prometheus text", content_type = "text/plain")))]
-pub(in super::super) async fn metrics(State(api): State<Api>) -> impl IntoResponse {
+/// Prometheus text. On an address of its own (`metrics_listen`) it needs no token.
+#[utoipa::path(get, path = "/metrics", tag = "server", responses(
+    (status = 200, description = "Prometheus text", content_type = "text/plain"),
+    (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub(in super::super) async fn metrics(state: State<Api>, _: Operator) -> impl IntoResponse {
+    metrics_of_their_own(state).await
+}
+
+/// The same without a token, for an address that only scrapers reach.
+pub(in super::super) async fn metrics_of_their_own(State(api): State<Api>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], api.meters.render())
 }
 
