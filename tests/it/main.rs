@@ -33,6 +33,7 @@ mod oversight;
 mod panel;
 mod pausing;
 mod personal_data;
+mod plain_data;
 mod providers;
 mod proxy;
 mod receiver;
