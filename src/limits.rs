@@ -362,8 +362,6 @@ pub const RESET: Duration = Duration::from_secs(3600);
 pub const PANEL_LINK: Duration = Duration::from_secs(5 * 60);
 /// Codes that stand in for a second factor that is lost.
 pub const RECOVERY_CODES: usize = 8;
-/// Logins that are tried in one minute, for each address that they come from and for each that is to be logged in.
-pub const LOGINS_PER_MINUTE: u32 = 10;
 /// A browser in which somebody has logged in is known for this time.
 pub const DEVICE: Duration = Duration::from_secs(180 * 24 * 3600);
 /// A password that was given this long ago at most need not be given again for a change of what guards the login.

@@ -1,6 +1,7 @@
 //! The whole server, from its API to its receivers (see `harness`).
 
 mod access;
+mod accounts;
 mod bad_days;
 mod cancelling;
 mod client;
@@ -14,6 +15,7 @@ mod documents;
 mod doors;
 mod endpoints;
 mod failing;
+mod fair_share;
 mod faults;
 mod feed;
 mod fuzz;
