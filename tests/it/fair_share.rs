@@ -91,3 +91,35 @@ async fn tests_count_in_what_a_node_may_have_under_way() {
     app.on(&endpoint, "test").await.expect(200);
     app.finish().await;
 }
+
+/// Many long reads of one vendor are asked for, and then a short one of another: that one does not wait for them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_reads_of_a_vendor_wait_for_each_other_and_nobody_waits_for_them() {
+    let app = TestApp::start().await;
+    let (big, small) = (app.vendor().await, app.vendor().await);
+    for batch in 0..10 {
+        let item = |number: usize| json!({"vendor_id": big.id, "reference_no": format!("{batch}-{number}"), "status": "queued", "connection_no": "9801234567"});
+        let reports: Vec<_> = (0..limits::REPORTS_MAX).map(item).collect();
+        app.post("/v1/reports", &app.operator, json!({"reports": reports})).await.expect(200);
+    }
+    let scan = format!("/v1/recharges?connection_no=9999999999&since={}", app.now());
+    let ended = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let mut scans = JoinSet::new();
+    for _ in 0..32 {
+        let (address, token, path, ended) = (app.address, big.live.clone(), scan.clone(), std::sync::Arc::clone(&ended));
+        scans.spawn(async move {
+            let request = Request { method: "GET", path: &path, token: Some(&token), ..Request::default() };
+            assert_eq!(send(address, request).await.status, 200);
+            ended.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        });
+    }
+    crate::harness::until("the first scan", || async { (ended.load(std::sync::atomic::Ordering::Relaxed) > 0).then_some(()) }).await;
+    let before = ended.load(std::sync::atomic::Ordering::Relaxed);
+    app.get("/v1/recharges?limit=1", &small.live).await.expect(200);
+    let meanwhile = ended.load(std::sync::atomic::Ordering::Relaxed) - before;
+    assert!(meanwhile <= 8, "{meanwhile} of the scans that were asked for before it have ended");
+    while let Some(scan) = scans.join_next().await {
+        scan.expect("it ends");
+    }
+    app.finish().await;
+}

@@ -309,8 +309,10 @@ impl<D: Driver> Store for SqlStore<D> {
     }
 
     async fn lookup(&self, stream: Option<StreamId>, sought: Vec<Sought>) -> Result<Vec<Option<Recharge>>, StoreError> {
+        // One that asks after a single recharge waits for nothing.
+        let is_long = sought.len() > limits::PAGE_DEFAULT;
         let lookup = move |conn: Conn| submissions::lookup(conn, stream, &sought);
-        match stream {
+        match stream.filter(|_| is_long) {
             Some(stream) => self.read_of(stream, lookup).await,
             None => self.driver.read(lookup).await,
         }
