@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::super::Api;
 use super::super::auth::caller_address;
 use super::super::error::{ApiError, ProblemBody};
+use crate::domain::json;
 use crate::ops::OpsError;
 use crate::providers::Received;
 
@@ -87,7 +88,7 @@ async fn read(headers: &HeaderMap, body: &Bytes) -> Map<String, Value> {
     if kind.starts_with("multipart/form-data") {
         return parts(headers, body).await;
     }
-    match serde_json::from_slice(body) {
+    match json::parse(body) {
         Ok(Value::Object(object)) => object,
         _ if kind.contains("json") => Map::new(),
         _ => pairs(body),
