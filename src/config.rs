@@ -252,6 +252,7 @@ fn read_settings(fields: &mut Fields) -> Config {
     let duration = |fields: &mut Fields, name: &str, default: Duration| fields.parse::<Span>(name).map_or(default, |span| span.0);
     let hours = |hours: u64| Duration::from_secs(hours * 3600);
     let count = |fields: &mut Fields, name: &str, default: u32| fields.integer(name, 1..=1_000_000).map_or(default, |count| count as u32);
+    let max_in_flight = count(fields, "max_in_flight", limits::MAX_IN_FLIGHT) as usize;
     let max_in_flight_per_endpoint = count(fields, "max_in_flight_per_endpoint", limits::MAX_IN_FLIGHT_PER_ENDPOINT);
     let delivery_deadline = duration(fields, "delivery_deadline", hours(24));
     let watch = Watch {
@@ -274,7 +275,7 @@ fn read_settings(fields: &mut Fields) -> Config {
         proxy: fields.parse::<Proxy>("proxy"),
         policy: Policy { schedule: schedule(fields), deadline: delivery_deadline },
         bounds: Bounds {
-            max_in_flight: count(fields, "max_in_flight", limits::MAX_IN_FLIGHT) as usize,
+            max_in_flight,
             max_in_flight_per_endpoint,
             lane_window: count(fields, "lane_window", limits::LANE_WINDOW) as usize,
             lane_window_bytes: bytes(fields, "lane_window_bytes", limits::LANE_WINDOW_BYTES),
@@ -291,6 +292,7 @@ fn read_settings(fields: &mut Fields) -> Config {
         rules: Rules {
             delivery_deadline,
             endpoints_per_vendor: count(fields, "endpoints_per_vendor", limits::ENDPOINTS_PER_VENDOR),
+            max_in_flight,
             max_in_flight_per_endpoint,
             require_https: fields.boolean("require_https").unwrap_or(true),
             event_payload_max: bytes(fields, "event_payload_max", limits::EVENT_PAYLOAD_MAX),

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// Largest request body the API reads, in bytes; above it a request is answered 413.
 pub const BODY_MAX: usize = 1 << 20;
+/// Lists and objects within each other in JSON that others wrote.
+pub const JSON_DEPTH_MAX: usize = 127;
 /// Most reports in one `POST /v1/reports`.
 pub const REPORTS_MAX: usize = 1000;
 /// Attempts shown with one delivery, and with each of a list: the latest ones. A lone delivery to a dead endpoint makes
@@ -30,6 +32,8 @@ pub const SCAN_MAX: usize = 10_000;
 /// How long a token that was found valid is believed without asking the store again. A change made by another
 /// process is in effect within a second, so this stays well below that.
 pub const TOKEN_CACHE: Duration = Duration::from_millis(400);
+/// Tokens of a vendor in each mode. Revoked ones do not count.
+pub const TOKENS_PER_STREAM: u32 = 100;
 /// Tokens remembered at once; beyond it the cache starts anew.
 pub const TOKEN_CACHE_MAX: usize = 10_000;
 
@@ -123,6 +127,8 @@ pub const GATHER_FOR: Duration = Duration::from_millis(10);
 pub const GATHER_MAX: usize = 512;
 /// Connections to the database beside those that write; they read, and on PostgreSQL one of them removes what is old.
 pub const READERS: usize = 4;
+/// Of these, how many one stream has at once for what may take long: lists, lookups, statements, the feed, counts.
+pub const READS_AT_ONCE: usize = 1;
 /// Rows that are fetched from PostgreSQL at a time where it is not known how many are wanted.
 pub const PORTAL_ROWS: usize = 100;
 /// Numbers for recharges that PostgreSQL is asked for at a time, at least. Those left when a node stops are used by nobody.
@@ -403,6 +409,7 @@ const _: () = assert!(CONNECTIONS_PER_ADDRESS as usize <= CONNECTIONS_MAX);
 const _: () = assert!(REPORTS_MAX <= BATCH_ROWS_MAX, "a whole request fits into one transaction");
 const _: () = assert!(GATHER_MAX <= BATCH_ROWS_MAX && GATHER_MAX < UNSETTLED_MAX as usize, "gathering never stops sending");
 const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX && PAGE_MAX < SCAN_MAX);
+const _: () = assert!(2 * READS_AT_ONCE < READERS, "both modes of a vendor leave readers to others");
 const _: () = assert!(TOKEN_CACHE.as_millis() < 1000, "a revoked token is refused within a second on every node");
 const _: () = assert!(ANSWER_KEPT <= ANSWER_READ_MAX, "what is kept was read");
 const _: () = assert!(REFILL_ROWS <= LANE_WINDOW as usize, "a refill fits into an empty window");
@@ -429,8 +436,60 @@ pub const RESET: Duration = Duration::from_secs(3600);
 pub const PANEL_LINK: Duration = Duration::from_secs(5 * 60);
 /// Codes that stand in for a second factor that is lost.
 pub const RECOVERY_CODES: usize = 8;
-/// Logins that are tried in one minute, for each address that they come from and for each that is to be logged in.
-pub const LOGINS_PER_MINUTE: u32 = 10;
+/// A browser in which somebody has logged in is known for this time.
+pub const DEVICE: Duration = Duration::from_secs(180 * 24 * 3600);
+/// A password that was given this long ago at most need not be given again for a change of what guards the login.
+pub const PASSWORD_FRESH: Duration = Duration::from_secs(10 * 60);
+/// Links to a new password of one login that are good at once. Each is mailed, and each stays good until one is used.
+pub const RESETS_OPEN: u32 = 5;
+/// Invitations of a vendor, or of the operator, that can be taken at once.
+pub const INVITATIONS_OPEN: u32 = 200;
+/// New passwords that are being made out at once, after their requests were answered.
+pub const FORGOTTEN_AT_ONCE: usize = 64;
+
+/// So much in a time: all of it at once, and then as it comes back, evenly.
+#[derive(Debug, Clone, Copy)]
+pub struct Allowance {
+    /// Most at once.
+    pub most: u32,
+    /// In this time all of it comes back.
+    pub within: Duration,
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+/// Failed logins of one login from one address.
+pub const LOGIN_FAILURES: Allowance = Allowance { most: 10, within: MINUTE };
+/// Failed logins of one login from one network.
+pub const LOGIN_FAILURES_NEAR: Allowance = Allowance { most: 30, within: MINUTE };
+/// Failed logins from one address, whatever login they are of. Many people may come from one.
+pub const FAILURES_FROM_ADDRESS: Allowance = Allowance { most: 60, within: MINUTE };
+/// Failed logins from one network.
+pub const FAILURES_FROM_NETWORK: Allowance = Allowance { most: 240, within: MINUTE };
+/// Failures in a browser that is known, and of a password that is asked for again in a session.
+pub const FAILURES_OF_KNOWN: Allowance = Allowance { most: 10, within: MINUTE };
+/// Wrong codes of one login in browsers that are not known. A code can be guessed; whoever gets here has the password.
+pub const CODE_FAILURES: Allowance = Allowance { most: 10, within: Duration::from_secs(10 * 60) };
+/// New passwords that are asked for from one address.
+pub const FORGOTTEN_FROM_ADDRESS: Allowance = Allowance { most: 10, within: MINUTE };
+/// New passwords that are asked for from one network.
+pub const FORGOTTEN_FROM_NETWORK: Allowance = Allowance { most: 60, within: MINUTE };
+/// Invitations by one vendor's people.
+pub const INVITATIONS_OF_VENDOR: Allowance = Allowance { most: 20, within: HOUR };
+/// Invitations by one of the operator's people.
+pub const INVITATIONS_OF_OPERATOR: Allowance = Allowance { most: 200, within: HOUR };
+/// Invitations of one address, by whichever vendors' people, and as many by the operator's.
+pub const INVITATIONS_TO_ADDRESS: Allowance = Allowance { most: 3, within: HOUR };
+/// Handshakes and tests of one endpoint.
+pub const TESTS_TO_ENDPOINT: Allowance = Allowance { most: 20, within: Duration::from_secs(40) };
+/// Handshakes and tests of a vendor in one mode.
+pub const TESTS_OF_STREAM: Allowance = Allowance { most: 120, within: MINUTE };
+/// Handshakes and tests of a vendor in one mode that are under way at once.
+pub const TESTS_AT_ONCE: usize = 8;
+/// Handshakes and tests that a node has under way at once are at most this part of `max_in_flight`, in which they count.
+pub const TESTS_SHARE: u32 = 8;
+/// Allowances that are remembered; beyond it those that are whole are forgotten, and if that is not enough, all.
+pub const ALLOWANCES_KNOWN: usize = 50_000;
 /// How exactly the last use of a token is known.
 pub const TOKEN_USE_NOTED: Duration = Duration::from_secs(10 * 60);
 /// Recharges by which it is told how providers do.

@@ -233,6 +233,8 @@ fn contributing_says_what_each_dependency_does() {
 #[test]
 fn dependencies_are_what_deny_toml_allows() {
     let rules: toml::Value = toml::from_str(&read("deny.toml")).expect("it is TOML");
+    let advisories = &rules["advisories"];
+    assert_eq!((advisories["yanked"].as_str(), advisories["unmaintained"].as_str()), (Some("deny"), Some("all")));
     let output =
         Command::new(env!("CARGO")).args(["metadata", "--format-version=1", "--locked", "--offline"]).output().expect("cargo runs");
     assert!(output.status.success(), "{}; `cargo fetch` gets what other systems need, too", String::from_utf8_lossy(&output.stderr));

@@ -12,6 +12,8 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
+use crate::domain::json;
+
 /// Calls the API with one token, over one kept-alive connection.
 pub(super) struct Client {
     sender: Mutex<SendRequest<Full<Bytes>>>,
@@ -38,7 +40,7 @@ impl Client {
 
     async fn call(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<Value> {
         let (status, text) = self.send(&method, path, body).await?;
-        let answer: Value = serde_json::from_slice(&text).with_context(|| format!("{method} {path} answered {status} without JSON"))?;
+        let answer = json::parse(&text).with_context(|| format!("{method} {path} answered {status} without JSON"))?;
         if !status.is_success() {
             bail!("{method} {path} answered {status}: {}", answer["detail"].as_str().unwrap_or_default());
         }

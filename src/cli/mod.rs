@@ -28,7 +28,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::clock::Surroundings;
-use crate::config::{Config, ConfigError, Sources};
+use crate::config::{Config, ConfigError, Database, Sources};
 use crate::domain::audit::{Actor, Note};
 use crate::store::{Change, Deed, Done, Store, Write, Written};
 
@@ -205,6 +205,18 @@ fn run(command: Command) -> anyhow::Result<()> {
 fn is_there(config: &Config, flag: &str) -> anyhow::Result<()> {
     match config.database.file() {
         Some(file) if !file.exists() => anyhow::bail!("there is no database at {}; name it with {flag}", file.display()),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses to make a database that no setting names. The server uses another one then, and would not know what is in this one.
+fn is_there_or_named(config: &Config) -> anyhow::Result<()> {
+    match config.database.file() {
+        Some(file) if config.database == Database::default() && !file.exists() => anyhow::bail!(
+            "there is no database at {}, and neither --database, RINGBACK_DATABASE nor a file given with --config names another one; \
+             name the server's database, or its settings file",
+            std::path::absolute(file).unwrap_or_else(|_| file.to_owned()).display()
+        ),
         _ => Ok(()),
     }
 }

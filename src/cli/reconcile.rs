@@ -15,6 +15,7 @@ use crate::app::open_store;
 use crate::clock::Surroundings;
 use crate::domain::id::RechargeId;
 use crate::domain::recharge::{Recharge, Status};
+use crate::domain::spreadsheet::cell;
 use crate::domain::time::Timestamp;
 use crate::limits;
 use crate::providers::http::{Columns, States};
@@ -333,7 +334,12 @@ impl Out {
                 )?;
             }
             Self::Json(out) => writeln!(out, "{}", serde_json::to_string(difference)?)?,
-            Self::Csv(writer) => writer.serialize(difference)?,
+            // References are other people's text, and this is read in spreadsheets.
+            Self::Csv(writer) => {
+                let safe = |text: &str| cell(text).into_owned();
+                let (reference, ours, theirs) = (safe(reference), safe(ours), safe(theirs));
+                writer.serialize(Difference { kind: *kind, reference, ours, theirs, what_to_do: what_to_do.clone() })?;
+            }
         }
         Ok(())
     }

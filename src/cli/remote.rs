@@ -13,6 +13,7 @@ use url::Url;
 use crate::app::Outside;
 use crate::config::{ConfigError, token_in_environment};
 use crate::domain::attempt::Outcome;
+use crate::domain::json;
 use crate::transport::guard::Guard;
 use crate::transport::{self, Target, Transport, tls_config};
 
@@ -112,7 +113,7 @@ impl Caller {
         let sent = self.transport.send(&target, write).await;
         let Outcome { status, error, answer_body, .. } = sent.map_err(|fault| anyhow::anyhow!(fault.text))?;
         let Some(status) = status else { bail!("{} does not answer: {}", self.server, error.unwrap_or_default()) };
-        let answer: Option<Value> = serde_json::from_slice(&answer_body.unwrap_or_default()).ok();
+        let answer = json::parse(&answer_body.unwrap_or_default()).ok();
         if (200..300).contains(&status) {
             return answer.with_context(|| format!("{url} answered without JSON; is it a Ringback server?"));
         }

@@ -76,6 +76,7 @@ impl Create {
             bail!(ConfigError(vec![format!("--name must have at most {} characters, on one line", limits::NAME_MAX)]));
         }
         let config = self.settings.read(None)?;
+        super::is_there_or_named(&config)?;
         let surroundings = Surroundings::system(0);
         let text = super::runtime()?.block_on(async {
             let store = open_store(&config, surroundings.clone()).await?;

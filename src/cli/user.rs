@@ -50,6 +50,7 @@ impl Create {
             bail!(ConfigError(vec!["say --operator; vendors' logins are made with POST /v1/vendors/{id}/users".to_owned()]));
         }
         let config = self.settings.read(None)?;
+        super::is_there_or_named(&config)?;
         let password = match password_in_environment() {
             Some(password) => password,
             None => ask()?,

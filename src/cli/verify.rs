@@ -12,6 +12,7 @@ use super::style::{BAD, FAINT, GOOD};
 use crate::clock::Surroundings;
 use crate::config::ConfigError;
 use crate::domain::endpoint::Profile;
+use crate::domain::json;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::wire::{globaltopup, standard};
@@ -185,7 +186,7 @@ fn why_not(request: &Captured, secret: &Secret, [id, timestamp, signature]: [&st
 
 /// Whose secret it may be instead.
 fn other_secret(request: &Captured) -> String {
-    let body: Option<Value> = serde_json::from_slice(&request.body).ok();
+    let body = json::parse(&request.body).ok();
     let mode = request.header("ringback-mode").map(str::to_owned);
     let mode = mode.or_else(|| Some(body?["data"]["mode"].as_str()?.to_owned()));
     match mode.as_deref() {
@@ -239,7 +240,7 @@ impl Decrypt {
 
 fn opened(body: &[u8], secret: &str) -> Result<String, Wrong> {
     let text = String::from_utf8_lossy(body);
-    let json: Option<Value> = serde_json::from_str(text.trim()).ok();
+    let json = json::parse(text.trim().as_bytes()).ok();
     let sealed = match &json {
         Some(Value::Object(fields)) => match fields.get("data") {
             Some(Value::String(data)) => data.clone(),

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::endpoint::Endpoint;
 use super::filter::TEST_TYPE;
 use super::id::{EventId, RawId, RechargeId};
+use super::json;
 use super::recharge::Status;
 use super::time::Timestamp;
 use super::vendor::Mode;
@@ -126,7 +127,7 @@ impl Event {
             Facts::Recharge(facts) if facts.connection_no.as_deref() == Some(connection_no) => {
                 Facts::Recharge(Box::new(RechargeFacts { connection_no: None, reason: None, erased: true, ..(**facts).clone() }))
             }
-            Facts::Given(data) if names(data, connection_no) => {
+            Facts::Given(data) if json_names(data.get().as_bytes(), connection_no) => {
                 Facts::Given(to_raw_value(&json!({"erased": true})).expect("a JSON value always serializes"))
             }
             _ => return None,
@@ -178,8 +179,9 @@ impl Event {
     }
 }
 
-/// Whether this JSON names this text at whatever depth: as a value, as the name of one, as a number, or within a text.
-fn names(data: &RawValue, text: &str) -> bool {
+/// Whether this JSON names this text at whatever depth: as a value, as the name of one, as a number, or within a text. What cannot
+/// be read names whatever its bytes have.
+pub fn json_names(data: &[u8], text: &str) -> bool {
     fn within(value: &Value, text: &str) -> bool {
         match value {
             Value::String(found) => has(found, text),
@@ -189,7 +191,9 @@ fn names(data: &RawValue, text: &str) -> bool {
             Value::Null | Value::Bool(_) => false,
         }
     }
-    data.get().contains(&*in_json(text)) && serde_json::from_str(data.get()).is_ok_and(|value| within(&value, text))
+    let written = in_json(text);
+    let may = !written.is_empty() && data.windows(written.len()).any(|window| window == written.as_bytes());
+    may && json::parse(data).map_or(true, |value| within(&value, text))
 }
 
 /// Shorter ones are found as a whole only: within a text they are more likely something else.

@@ -85,6 +85,11 @@ impl Currency {
 
     /// Minor units as the decimal text that goes outside.
     pub fn format(self, minor: i64) -> String {
+        self.format_sum(i128::from(minor))
+    }
+
+    /// The same for a sum of many amounts, which may exceed the largest amount.
+    pub fn format_sum(self, minor: i128) -> String {
         let width = self.decimals() as usize;
         if width == 0 {
             return minor.to_string();
@@ -141,6 +146,13 @@ mod tests {
             assert_eq!(currency(code).minor(text), Ok(minor), "{text} {code}");
             assert_eq!(currency(code).format(minor), back);
         }
+    }
+
+    #[test]
+    fn a_sum_may_exceed_the_largest_amount() {
+        let clf = currency("CLF");
+        let largest = clf.minor("9999999999999.9999").unwrap();
+        assert_eq!(clf.format_sum(i128::from(largest) * 1000), "9999999999999999.9000");
     }
 
     #[test]

@@ -66,6 +66,15 @@ pub struct Session {
     pub expires_at: Timestamp,
 }
 
+/// A browser in which a login's password, and second factor, were right. Strangers who try the same login do not keep it out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Its ticket's hash.
+    pub hash: TokenHash,
+    /// Until when it is known.
+    pub expires_at: Timestamp,
+}
+
 /// A session that is good, with what pages need to know of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoggedIn {

@@ -95,6 +95,7 @@ impl From<OpsError> for ApiError {
                 Self { retry_after, ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail) }
             }
             OpsError::TooManyFollowers => Self { retry_after: Some(1), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail) },
+            OpsError::Busy(_) => Self { retry_after: Some(1), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail) },
             OpsError::WrongCredentials(_) => Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail),
             OpsError::TooManyTries(wait) => {
                 let retry_after = Some(wait.as_secs() + 1);
@@ -102,6 +103,8 @@ impl From<OpsError> for ApiError {
             }
             OpsError::LinkGone => Self::new(StatusCode::NOT_FOUND, "not_found", detail),
             OpsError::EndpointLimit(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "endpoint_limit", detail),
+            OpsError::TokenLimit(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "token_limit", detail),
+            OpsError::OtherMode(_) => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
             OpsError::ConnectFailed(seen) => {
                 let more = json!({"seen": views::SeenView::of(&seen)});
                 Self { more, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "connect_failed", detail) }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::Api;
 use super::error::ApiError;
 use super::listen::BodyLate;
+use crate::domain::json;
 use crate::fields::{Fields, Problem};
 use crate::ops::OpsError;
 
@@ -59,7 +60,7 @@ impl FromRequest<Api> for Body {
         if bytes.is_empty() {
             return Ok(Self(Fields::default()));
         }
-        match serde_json::from_slice(&bytes) {
+        match json::parse(&bytes) {
             Ok(Value::Object(object)) => Ok(Self(Fields::new(object))),
             Ok(_) => Err(ApiError::new(StatusCode::BAD_REQUEST, "malformed", "the body must be a JSON object")),
             Err(error) => Err(ApiError::new(StatusCode::BAD_REQUEST, "malformed", format!("the body is not JSON: {error}"))),

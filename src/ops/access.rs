@@ -85,22 +85,33 @@ impl From<&Endpoint> for About {
     }
 }
 
-/// Requests of each token, where the operator has set a limit.
-pub(super) struct Paces(Option<DefaultKeyedRateLimiter<TokenId>>);
+/// Whose requests count together. A vendor's tokens do, or it would raise its limit by making more of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Counted {
+    Stream(StreamId),
+    Operator(TokenId),
+}
+
+/// Requests under way, where the operator has set a limit.
+pub(super) struct Paces(Option<DefaultKeyedRateLimiter<Counted>>);
 
 impl Paces {
-    /// So many requests a second for each token; no limit if not said.
+    /// So many requests a second for each stream and each operator's token; no limit if not said.
     pub fn new(per_second: Option<NonZeroU32>) -> Self {
         Self(per_second.map(|most| RateLimiter::keyed(Quota::per_second(most))))
     }
 
     /// Counts a request.
-    fn take(&self, token: TokenId) -> Result<(), OpsError> {
+    fn take(&self, token: &Token) -> Result<(), OpsError> {
         let Some(limiter) = &self.0 else { return Ok(()) };
+        let of = match token.scope {
+            Scope::Vendor { stream, .. } => Counted::Stream(stream),
+            Scope::Operator => Counted::Operator(token.id),
+        };
         if limiter.len() > limits::TOKEN_CACHE_MAX {
             limiter.retain_recent();
         }
-        limiter.check_key(&token).map_err(|early| OpsError::RateLimited(early.wait_time_from(DefaultClock::default().now())))
+        limiter.check_key(&of).map_err(|early| OpsError::RateLimited(early.wait_time_from(DefaultClock::default().now())))
     }
 }
 
@@ -136,6 +147,11 @@ pub struct NewToken {
     pub text: TokenText,
 }
 
+/// Whether a token with the first networks can be used only where one with the second can. None means anywhere.
+fn is_within(networks: &[IpNet], of: &[IpNet]) -> bool {
+    of.is_empty() || (!networks.is_empty() && networks.iter().all(|network| of.iter().any(|wider| wider.contains(network))))
+}
+
 impl Ops {
     /// Finds out who calls with this token from this address, and counts the call.
     ///
@@ -143,7 +159,7 @@ impl Ops {
     /// [`OpsError::Unauthorized`], [`OpsError::RateLimited`], or the store's.
     pub async fn authenticate(&self, token: Option<&str>, from: IpAddr) -> Result<Caller, OpsError> {
         let token = self.find_token(token, from).await?;
-        self.paces.take(token.id).inspect_err(|_| self.meters.rate_limited.increment(1))?;
+        self.paces.take(&token).inspect_err(|_| self.meters.rate_limited.increment(1))?;
         let actor = match token.scope {
             Scope::Operator => Actor::Operator(token.id),
             Scope::Vendor { .. } => Actor::Vendor(token.id),
@@ -189,10 +205,11 @@ impl Ops {
         NewToken { token: Token { id, scope, name, allowed_ips, created_at: now, last_used_at: None }, text }
     }
 
-    /// Makes a token for a vendor: `{mode, name?, allowed_ips?}`.
+    /// Makes a token for a vendor: `{mode, name?, allowed_ips?}`. A vendor's token makes only tokens that open no more than
+    /// itself: of its own mode, and bound to its networks or narrower ones.
     ///
     /// # Errors
-    /// The input's problems; no such vendor.
+    /// The input's problems; no such vendor; [`OpsError::TokenLimit`].
     pub async fn create_token(
         &self,
         caller: Caller,
@@ -207,6 +224,16 @@ impl Ops {
         let mode = fields.parse::<Mode>("mode");
         let name = fields.text("name", limits::NAME_MAX).unwrap_or_default();
         let allowed_ips = networks(&mut fields, "allowed_ips", limits::ALLOWED_IPS_MAX).unwrap_or_default();
+        if let (Scope::Vendor { mode: own, .. }, Some(mode)) = (caller.scope, mode)
+            && mode != own
+        {
+            fields.invalid("mode", format!("must be {:?}: a token makes only tokens of its own mode", own.as_str()));
+        }
+        let makes = self.calling_token(caller).await?.map(|token| token.allowed_ips).unwrap_or_default();
+        if !is_within(&allowed_ips, &makes) {
+            let own = makes.iter().map(IpNet::to_string).collect::<Vec<_>>().join(", ");
+            fields.invalid("allowed_ips", format!("must be within the networks of the token that makes it: {own}"));
+        }
         let problems = fields.finish();
         let (vendor, Some(mode), true) = (found?, mode, problems.is_empty()) else { return Err(OpsError::Invalid(problems)) };
         let scope = Scope::Vendor { vendor: vendor.id, mode, stream: vendor.stream(mode) };
@@ -215,8 +242,21 @@ impl Ops {
         let details =
             json!({"name": new.token.name, "allowed_ips": new.token.allowed_ips.iter().map(IpNet::to_string).collect::<Vec<_>>()});
         let note = Note { details, ..caller.note("token.created", new.token.id, about) };
-        self.change(Deed::CreateToken(new.token.clone(), new.text.hash()), Some(note), once.known(&new)).await?;
-        Ok(new)
+        let done = self.change(Deed::CreateToken(new.token.clone(), new.text.hash()), Some(note), once.known(&new)).await?;
+        if done.came_to_pass() { Ok(new) } else { Err(OpsError::TokenLimit(limits::TOKENS_PER_STREAM)) }
+    }
+
+    /// The vendor's token that calls, if one does.
+    async fn calling_token(&self, caller: Caller) -> Result<Option<Token>, OpsError> {
+        match (caller.actor, caller.scope) {
+            (Actor::Vendor(id), Scope::Vendor { vendor, .. }) => self.vendors_token(vendor, id).await,
+            _ => Ok(None),
+        }
+    }
+
+    async fn vendors_token(&self, vendor: VendorId, id: TokenId) -> Result<Option<Token>, OpsError> {
+        let before = id.get().checked_add(1).map(TokenId::new);
+        Ok(self.store.tokens(Some(vendor), Page { before, limit: 1 }).await?.into_iter().find(|token| token.id == id))
     }
 
     /// A vendor's tokens of both modes.
@@ -228,12 +268,17 @@ impl Ops {
         Ok(self.store.tokens(Some(vendor), page).await?)
     }
 
-    /// Revokes a vendor's token at once.
+    /// Revokes a vendor's token at once. A vendor's token revokes only those of its own mode.
     ///
     /// # Errors
-    /// The input's problems; it has no such token.
+    /// The input's problems; it has no such token; [`OpsError::OtherMode`].
     pub async fn revoke_token(&self, caller: Caller, vendor: VendorId, id: TokenId, fields: Fields) -> Result<(), OpsError> {
         finish(fields)?;
+        if let Scope::Vendor { mode: own, .. } = caller.scope
+            && self.mode_of_token(vendor, id).await?.is_some_and(|mode| mode != own)
+        {
+            return Err(OpsError::OtherMode(own.as_str()));
+        }
         let note = caller.note("token.revoked", id, vendor.into());
         let done = self.change(Deed::RevokeToken { id, vendor: Some(vendor) }, Some(note), None).await?;
         self.tokens.clear();
@@ -245,9 +290,7 @@ impl Ops {
     /// # Errors
     /// The store's.
     pub async fn mode_of_token(&self, vendor: VendorId, id: TokenId) -> Result<Option<Mode>, OpsError> {
-        let before = id.get().checked_add(1).map(TokenId::new);
-        let found = self.store.tokens(Some(vendor), Page { before, limit: 1 }).await?.into_iter().find(|token| token.id == id);
-        Ok(found.and_then(|token| match token.scope {
+        Ok(self.vendors_token(vendor, id).await?.and_then(|token| match token.scope {
             Scope::Vendor { mode, .. } => Some(mode),
             Scope::Operator => None,
         }))
@@ -269,5 +312,31 @@ impl Ops {
 
     pub(super) async fn found(&self, vendor: VendorId) -> Result<Vendor, OpsError> {
         self.store.vendor(vendor).await?.ok_or(OpsError::NotFound("vendor"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_bound_at_least_as_much_as_the_one_that_makes_it() {
+        for (networks, of, within) in [
+            ("", "", true),
+            ("203.0.113.7/32", "", true),
+            ("", "203.0.113.0/24", false),
+            ("203.0.113.0/24", "203.0.113.0/24", true),
+            ("203.0.113.7/32", "203.0.113.0/24", true),
+            ("203.0.113.7/32 198.51.100.1/32", "203.0.113.0/24", false),
+            ("203.0.113.7/32 198.51.100.1/32", "203.0.113.0/24 198.51.100.0/24", true),
+            ("203.0.112.0/23", "203.0.113.0/24", false),
+            ("0.0.0.0/0", "203.0.113.0/24", false),
+            ("::/0", "203.0.113.0/24", false),
+            ("::ffff:203.0.113.7/128", "203.0.113.0/24", false),
+            ("2001:db8::1/128", "2001:db8::/32", true),
+        ] {
+            let read = |text: &str| text.split_whitespace().map(|network| network.parse().unwrap()).collect::<Vec<IpNet>>();
+            assert_eq!(is_within(&read(networks), &read(of)), within, "{networks:?} within {of:?}");
+        }
     }
 }

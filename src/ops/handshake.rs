@@ -1,12 +1,18 @@
-//! Handshakes and test events: requests that are answered while the caller waits. They count in no lane.
+//! Handshakes and test events: requests that are answered while the caller waits. They count in no lane, so that they have bounds
+//! of their own: a few at once for each vendor and for the node, and a pace for each endpoint, whether or not it ever connected.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::allowances::Counted;
 use super::{Ops, OpsError};
 use crate::domain::attempt::{Attempt, Outcome};
 use crate::domain::endpoint::{Endpoint, Profile, Settings};
 use crate::domain::event::Event;
 use crate::domain::recharge::Status;
+use crate::store::turns::Turn as Slot;
 use crate::transport::Target;
 use crate::wire::{self, Message, Turn, Writer};
 
@@ -29,7 +35,21 @@ impl Ops {
         Event::test(endpoint, self.surroundings.ids.next(now), now)
     }
 
-    async fn send(&self, settings: &Settings, write: impl Fn() -> Message + Send + Sync) -> Result<Outcome, OpsError> {
+    /// Room for one of an endpoint, among those that are under way.
+    fn test_slot(&self, endpoint: &Endpoint) -> Result<(Slot, OwnedSemaphorePermit), OpsError> {
+        let refused =
+            |whose| OpsError::Busy(format!("too many tests and handshakes of {whose} are under way at once; wait until one has ended"));
+        let own = self.tests.try_take(endpoint.stream).ok_or_else(|| refused("this vendor"))?;
+        let of_node = Arc::clone(&self.node_tests).try_acquire_owned().map_err(|_| refused("this server"))?;
+        if self.handoff.in_flight() >= self.rules.max_in_flight {
+            return Err(refused("this server"));
+        }
+        self.spend(vec![Counted::TestsTo(endpoint.id), Counted::TestsOf(endpoint.stream)])?;
+        Ok((own, of_node))
+    }
+
+    async fn send(&self, endpoint: &Endpoint, settings: &Settings, write: impl Fn() -> Message + Send + Sync) -> Result<Outcome, OpsError> {
+        let _slot = self.test_slot(endpoint)?;
         let target = Target::new(&settings.url).map_err(|error| OpsError::IllegalState(format!("the endpoint's url {error}")))?;
         self.transport.send(&target, write).await.map_err(|fault| {
             self.meters.faults(fault.cause).increment(1);
@@ -47,7 +67,7 @@ impl Ops {
     pub(super) async fn shake_hands(&self, endpoint: &Endpoint, settings: &Settings) -> Result<Seen, OpsError> {
         let (writer, event) = (Writer::new(settings), self.test_event(endpoint));
         let (turn, iv) = self.turn(&event);
-        let outcome = self.send(settings, || writer.handshake(&event, turn, iv)).await?;
+        let outcome = self.send(endpoint, settings, || writer.handshake(&event, turn, iv)).await?;
         let content_type = wire::content_type(&outcome);
         if writer.connects(&outcome) {
             return Ok(Seen { problem: String::new(), address: outcome.address, content_type, outcome });
@@ -62,7 +82,7 @@ impl Ops {
         let (writer, test) = (Writer::new(&endpoint.settings), self.test_event(endpoint));
         let event = sample.map_or(test.clone(), |status| test.sample(status));
         let (turn, iv) = self.turn(&event);
-        let outcome = self.send(&endpoint.settings, || writer.event(&event, turn, iv)).await?;
+        let outcome = self.send(endpoint, &endpoint.settings, || writer.event(&event, turn, iv)).await?;
         let headers = writer.displayed_headers(&event, turn);
         Ok((Attempt { number: 1, run: 1, started_at: turn.at, outcome }, headers))
     }

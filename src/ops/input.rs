@@ -7,7 +7,9 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use super::{Caller, Ops, OpsError};
+use crate::domain::email;
 use crate::domain::id::{StreamId, VendorId};
+use crate::domain::reference;
 use crate::domain::time::Timestamp;
 use crate::domain::token::Scope;
 use crate::domain::vendor::Mode;
@@ -95,6 +97,15 @@ pub(super) fn require_range(fields: &mut Fields, range: TimeRange, now: Timestam
     }
 }
 
+/// The reference of a recharge that may be new.
+pub(super) fn new_reference(fields: &mut Fields) -> String {
+    let text = fields.required_text("reference_no", limits::REFERENCE_MAX);
+    if let Some(problem) = reference::problem(&text) {
+        fields.invalid("reference_no", problem);
+    }
+    text
+}
+
 /// A network, or a single address.
 struct Network(IpNet);
 
@@ -112,13 +123,14 @@ pub(crate) fn networks(fields: &mut Fields, name: &str, most: usize) -> Option<V
     Some(fields.list::<Network>(name, most)?.into_iter().map(|network| network.0).collect())
 }
 
-/// An e-mail address, as far as its form tells.
+/// An e-mail address that may receive mail, as far as its form tells.
 pub(super) fn email(fields: &mut Fields, name: &str) -> Option<String> {
     let text = fields.text(name, limits::NAME_MAX)?;
-    let (local, host) = text.rsplit_once('@').unwrap_or_default();
-    if local.is_empty() || !host.contains('.') || host.starts_with('.') || host.ends_with('.') || text.contains(char::is_whitespace) {
-        fields.invalid(name, "must be an e-mail address");
-        return None;
+    match email::problem(&text) {
+        Some(problem) => {
+            fields.invalid(name, problem);
+            None
+        }
+        None => Some(text),
     }
-    Some(text)
 }

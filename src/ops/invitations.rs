@@ -1,11 +1,13 @@
 //! One-time links: invitations, new passwords, and the platform's own way into a vendor's panel.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 
+use super::allowances::{Counted, network, own_address};
 use super::input::{email, finish};
-use super::users::{hash_password, read_password};
+use super::users::{found_user, hash_password, read_password};
 use super::{Caller, NewSession, Once, Ops, OpsError, Visitor};
 use crate::domain::alert::Letter;
 use crate::domain::audit::{Actor, Note};
@@ -23,8 +25,8 @@ use crate::store::{Deed, Done, NewPassword, Redeemed, Redeeming};
 pub struct Invited {
     /// The invitation.
     pub link: Link,
-    /// What its link carries, to be handed over in another way where mails wait.
-    pub ticket: Ticket,
+    /// What its link carries, to be passed on in another way; none where only the mail may have it.
+    pub ticket: Option<Ticket>,
 }
 
 /// A link into a vendor's panel.
@@ -36,6 +38,15 @@ pub struct PanelLink {
     pub url: String,
     /// Until when it has to be followed.
     pub expires_at: Timestamp,
+}
+
+/// What an invitation counts for.
+fn inviting(caller: Caller, vendor: Option<VendorId>, email: &str) -> Vec<Counted> {
+    let user = if let Actor::User(user) = caller.actor { Some(user) } else { None };
+    match vendor.filter(|_| caller.operator().is_err()) {
+        Some(vendor) => vec![Counted::InvitationsOf(vendor), Counted::InvitationsTo(email.to_owned())],
+        None => vec![Counted::InvitationsBy(user), Counted::OperatorsTo(email.to_owned())],
+    }
 }
 
 impl Ops {
@@ -66,21 +77,39 @@ impl Ops {
             Some(vendor) => self.found(vendor).await?.name,
             None => "the operator".to_owned(),
         };
-        if self.store.credentials(email.clone()).await?.is_some() {
-            return Err(Problem::invalid("email", "has a login already").into());
-        }
+        let has_login = match self.store.credentials(email.clone()).await? {
+            // Whoever invites sees these logins anyway. Those of others it must not learn of.
+            Some(found) if caller.operator().is_ok() || found.user.vendor == vendor => {
+                return Err(Problem::invalid("email", "has a login already").into());
+            }
+            found => found.is_some(),
+        };
+        self.spend(inviting(caller, vendor, &email))?;
         let (link, ticket) =
             (self.link_to(Purpose::Invitation { email: email.clone(), vendor, role }, limits::INVITATION), self.new_ticket());
-        let text = format!(
-            "You are invited to Ringback, for {whose}. Choose a password, and log in with {email}:\n\n{}\n\nThe link is good once, for \
-             seven days.\n",
-            self.link_url(&ticket)
-        );
+        let text = if has_login {
+            format!(
+                "You are invited to Ringback, for {whose}. {email} has a login already, and each address has one: log in with it, or ask \
+                 to be invited with another address.\n"
+            )
+        } else {
+            format!(
+                "You are invited to Ringback, for {whose}. Choose a password, and log in with {email}:\n\n{}\n\nThe link is good once, \
+                 for seven days.\n",
+                self.link_url(&ticket)
+            )
+        };
         let letter = Letter { to: email.clone(), title: "Your login at Ringback".to_owned(), text: Secret::new(text) };
         let about = vendor.map(Into::into).unwrap_or_default();
         let note = Note { details: json!({"email": email, "role": role}), ..caller.note("user.invited", link.id, about) };
-        self.change(Deed::CreateLink { link: link.clone(), hash: ticket.hash(), letter: Some(letter) }, Some(note), None).await?;
-        Ok(Invited { link, ticket })
+        let deed = Deed::CreateLink { link: link.clone(), hash: ticket.hash(), letter: Some(letter) };
+        if !self.change(deed, Some(note), None).await?.came_to_pass() {
+            let told = format!("{} invitations wait to be taken; withdraw one first", limits::INVITATIONS_OPEN);
+            return Err(OpsError::IllegalState(told));
+        }
+        // Whoever follows the link has proven to get the address's mail. A vendor's people must not do that in another's name.
+        let shown = (caller.operator().is_ok() || !self.rules.mails_go_out).then_some(ticket);
+        Ok(Invited { link, ticket: shown })
     }
 
     /// Invitations that have not been taken yet.
@@ -101,15 +130,28 @@ impl Ops {
         if done.came_to_pass() { Ok(()) } else { Err(OpsError::NotFound("invitation")) }
     }
 
-    /// Mails a link to a new password, if there is such a login: `{email}`. Nobody is told whether there is.
+    /// Mails a link to a new password, if there is such a login: `{email}`. Nobody learns whether there is, not even by how long
+    /// the answer takes: all of it happens after the answer.
     ///
     /// # Errors
     /// The input's problems; [`OpsError::TooManyTries`].
-    pub async fn ask_for_new_password(&self, who: Visitor, mut fields: Fields) -> Result<(), OpsError> {
-        let address = fields.required_text("email", limits::NAME_MAX).to_lowercase();
+    pub fn ask_for_new_password(self: &Arc<Self>, who: Visitor, mut fields: Fields) -> Result<(), OpsError> {
+        let email = fields.required_text("email", limits::NAME_MAX).to_lowercase();
         finish(fields)?;
-        self.tries.take(who.address, &format!("new password {address}"))?;
-        let Some(found) = self.store.credentials(address).await? else { return Ok(()) };
+        self.spend(vec![Counted::Forgotten(own_address(who.address)), Counted::ForgottenNear(network(who.address))])?;
+        let room = Arc::clone(&self.forgotten).try_acquire_owned().map_err(|_| OpsError::TooManyTries(Duration::from_secs(1)))?;
+        let ops = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(error) = ops.mail_new_password(who, email).await {
+                tracing::error!(%error, "failed to make a link to a new password");
+            }
+            drop(room);
+        });
+        Ok(())
+    }
+
+    async fn mail_new_password(&self, who: Visitor, email: String) -> Result<(), OpsError> {
+        let Some(found) = self.store.credentials(email).await? else { return Ok(()) };
         let (link, ticket) = (self.link_to(Purpose::Reset { user: found.user.id }, limits::RESET), self.new_ticket());
         let text = format!(
             "Somebody, probably you, asked for a new password at Ringback. Choose one here, within an hour:\n\n{}\n\nIf it was not you, \
@@ -126,6 +168,7 @@ impl Ops {
             object: found.user.id.to_string(),
             details: json!({}),
         };
+        // Where there is no room for another link, the ones before are good.
         self.change(Deed::CreateLink { link, hash: ticket.hash(), letter: Some(letter) }, Some(note), None).await.map(drop)
     }
 
@@ -160,7 +203,11 @@ impl Ops {
         let note = Note { actor, address, vendor, mode: None, action, object, details: json!({"link": link.id}) };
         match self.change(Deed::Redeem(ticket.hash(), Box::new(redeeming)), Some(note), None).await? {
             Done::Redeemed(Redeemed::Yes) => Ok(()),
-            Done::Redeemed(Redeemed::Taken) => Err(Problem::invalid("email", "has a login already; log in with it").into()),
+            Done::Redeemed(Redeemed::Taken) => Err(Problem::invalid(
+                "email",
+                "cannot be used for this invitation; log in if you have a login, or ask to be invited with another address",
+            )
+            .into()),
             _ => Err(OpsError::LinkGone),
         }
     }
@@ -212,7 +259,7 @@ impl Ops {
         };
         let redeeming = Redeeming::Session(session.clone(), its_own.hash());
         match self.change(Deed::Redeem(ticket.hash(), Box::new(redeeming)), Some(note), None).await? {
-            Done::Redeemed(Redeemed::Yes) => Ok(NewSession { ticket: its_own, session }),
+            Done::Redeemed(Redeemed::Yes) => Ok(NewSession { ticket: its_own, session, device: None }),
             _ => Err(OpsError::LinkGone),
         }
     }
@@ -220,7 +267,7 @@ impl Ops {
     /// Gives a vendor's login another role: `{role}`.
     ///
     /// # Errors
-    /// The input's problems; there is no such login.
+    /// The input's problems; there is no such login; it is the last owner.
     pub async fn set_role(&self, caller: Caller, vendor: VendorId, id: UserId, mut fields: Fields) -> Result<(), OpsError> {
         let role = fields.parse::<Role>("role");
         if role.is_none() {
@@ -229,7 +276,6 @@ impl Ops {
         finish(fields)?;
         let role = role.unwrap_or(Role::Viewer);
         let note = Note { details: json!({"role": role}), ..caller.note("user.role_changed", id, vendor.into()) };
-        let done = self.change(Deed::SetRole { id, vendor, role }, Some(note), None).await?;
-        if done.came_to_pass() { Ok(()) } else { Err(OpsError::NotFound("user")) }
+        found_user(&self.change(Deed::SetRole { id, vendor, role, last: caller.last_owner() }, Some(note), None).await?)
     }
 }

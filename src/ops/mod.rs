@@ -5,6 +5,7 @@
 //! they judge who may see what; and they hand what they changed to the engine as a hint, without knowing it.
 
 mod access;
+mod allowances;
 mod callbacks;
 mod conflicts;
 mod deliveries;
@@ -30,6 +31,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub use access::{Caller, NewToken};
+pub use allowances::own_address as client_network;
 pub use deliveries::{Range, Shown};
 pub use endpoints::{Connected, NewEndpoint, NewSecret, ShownEndpoint};
 pub use feed::{FeedPart, Follow};
@@ -44,8 +46,9 @@ pub use oversight::Issue;
 use parking_lot::RwLock;
 pub use replays::Replaying;
 pub use reports::Answer;
-pub use sessions::{NewSession, Proposed, Visitor, network as client_network};
+pub use sessions::{NewSession, Proposed, Visitor};
 pub use settings::secret_hint;
+use tokio::sync::Semaphore;
 pub use users::new_operator_user;
 pub use vendors::NewVendor;
 
@@ -55,9 +58,11 @@ use crate::domain::id::{StreamId, VendorId};
 use crate::domain::time::Timestamp;
 use crate::domain::vendor::Vendor;
 use crate::fields::Problem;
+use crate::limits;
 use crate::meters::Meters;
 use crate::providers::Providers;
 use crate::store::group_commit::{GroupCommit, Handoff};
+use crate::store::turns::Turns;
 use crate::store::{Store, StoreError};
 use crate::transport::Transport;
 
@@ -91,8 +96,11 @@ pub enum OpsError {
     /// The vendor has as many endpoints as it may.
     #[error("a vendor may have at most {0} endpoints in each mode; delete one first")]
     EndpointLimit(u32),
-    /// The token has made too many requests; it may make the next one after this time.
-    #[error("this token has made too many requests; the next one may be made in {} s", .0.as_secs() + 1)]
+    /// The vendor has as many tokens of this mode as it may.
+    #[error("a vendor may have at most {0} tokens in each mode; revoke one first")]
+    TokenLimit(u32),
+    /// Too many requests were made; the next one may be made after this time.
+    #[error("too many requests; the next one may be made in {} s", .0.as_secs() + 1)]
     RateLimited(Duration),
     /// As many connections follow this feed as may.
     #[error(
@@ -100,6 +108,12 @@ pub enum OpsError {
         crate::limits::FOLLOWERS_PER_STREAM
     )]
     TooManyFollowers,
+    /// As many as may be are under way at once.
+    #[error("{0}")]
+    Busy(String),
+    /// A test token on something of live mode, or the other way round.
+    #[error("a token of {0} mode cannot do this; use one of the other mode")]
+    OtherMode(&'static str),
     /// The `Idempotency-Key` was used with another body.
     #[error("this Idempotency-Key was used with another body; use a new key for a new request")]
     IdempotencyConflict,
@@ -113,7 +127,7 @@ pub enum OpsError {
     #[error("{0}")]
     WrongCredentials(&'static str),
     /// Too many logins were tried; the next may be after this time.
-    #[error("too many tries; wait {} s and try again", .0.as_secs() + 1)]
+    #[error("too many attempts; wait {} s and try again", .0.as_secs() + 1)]
     TooManyTries(Duration),
     /// A link that is not good, or was used before.
     #[error("this link is not good any more: it was used, withdrawn, or is too old; ask for a new one")]
@@ -142,6 +156,8 @@ pub struct Rules {
     pub delivery_deadline: Duration,
     /// Endpoints that a vendor may have in each mode.
     pub endpoints_per_vendor: u32,
+    /// Attempts, tests and handshakes under way at once on one node.
+    pub max_in_flight: usize,
     /// Ceiling of an endpoint's own `max_in_flight`.
     pub max_in_flight_per_endpoint: u32,
     /// Live endpoints must be `https`.
@@ -150,7 +166,7 @@ pub struct Rules {
     pub event_payload_max: usize,
     /// How long an endpoint fails at everything before it is disabled.
     pub disable_after: Duration,
-    /// Requests a second that each token may make.
+    /// Requests a second that a vendor may make in each mode, with all its tokens, and that each operator's token may make.
     pub token_rate_limit: Option<std::num::NonZeroU32>,
     /// Whether the operator's people need a second factor.
     pub operators_need_second_factor: bool,
@@ -173,7 +189,11 @@ pub struct Ops {
     providers: Providers,
     tokens: access::TokenCache,
     paces: access::Paces,
-    tries: sessions::Tries,
+    allowances: allowances::Allowances,
+    forgotten: Arc<Semaphore>,
+    /// Tests and handshakes under way, of each stream and of this node.
+    tests: Turns<StreamId>,
+    node_tests: Arc<Semaphore>,
     running: once::Running,
     followers: feed::Followers,
     stopping: feed::Stopping,
@@ -212,7 +232,10 @@ impl Ops {
         let Parts { store, committer, handoff, transport, surroundings, meters, rules, catalogue, providers } = parts;
         Self {
             paces: access::Paces::new(rules.token_rate_limit),
-            tries: sessions::Tries::new(),
+            allowances: allowances::Allowances::default(),
+            tests: Turns::new(limits::TESTS_AT_ONCE),
+            node_tests: Arc::new(Semaphore::new((rules.max_in_flight / limits::TESTS_SHARE as usize).max(1))),
+            forgotten: Arc::new(Semaphore::new(limits::FORGOTTEN_AT_ONCE)),
             tokens: access::TokenCache::default(),
             running: once::Running::default(),
             followers: feed::Followers::default(),

@@ -116,6 +116,17 @@ impl Ops {
         }
     }
 
+    /// Notes something that nobody waits for. A store that cannot take it loses the note.
+    pub(super) fn note_later(&self, note: Note) {
+        let (committer, now) = (self.committer.clone(), self.now());
+        let change = Change { deed: Deed::Note, now, note: Some(note), keep: None };
+        tokio::spawn(async move {
+            if let Err(error) = committer.write(Write::Change(Box::new(change))).await {
+                tracing::warn!(%error, "failed to write an entry of the audit log");
+            }
+        });
+    }
+
     async fn has_answered(&self, key: Option<&AnswerKey>) -> bool {
         let Some(key) = key else { return false };
         matches!(self.store.kept_answer(key.clone(), self.answers_since()).await, Ok(Some(_)))

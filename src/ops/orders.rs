@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use super::input::{Mine, Paging, finish, time_range};
+use super::input::{Mine, Paging, finish, new_reference, time_range};
 use super::{Caller, Once, Ops, OpsError};
 use crate::domain::catalogue::{Country, Network, Packages, Product};
 use crate::domain::id::RechargeId;
@@ -45,7 +45,7 @@ impl Ops {
         once: Once<Ordered>,
     ) -> Result<Ordered, OpsError> {
         let mine = self.mine(caller, &mut fields).await?;
-        let reference_no = fields.required_text("reference_no", limits::REFERENCE_MAX);
+        let reference_no = new_reference(&mut fields);
         let read = self.read_order(&mut fields, country);
         let provider = match (&read, mine) {
             (Some((network, _)), Some(mine)) => {

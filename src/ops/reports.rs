@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use futures_util::future::join_all;
 use serde_json::{Map, Value};
 
+use super::input::new_reference;
 use super::{Ops, OpsError};
 use crate::domain::id::{StreamId, VendorId};
 use crate::domain::money::Currency;
@@ -132,7 +133,7 @@ fn read_report(object: Map<String, Value>) -> Result<Item, Vec<Problem>> {
     }
     let vendor = fields.parse::<VendorId>("vendor_id");
     let mode = fields.parse::<Mode>("mode").unwrap_or(Mode::Live);
-    let reference_no = fields.required_text("reference_no", limits::REFERENCE_MAX);
+    let reference_no = new_reference(&mut fields);
     let status = fields.parse::<Claimable>("status");
     let (amount, currency) = money(&mut fields);
     let details = Details {

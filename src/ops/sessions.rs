@@ -1,33 +1,33 @@
 //! Logging in and out: passwords, second factors, sessions.
 //!
-//! A session is known by its ticket, of which only the hash is stored. Passwords and digits are tried a few times a minute,
-//! counted for the address they come from and for the login, on each node by itself.
+//! A session is known by its ticket, of which only the hash is stored. Passwords and codes that are wrong are counted for where
+//! they come from (see `allowances.rs`); a browser that has logged in before has an allowance of its own, so that strangers do not
+//! lock its user out.
 
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use data_encoding::BASE32_NOPAD;
-use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use totp_rs::Totp;
 
+use super::allowances::{Counted, network, own_address};
 use super::input::finish;
 use super::users::{hash_password, is_password, read_password};
 use super::{Ops, OpsError};
 use crate::domain::audit::{Actor, Note};
 use crate::domain::id::{SessionId, UserId, VendorId};
 use crate::domain::secret::Secret;
-use crate::domain::session::{LoggedIn, Session, Ticket};
+use crate::domain::session::{Device, LoggedIn, Session, Ticket};
+use crate::domain::token::TokenHash;
 use crate::domain::user::{Credentials, Role, SecondFactor};
 use crate::fields::{Fields, Problem};
 use crate::limits;
 use crate::store::{Deed, NewPassword};
 
-const WRONG: OpsError = OpsError::WrongCredentials("this address and this password do not belong together");
-const WRONG_CODE: OpsError = OpsError::WrongCredentials("these digits are not the present ones, or were used before; wait for the next");
+const WRONG: OpsError = OpsError::WrongCredentials("incorrect e-mail or password");
+const WRONG_CODE: OpsError = OpsError::WrongCredentials("incorrect or already used code; wait for the next one");
 /// Bytes of a second factor's secret (RFC 4226 section 4).
 const SECRET: usize = 20;
 
@@ -36,6 +36,8 @@ const SECRET: usize = 20;
 pub struct Visitor {
     /// From where.
     pub address: IpAddr,
+    /// What the browser was given when somebody logged in there before.
+    pub device: Option<TokenHash>,
 }
 
 /// A session that was just begun.
@@ -45,6 +47,8 @@ pub struct NewSession {
     pub ticket: Ticket,
     /// The session.
     pub session: Session,
+    /// What the browser keeps of having logged in, if it is new.
+    pub device: Option<Ticket>,
 }
 
 /// A second factor that is not in force yet.
@@ -54,38 +58,8 @@ pub struct Proposed {
     pub secret: String,
     /// The same for an authenticator app's camera.
     pub url: String,
-}
-
-/// Logins that were tried.
-pub(super) struct Tries {
-    from: DefaultKeyedRateLimiter<IpAddr>,
-    of: DefaultKeyedRateLimiter<String>,
-}
-
-impl Tries {
-    pub fn new() -> Self {
-        let most = NonZeroU32::new(limits::LOGINS_PER_MINUTE).expect("there may be some");
-        Self { from: RateLimiter::keyed(Quota::per_minute(most)), of: RateLimiter::keyed(Quota::per_minute(most)) }
-    }
-
-    /// Counts a try.
-    pub fn take(&self, from: IpAddr, of: &str) -> Result<(), OpsError> {
-        if self.from.len() > limits::TOKEN_CACHE_MAX || self.of.len() > limits::TOKEN_CACHE_MAX {
-            self.from.retain_recent();
-            self.of.retain_recent();
-        }
-        let now = DefaultClock::default().now();
-        self.from.check_key(&network(from)).map_err(|early| OpsError::TooManyTries(early.wait_time_from(now)))?;
-        self.of.check_key(&of.to_owned()).map_err(|early| OpsError::TooManyTries(early.wait_time_from(now)))
-    }
-}
-
-/// Network that counts as one caller: an IPv4 address, or a /64 of IPv6, which one machine has as a whole.
-pub fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::from((u128::from(address) >> 64 << 64).to_be_bytes()),
-        address @ IpAddr::V4(_) => address,
-    }
+    /// Whether the password has to be given again.
+    pub asks_password: bool,
 }
 
 impl Ops {
@@ -117,9 +91,21 @@ impl Ops {
         let email = fields.required_text("email", limits::NAME_MAX).to_lowercase();
         let password = fields.required_text("password", *limits::PASSWORD.end());
         finish(fields)?;
-        self.tries.take(who.address, &email)?;
+        let device = self.known_device(who, &email).await?;
+        let taken = self.take(match device {
+            Some(device) => vec![Counted::Device(device)],
+            None => vec![
+                Counted::Login(email.clone(), own_address(who.address)),
+                Counted::LoginNear(email.clone(), network(who.address)),
+                Counted::From(own_address(who.address)),
+                Counted::Near(network(who.address)),
+            ],
+        })?;
         let found = self.store.credentials(email).await?;
         let is_right = is_password(password, found.as_ref().map(|found| &found.password)).await;
+        if is_right {
+            self.allowances.give_back(taken);
+        }
         let Some(Credentials { user, second_factor, .. }) = found else { return Err(WRONG) };
         let note = |action| Note {
             actor: Actor::User(user.id),
@@ -131,7 +117,8 @@ impl Ops {
             details: json!({}),
         };
         if !is_right {
-            self.change(Deed::Note, Some(note("user.login_failed")), None).await?;
+            // Nobody waits for it: how long an answer takes must not tell whether there is such a login.
+            self.note_later(note("user.login_failed"));
             return Err(WRONG);
         }
         if let Some(vendor) = user.vendor
@@ -143,37 +130,67 @@ impl Ops {
         let lasts = if awaits { limits::SECOND_FACTOR_WITHIN } else { limits::SESSION };
         let session =
             Session { user: Some(user.id), awaits_second_factor: awaits, ..self.new_session((user.vendor, user.role), who.address, lasts) };
-        self.begin_session(session, None, (!awaits).then(|| note("user.logged_in"))).await
+        // A browser is known once all that the login asks for was right.
+        let is_new = !awaits && device.is_none();
+        self.begin_session(session, (None, is_new), (!awaits).then(|| note("user.logged_in"))).await
     }
 
-    async fn begin_session(&self, session: Session, instead_of: Option<&Ticket>, note: Option<Note>) -> Result<NewSession, OpsError> {
+    /// What the browser was given, if that is good for the login with this address.
+    async fn known_device(&self, who: Visitor, email: &str) -> Result<Option<TokenHash>, OpsError> {
+        let Some(device) = who.device else { return Ok(None) };
+        Ok(self.store.knows_device(device, email.to_owned(), self.now()).await?.then_some(device))
+    }
+
+    async fn begin_session(
+        &self,
+        session: Session,
+        (instead_of, with_device): (Option<&Ticket>, bool),
+        note: Option<Note>,
+    ) -> Result<NewSession, OpsError> {
         let ticket = self.new_ticket();
         let instead_of = instead_of.map(Ticket::hash);
-        let deed = Deed::LogIn { session: Box::new(session.clone()), hash: ticket.hash(), instead_of };
-        if self.change(deed, note, None).await?.came_to_pass() { Ok(NewSession { ticket, session }) } else { Err(OpsError::Unauthorized) }
+        let device = with_device.then(|| self.new_ticket());
+        let known = device.as_ref().map(|device| Device { hash: device.hash(), expires_at: self.now().plus(limits::DEVICE) });
+        let deed = Deed::LogIn { session: Box::new(session.clone()), hash: ticket.hash(), instead_of, device: known };
+        if self.change(deed, note, None).await?.came_to_pass() {
+            Ok(NewSession { ticket, session, device })
+        } else {
+            Err(OpsError::Unauthorized)
+        }
     }
 
     /// Sees the second factor: `{code}`, six digits or one of the codes that are good once.
     ///
     /// # Errors
     /// [`OpsError::WrongCredentials`], [`OpsError::TooManyTries`]; the input's problems.
-    pub async fn pass_second_factor(&self, who: &LoggedIn, ticket: &Ticket, mut fields: Fields) -> Result<NewSession, OpsError> {
+    pub async fn pass_second_factor(
+        &self,
+        who: &LoggedIn,
+        (visitor, ticket): (Visitor, &Ticket),
+        mut fields: Fields,
+    ) -> Result<NewSession, OpsError> {
         let code = fields.required_text("code", limits::NAME_MAX);
         finish(fields)?;
         let (Some(user), Some(email)) = (who.session.user, who.email.clone()) else { return Err(OpsError::Unauthorized) };
-        let address = who.session.address.unwrap_or(IpAddr::from([0, 0, 0, 0]));
-        self.tries.take(address, &email)?;
-        let factor = self.store.credentials(email).await?.and_then(|found| found.second_factor).ok_or(OpsError::Unauthorized)?;
-        let used = self.use_code(&factor, &code).ok_or(WRONG_CODE)?;
+        let device = self.known_device(visitor, &email).await?;
+        let Credentials { password, second_factor, .. } = self.store.credentials(email).await?.ok_or(OpsError::Unauthorized)?;
+        let factor = second_factor.ok_or(OpsError::Unauthorized)?;
+        let taken = self.take(vec![device.map_or(Counted::Codes(password.0), Counted::Device)])?;
+        let Some(used) = self.use_code(&factor, &code) else {
+            self.change(Deed::Note, Some(self.person_note(who, user, "user.second_factor_failed")), None).await?;
+            return Err(WRONG_CODE);
+        };
         let codes_left = used.codes.len();
         let deed = Deed::ChangeSecondFactor { id: user, from: Some(factor), to: Some(used) };
         if !self.change(deed, None, None).await?.came_to_pass() {
             return Err(WRONG_CODE);
         }
-        let session = Session { user: Some(user), ..self.new_session((who.session.vendor, who.session.role), address, limits::SESSION) };
+        self.allowances.give_back(taken);
+        let (of, lasts) = ((who.session.vendor, who.session.role), limits::SESSION);
+        let session = Session { user: Some(user), ..self.new_session(of, visitor.address, lasts) };
         let note =
             Note { details: json!({"second_factor": true, "codes_left": codes_left}), ..self.person_note(who, user, "user.logged_in") };
-        self.begin_session(session, Some(ticket), Some(note)).await
+        self.begin_session(session, (Some(ticket), device.is_none()), Some(note)).await
     }
 
     /// The second factor after this code was used, if it is one.
@@ -231,11 +248,13 @@ impl Ops {
     /// What a login is judged by, once its present password was given again as `password`.
     async fn confirmed(&self, who: &LoggedIn, password: String) -> Result<(UserId, Credentials), OpsError> {
         let (Some(user), Some(email)) = (who.session.user, who.email.clone()) else { return Err(OpsError::Forbidden) };
-        self.tries.take(who.session.address.unwrap_or(IpAddr::from([0, 0, 0, 0])), &email)?;
+        let taken = self.take(vec![Counted::Confirmation(who.session.id)])?;
         let found = self.store.credentials(email).await?.ok_or(OpsError::Unauthorized)?;
         if !is_password(password, Some(&found.password)).await {
+            self.change(Deed::Note, Some(self.person_note(who, user, "user.confirmation_failed")), None).await?;
             return Err(Problem::invalid("password", "is not your present password").into());
         }
+        self.allowances.give_back(taken);
         Ok((user, found))
     }
 
@@ -253,34 +272,62 @@ impl Ops {
         self.change(deed, Some(self.person_note(who, user, "user.password_changed")), None).await.map(drop)
     }
 
-    /// A second factor to take into an authenticator app; it is in force when its first digits have been seen.
-    pub fn propose_second_factor(&self, who: &LoggedIn) -> Proposed {
+    /// A second factor to take into an authenticator app; it is in force when its first code has been seen. The server keeps its
+    /// secret in the session, so that no browser chooses one.
+    ///
+    /// # Errors
+    /// It is no login's session; the store's.
+    pub async fn propose_second_factor(&self, who: &LoggedIn, ticket: &Ticket) -> Result<Proposed, OpsError> {
+        if who.session.user.is_none() {
+            return Err(OpsError::Forbidden);
+        }
         let mut secret = [0; SECRET];
         self.surroundings.entropy.fill(&mut secret);
-        Self::proposed(who, &BASE32_NOPAD.encode(&secret))
+        let deed = Deed::Propose { session: ticket.hash(), secret: Secret::new(secret) };
+        self.change(deed, None, None).await?;
+        // The one that was there before, if there was one: a page that is loaded again shows the same.
+        let kept = self.store.proposed(ticket.hash()).await?.ok_or(OpsError::Unauthorized)?;
+        Ok(self.proposed(who, &BASE32_NOPAD.encode(kept.expose())))
     }
 
-    /// The same for a secret that was proposed before.
-    pub fn proposed(who: &LoggedIn, secret: &str) -> Proposed {
+    fn proposed(&self, who: &LoggedIn, secret: &str) -> Proposed {
         let encode = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
         let email = encode(who.email.as_deref().unwrap_or_default());
         let url = format!("otpauth://totp/Ringback:{email}?secret={}&issuer=Ringback", encode(secret));
-        Proposed { secret: secret.to_owned(), url }
+        Proposed { secret: secret.to_owned(), url, asks_password: !self.is_fresh(who) }
     }
 
-    /// Puts a second factor in force: `{secret, code}`. Answers with the codes for when the app is lost, shown this once.
+    /// Whether the password of this session was given a moment ago.
+    fn is_fresh(&self, who: &LoggedIn) -> bool {
+        self.now().since(who.session.created_at) <= limits::PASSWORD_FRESH
+    }
+
+    /// Puts the second factor in force that was proposed in this session: `{code, password?, secret?}`. The password is required
+    /// unless it was given a moment ago; a secret has to be the one that was proposed. Answers with the codes for when the app is
+    /// lost, shown this once.
     ///
     /// # Errors
     /// The input's problems; [`OpsError::WrongCredentials`].
-    pub async fn enable_second_factor(&self, who: &LoggedIn, mut fields: Fields) -> Result<Vec<String>, OpsError> {
-        let secret = fields.required_text("secret", limits::NAME_MAX);
+    pub async fn enable_second_factor(&self, who: &LoggedIn, ticket: &Ticket, mut fields: Fields) -> Result<Vec<String>, OpsError> {
+        let given = fields.text("secret", limits::NAME_MAX);
         let code = fields.required_text("code", limits::NAME_MAX);
-        let secret = BASE32_NOPAD.decode(secret.as_bytes()).ok().filter(|secret| secret.len() == SECRET);
-        if secret.is_none() {
-            fields.invalid("secret", "is not one that was proposed; begin again");
+        let asks_password = !self.is_fresh(who);
+        let password = if asks_password {
+            fields.required_text("password", *limits::PASSWORD.end())
+        } else {
+            fields.value("password");
+            String::new()
+        };
+        let secret = self.store.proposed(ticket.hash()).await?;
+        let is_its_own = |given: &String| secret.as_ref().is_some_and(|secret| BASE32_NOPAD.encode(secret.expose()) == *given);
+        if secret.is_none() || given.is_some_and(|given| !is_its_own(&given)) {
+            fields.invalid("secret", "is not the one that was proposed; begin again");
         }
         finish(fields)?;
         let (Some(user), Some(secret)) = (who.session.user, secret) else { return Err(OpsError::Forbidden) };
+        if asks_password {
+            self.confirmed(who, password).await?;
+        }
         let mut codes = Vec::new();
         for _ in 0..limits::RECOVERY_CODES {
             let mut random = [0; 10];
@@ -288,7 +335,7 @@ impl Ops {
             codes.push(BASE32_NOPAD.encode(&random));
         }
         let hashes = codes.iter().map(|code| Sha256::digest(code).into()).collect();
-        let factor = SecondFactor { secret: Secret::new(secret), used: 0, codes: hashes };
+        let factor = SecondFactor { secret, used: 0, codes: hashes };
         let factor = self.use_code(&factor, &code).ok_or(WRONG_CODE)?;
         let deed = Deed::ChangeSecondFactor { id: user, from: None, to: Some(factor) };
         if !self.change(deed, Some(self.person_note(who, user, "user.second_factor_enabled")), None).await?.came_to_pass() {

@@ -18,7 +18,7 @@ use crate::domain::id::{UserId, VendorId};
 use crate::domain::user::{PasswordHash, Role, User};
 use crate::fields::Fields;
 use crate::limits;
-use crate::store::{Created, Deed, Done, Page};
+use crate::store::{Created, Deed, Done, LastOwner, Page};
 
 impl Ops {
     /// Makes a login for a vendor's people: `{email, password, role?}`.
@@ -67,22 +67,36 @@ impl Ops {
     /// Removes one of the operator's own logins.
     ///
     /// # Errors
-    /// There is no such login.
+    /// There is no such login; it is the last one.
     pub async fn remove_operator(&self, caller: Caller, id: UserId) -> Result<(), OpsError> {
         let note = caller.note("user.removed", id, About::default());
-        let done = self.change(Deed::RemoveUser { id, vendor: None }, Some(note), None).await?;
-        if done.came_to_pass() { Ok(()) } else { Err(OpsError::NotFound("user")) }
+        found_user(&self.change(Deed::RemoveUser { id, vendor: None, last: LastOwner::Stays }, Some(note), None).await?)
     }
 
     /// Removes a vendor's login.
     ///
     /// # Errors
-    /// It has no such login.
+    /// It has no such login; it is the last owner.
     pub async fn remove_user(&self, caller: Caller, vendor: VendorId, id: UserId, fields: Fields) -> Result<(), OpsError> {
         finish(fields)?;
         let note = caller.note("user.removed", id, vendor.into());
-        let done = self.change(Deed::RemoveUser { id, vendor: Some(vendor) }, Some(note), None).await?;
-        if done.came_to_pass() { Ok(()) } else { Err(OpsError::NotFound("user")) }
+        found_user(&self.change(Deed::RemoveUser { id, vendor: Some(vendor), last: caller.last_owner() }, Some(note), None).await?)
+    }
+}
+
+impl Caller {
+    /// Whether this caller may leave a vendor without an owner. The operator may: it can make another login.
+    pub(super) fn last_owner(self) -> LastOwner {
+        if self.operator().is_ok() { LastOwner::MayGo } else { LastOwner::Stays }
+    }
+}
+
+/// What changing or removing a login came to.
+pub(super) fn found_user(done: &Done) -> Result<(), OpsError> {
+    match done {
+        Done::LastOwner => Err(OpsError::IllegalState("this is the last owner; make another login an owner first".to_owned())),
+        done if done.came_to_pass() => Ok(()),
+        _ => Err(OpsError::NotFound("user")),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Who is logged in, and what that opens.
 //!
 //! A browser keeps a session's ticket in a cookie that no script can read and that other sites' pages do not send. It goes over
-//! TLS only, unless the server is reached on this very machine, or `public_url` says that it has no TLS.
+//! TLS only, unless `public_url` says that there is none, or says nothing and the server is reached on this very machine.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -18,15 +18,22 @@ use crate::domain::token::Scope;
 use crate::domain::user::Role;
 use crate::domain::vendor::{Mode, Vendor};
 use crate::http::{Api, caller_address};
+use crate::limits;
 use crate::ops::{Caller, OpsError, Visitor};
 
-const COOKIE_NAME: &str = "ringback_session";
+const SESSION_COOKIE: &str = "ringback_session";
+/// Kept by a browser in which somebody has logged in, so that strangers who try the same login do not lock it out.
+const DEVICE_COOKIE: &str = "ringback_device";
 
-/// The ticket that a browser came with.
+/// The ticket of the session that a browser came with.
 pub(super) fn ticket(headers: &HeaderMap) -> Option<Ticket> {
+    cookie(headers, SESSION_COOKIE)
+}
+
+fn cookie(headers: &HeaderMap, wanted: &str) -> Option<Ticket> {
     let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
     let named = cookies.filter_map(|cookie| cookie.trim().split_once('='));
-    named.filter(|(name, _)| *name == COOKIE_NAME).map(|(_, value)| Ticket::given(value)).next()
+    named.filter(|(name, _)| *name == wanted).map(|(_, value)| Ticket::given(value)).next()
 }
 
 /// A request of whomever, logged in or not.
@@ -42,10 +49,16 @@ impl FromRequestParts<Api> for Visit {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refusal> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().ok_or(OpsError::Unauthorized)?.0.ip();
         let address = caller_address(peer, &parts.headers, &api.trusted_proxies);
+        let device = cookie(&parts.headers, DEVICE_COOKIE).map(|device| device.hash());
         let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        let has_no_tls = api.ops.rules().public_url.as_ref().is_some_and(|url| url.starts_with("http://"));
-        Ok(Self { who: Visitor { address }, needs_no_tls: has_no_tls || is_loopback(host), is_framed: !api.frame_ancestors.is_empty() })
+        let needs_no_tls = needs_no_tls(api.ops.rules().public_url.as_deref(), host);
+        Ok(Self { who: Visitor { address, device }, needs_no_tls, is_framed: !api.frame_ancestors.is_empty() })
     }
+}
+
+/// Whether cookies go out without TLS. Where people reach the server is the operator's to say: a proxy may write its own `Host`.
+fn needs_no_tls(public_url: Option<&str>, host: &str) -> bool {
+    public_url.map_or_else(|| is_loopback(host), |url| url.starts_with("http://"))
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -63,7 +76,14 @@ impl Visit {
             (false, false) => "; Secure; SameSite=Lax",
             (true, _) => "; SameSite=Lax",
         };
-        let text = format!("{COOKIE_NAME}={}; Path=/panel; Max-Age={seconds}; HttpOnly{site}", ticket.expose());
+        let text = format!("{SESSION_COOKIE}={}; Path=/panel; Max-Age={seconds}; HttpOnly{site}", ticket.expose());
+        HeaderValue::try_from(text).expect("a ticket is letters and digits")
+    }
+
+    /// The cookie by which this browser is known later.
+    pub fn device_cookie(&self, device: &Ticket) -> HeaderValue {
+        let (seconds, secure) = (limits::DEVICE.as_secs(), if self.needs_no_tls { "" } else { "; Secure" });
+        let text = format!("{DEVICE_COOKIE}={}; Path=/panel; Max-Age={seconds}; HttpOnly{secure}; SameSite=Lax", device.expose());
         HeaderValue::try_from(text).expect("a ticket is letters and digits")
     }
 
@@ -209,6 +229,19 @@ impl FromRequestParts<Api> for OfOperator {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_public_address_decides_whether_cookies_need_tls() {
+        for (public_url, host, without) in [
+            (Some("https://pay.example"), "127.0.0.1:8080", false),
+            (Some("https://pay.example"), "pay.example", false),
+            (Some("http://pay.example"), "pay.example", true),
+            (None, "127.0.0.1:8080", true),
+            (None, "pay.example", false),
+        ] {
+            assert_eq!(needs_no_tls(public_url, host), without, "{public_url:?} {host}");
+        }
+    }
 
     #[test]
     fn this_machine_is_told_from_others() {

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use http::StatusCode;
 use http::header::SET_COOKIE;
@@ -34,9 +34,11 @@ async fn start(person: Person) -> Redirect {
     Redirect::to(if person.logged_in.vendor.is_some() { "/panel/live" } else { "/panel/operator" })
 }
 
-/// Only an address of ours may be gone on to.
+/// Where a login goes on to: a page of the panel, in characters that a header and an address can have.
 fn next_of(text: &str) -> &str {
-    if text.starts_with("/panel") && !text.contains(['\\', '\n']) { text } else { "/panel" }
+    let is_ours = text.strip_prefix("/panel").is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
+    let is_plain = text.len() <= limits::URL_MAX && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    if is_ours && is_plain && !text.contains("//") { text } else { "/panel" }
 }
 
 fn login_page(query: &Query, email: &str, wrong: Option<&OpsError>) -> Markup {
@@ -73,7 +75,10 @@ async fn login(query: Query) -> Markup {
 
 fn entered(visit: &Visit, new: &NewSession, (to, by_link): (&str, bool)) -> Response {
     let lasts = new.session.expires_at.since(new.session.created_at).as_secs();
-    ([(SET_COOKIE, visit.cookie(&new.ticket, lasts, by_link))], Redirect::to(to)).into_response()
+    let session = visit.cookie(&new.ticket, lasts, by_link);
+    let device = new.device.as_ref().map(|device| visit.device_cookie(device));
+    let cookies = std::iter::once(session).chain(device).map(|cookie| (SET_COOKIE, cookie));
+    (AppendHeaders(cookies.collect::<Vec<_>>()), Redirect::to(to)).into_response()
 }
 
 async fn log_in(State(api): State<Api>, visit: Visit, OpenForm(mut form): OpenForm) -> Shown<Response> {
@@ -125,7 +130,7 @@ async fn second_factor(half: Half, query: Query) -> Markup {
 async fn pass_second_factor(State(api): State<Api>, visit: Visit, half: Half, mut form: Form) -> Shown<Response> {
     let next = next_of(form.text("next")).to_owned();
     form.0.swap_remove("next");
-    match api.ops.pass_second_factor(&half.logged_in, &half.ticket, form.fields()).await {
+    match api.ops.pass_second_factor(&half.logged_in, (visit.who, &half.ticket), form.fields()).await {
         Ok(new) => Ok(entered(&visit, &new, (&next, false))),
         Err(wrong @ (OpsError::WrongCredentials(_) | OpsError::Invalid(_))) => {
             Ok((StatusCode::UNAUTHORIZED, second_factor_page(&half, &next, Some(&wrong))).into_response())
@@ -154,7 +159,7 @@ async fn forgotten(State(api): State<Api>) -> Markup {
 }
 
 async fn ask_for_new_password(State(api): State<Api>, visit: Visit, OpenForm(form): OpenForm) -> Shown<Redirect> {
-    api.ops.ask_for_new_password(visit.who, form.fields()).await?;
+    api.ops.ask_for_new_password(visit.who, form.fields())?;
     Ok(Redirect::to("/panel/login?told=mail-sent"))
 }
 
@@ -220,5 +225,37 @@ async fn follow(State(api): State<Api>, visit: Visit, Path(text): Path<String>, 
             Ok((StatusCode::UNPROCESSABLE_ENTITY, choose_page(&purpose, &action(&ticket), &wrong)).into_response())
         }
         Err(other) => Err(Refusal::from(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_goes_on_to_a_page_of_the_panel_only() {
+        for page in ["/panel", "/panel/live/deliveries?state=failed", "/panel?told=saved", "/panel/live/recharges?cursor=a%20b#row"] {
+            assert_eq!(next_of(page), page);
+        }
+        let long = format!("/panel/{}", "x".repeat(limits::URL_MAX));
+        for other in [
+            "",
+            "/",
+            "/panels",
+            "/panel.example",
+            "/panel@example",
+            "//other.example",
+            "https://other.example/",
+            "/panel//other.example",
+            "/panel\\other",
+            "/panel\0",
+            "/panel\r\nX: y",
+            "/panel/\u{2028}",
+            "/panel/a b",
+            "/panel/\u{7f}",
+            &long,
+        ] {
+            assert_eq!(next_of(other), "/panel", "{other:?}");
+        }
     }
 }

@@ -16,9 +16,14 @@ pub(super) fn invited(api: &Api, invited: &Invited) -> Markup {
     html! {
         section.sheet role="status" {
             h2 { "Invited" }
-            @if api.ops.rules().mails_go_out { p { "The mail is on its way. You can also hand over the link yourself:" } }
-            @else { p { "This server sends no mails at present: hand over this link yourself." } }
-            p { (copyable(&api.ops.link_url(&invited.ticket))) }
+            @match &invited.ticket {
+                Some(ticket) => {
+                    @if api.ops.rules().mails_go_out { p { "The mail is on its way. You can also pass on the link yourself:" } }
+                    @else { p { "This server sends no mails at present: pass on this link yourself." } }
+                    p { (copyable(&api.ops.link_url(ticket))) }
+                },
+                None => p { "The mail with the link is on its way." },
+            }
             p.soft { "It is good once, until " (time(invited.link.expires_at)) "." }
         }
     }

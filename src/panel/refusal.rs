@@ -62,15 +62,17 @@ fn failed(error: &OpsError) -> (StatusCode, &'static str, String) {
             (StatusCode::NOT_FOUND, "There is nothing here", "The address may be misspelt, or what it named is gone.".to_owned())
         }
         OpsError::NotFound(_) => (StatusCode::NOT_FOUND, "There is nothing here", format!("{told}, or it is not yours to see.")),
-        OpsError::Forbidden => (StatusCode::FORBIDDEN, "Not yours", "This page is not for your login.".to_owned()),
+        OpsError::Forbidden | OpsError::OtherMode(_) => (StatusCode::FORBIDDEN, "Not yours", "This page is not for your login.".to_owned()),
         OpsError::Unauthorized | OpsError::WrongCredentials(_) => (StatusCode::UNAUTHORIZED, "Log in again", told),
         OpsError::Invalid(problems) => (StatusCode::UNPROCESSABLE_ENTITY, "Something is not right yet", sentences(problems)),
         OpsError::EventsExpired { .. } | OpsError::LinkGone => (StatusCode::GONE, "Not there any more", told),
         OpsError::IllegalState(_) | OpsError::IdempotencyConflict | OpsError::ReferenceConflict | OpsError::InProgress => {
             (StatusCode::CONFLICT, "This cannot be done now", told)
         }
-        OpsError::EndpointLimit(_) | OpsError::ConnectFailed(_) => (StatusCode::UNPROCESSABLE_ENTITY, "This was not done", told),
-        OpsError::TooManyTries(_) | OpsError::RateLimited(_) | OpsError::TooManyFollowers => {
+        OpsError::EndpointLimit(_) | OpsError::TokenLimit(_) | OpsError::ConnectFailed(_) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "This was not done", told)
+        }
+        OpsError::TooManyTries(_) | OpsError::RateLimited(_) | OpsError::TooManyFollowers | OpsError::Busy(_) => {
             (StatusCode::TOO_MANY_REQUESTS, "Too many tries", told)
         }
         OpsError::Fault(_) => (StatusCode::SERVICE_UNAVAILABLE, "Nothing could be sent", told),

@@ -17,7 +17,7 @@ use super::frame;
 use super::refusal::{Refusal, Shown, capital};
 use crate::fields::Problem;
 use crate::http::Api;
-use crate::ops::{Ops, OpsError, Proposed};
+use crate::ops::{OpsError, Proposed};
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -90,20 +90,24 @@ async fn change_password(State(api): State<Api>, person: Person, form: Form) -> 
     }
 }
 
-fn propose_page(person: &Person, proposed: &Proposed, wrong: Option<&OpsError>) -> Shown {
+fn propose_page(person: &Person, proposed: &Proposed, (told, wrong): (Option<&OpsError>, &[Problem])) -> Shown {
     let code = QrCode::new(proposed.url.as_bytes()).map_err(|_| Refusal::nothing())?;
     let drawing = code.render::<svg::Color>().min_dimensions(192, 192).quiet_zone(false).build();
     let drawing = drawing.split_once("?>").map_or(drawing.as_str(), |(_, svg)| svg).to_owned();
     let digits = Input { required: true, autocomplete: "one-time-code", ..Input::text("code", "The six digits that the app shows", "") };
+    let password =
+        Input { kind: "password", required: true, autocomplete: "current-password", ..Input::text("password", "Present password", "") };
     let body = html! {
         div.top { h1 { "Set up a second factor" } }
-        @if let Some(wrong) = wrong { p.notice.bad role="alert" { (capital(&wrong.to_string())) } }
+        @if let Some(told) = told { p.notice.bad role="alert" { (capital(&told.to_string())) } }
+        (problems(wrong, &["password", "code"]))
         section.sheet {
             p { "Take this into an authenticator app: hold its camera on the square, or type the letters." }
             div.qr role="img" aria-label="QR code with the secret that stands below" { (PreEscaped(drawing)) }
             p { (copyable(&proposed.secret)) }
             (change("/panel/self/second-factor", &person.proof, html! {
                 (hidden("secret", &proposed.secret)) (digits.draw(&[]))
+                @if proposed.asks_password { (password.draw(wrong)) }
                 button.main type="submit" { "Put it in force" }
             }))
         }
@@ -112,12 +116,11 @@ fn propose_page(person: &Person, proposed: &Proposed, wrong: Option<&OpsError>) 
 }
 
 async fn propose(State(api): State<Api>, person: Person) -> Shown {
-    propose_page(&person, &api.ops.propose_second_factor(&person.logged_in), None)
+    propose_page(&person, &api.ops.propose_second_factor(&person.logged_in, &person.ticket).await?, (None, &[]))
 }
 
 async fn enable(State(api): State<Api>, person: Person, form: Form) -> Shown<Response> {
-    let proposed = Ops::proposed(&person.logged_in, form.text("secret"));
-    match api.ops.enable_second_factor(&person.logged_in, form.fields()).await {
+    match api.ops.enable_second_factor(&person.logged_in, &person.ticket, form.fields()).await {
         Ok(codes) => {
             let body = html! {
                 div.top { h1 { "Your second factor is on" } }
@@ -131,8 +134,13 @@ async fn enable(State(api): State<Api>, person: Person, form: Form) -> Shown<Res
             };
             Ok(frame::of_person(&person, &Query::default(), "Second factor", body).into_response())
         }
-        Err(wrong @ OpsError::WrongCredentials(_)) => {
-            Ok((StatusCode::UNPROCESSABLE_ENTITY, propose_page(&person, &proposed, Some(&wrong))?).into_response())
+        Err(wrong @ (OpsError::WrongCredentials(_) | OpsError::Invalid(_))) => {
+            let proposed = api.ops.propose_second_factor(&person.logged_in, &person.ticket).await?;
+            let told = match &wrong {
+                OpsError::Invalid(found) => (None, found.as_slice()),
+                other => (Some(other), &[][..]),
+            };
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, propose_page(&person, &proposed, told)?).into_response())
         }
         Err(other) => Err(other.into()),
     }

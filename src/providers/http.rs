@@ -15,6 +15,7 @@ use url::form_urlencoded::{Serializer, byte_serialize};
 use super::callback::{Envelope, Proof, Proven};
 use super::{Provider, Terms, Trust};
 use crate::domain::attempt::Outcome;
+use crate::domain::json;
 use crate::domain::provider::{Said, Word};
 use crate::domain::recharge::Status;
 use crate::domain::submission::Submission;
@@ -191,7 +192,7 @@ impl HttpProvider {
         if !(200..300).contains(&status) {
             return Word::Unclear(format!("it answered {status}"));
         }
-        let Some(answer) = outcome.answer_body.as_deref().and_then(|body| serde_json::from_slice::<Value>(body).ok()) else {
+        let Some(answer) = outcome.answer_body.as_deref().and_then(|body| json::parse(body).ok()) else {
             return Word::Unclear("its answer is not JSON".to_owned());
         };
         let says = |unknown: &String| answer.to_string().to_lowercase().contains(&unknown.to_lowercase());

@@ -13,7 +13,8 @@ use crate::domain::endpoint::{Endpoint, EndpointStatus};
 use crate::domain::id::{ConflictId, DeliveryId, EndpointId, LinkId, RechargeId, ReplayId, TokenId, UserId, VendorId};
 use crate::domain::recharge::{Recharge, Report};
 use crate::domain::replay::Replay;
-use crate::domain::session::{Link, Session};
+use crate::domain::secret::Secret;
+use crate::domain::session::{Device, Link, Session};
 use crate::domain::submission::{Next, Submission};
 use crate::domain::time::Timestamp;
 use crate::domain::token::{Token, TokenHash};
@@ -40,7 +41,7 @@ pub enum Deed {
     CreateVendor(Vendor, Vec<(Token, TokenHash)>),
     /// Changes a vendor. Stopping or starting it forgets how long its endpoints have been failing. [`Done::Vendor`].
     UpdateVendor(VendorId, VendorChange),
-    /// Adds a token. [`Done::Made`].
+    /// Adds a token, unless its stream already has [`TOKENS_PER_STREAM`](crate::limits::TOKENS_PER_STREAM). [`Done::Made`].
     CreateToken(Token, TokenHash),
     /// Revokes a token of a vendor, or of the operator. [`Done::Found`].
     RevokeToken {
@@ -51,7 +52,7 @@ pub enum Deed {
     },
     /// Adds a login, unless its address is taken. [`Done::Made`].
     CreateUser(User, PasswordHash),
-    /// Gives a vendor's login another role. [`Done::Found`].
+    /// Gives a vendor's login another role. [`Done::Found`], or [`Done::LastOwner`].
     SetRole {
         /// The login.
         id: UserId,
@@ -59,8 +60,10 @@ pub enum Deed {
         vendor: VendorId,
         /// The role.
         role: Role,
+        /// What happens to the last owner.
+        last: LastOwner,
     },
-    /// Gives a login another password; its other sessions end. [`Done::Found`].
+    /// Gives a login another password; its other sessions end, its browsers are forgotten. [`Done::Found`].
     SetPassword(UserId, NewPassword),
     /// Changes a login's second factor, if that still is as it was read. [`Done::Found`].
     ChangeSecondFactor {
@@ -79,12 +82,22 @@ pub enum Deed {
         hash: TokenHash,
         /// The one that ends with it.
         instead_of: Option<TokenHash>,
+        /// The browser, if it is not known yet and is to be.
+        device: Option<Device>,
+    },
+    /// Keeps the secret of a second factor that is proposed in a session, unless there is one. [`Done::Found`]: whether it was kept.
+    Propose {
+        /// The session's ticket's hash.
+        session: TokenHash,
+        /// The secret.
+        secret: Secret,
     },
     /// Ends a session. [`Done::Found`].
     LogOut(TokenHash),
-    /// Ends all sessions of a login. [`Done::Noted`].
+    /// Ends all sessions of a login, and forgets its browsers. [`Done::Noted`].
     LogOutEverywhere(UserId),
-    /// Makes a one-time link, and the mail that carries it. [`Done::Noted`].
+    /// Makes a one-time link, and the mail that carries it. [`Done::Found`]: not, if as many as there may be are good already.
+    /// An invitation takes the place of the same inviter's earlier one to the same address, and of no other.
     CreateLink {
         /// The link.
         link: Link,
@@ -104,12 +117,14 @@ pub enum Deed {
     Redeem(TokenHash, Box<Redeeming>),
     /// Notes that a token is in use. [`Done::Noted`].
     TokenUsed(TokenId),
-    /// Removes a login. [`Done::Found`].
+    /// Removes a login. [`Done::Found`], or [`Done::LastOwner`].
     RemoveUser {
         /// The login.
         id: UserId,
         /// Whose; none for the operator's.
         vendor: Option<VendorId>,
+        /// What happens to the last owner.
+        last: LastOwner,
     },
     /// Adds an endpoint unless its stream already has so many. [`Done::Made`].
     CreateEndpoint {
@@ -221,6 +236,15 @@ pub enum Deed {
     Note,
 }
 
+/// What happens to the last owner of a vendor, or the last login of the operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastOwner {
+    /// It stays an owner. Without one, no login of the vendor could appoint another.
+    Stays,
+    /// It may go: the operator can make another login.
+    MayGo,
+}
+
 /// What came of a [`Deed`].
 #[derive(Debug)]
 pub enum Done {
@@ -228,6 +252,8 @@ pub enum Done {
     Made(Created),
     /// Whether there was such a thing.
     Found(bool),
+    /// Nothing was changed: no owner would be left.
+    LastOwner,
     /// The vendor as it is now.
     Vendor(Option<Vendor>),
     /// The endpoint as it is now.
@@ -283,7 +309,7 @@ pub enum Redeemed {
     Yes,
     /// It is not good, or not any more.
     Gone,
-    /// The address has a login already.
+    /// The address has a login already, or the operator has invited it.
     Taken,
 }
 
@@ -336,7 +362,7 @@ impl Done {
             Self::Redeemed(redeemed) => *redeemed == Redeemed::Yes,
             Self::Settled(settled) => matches!(settled, SettledRecharge::Yes(_)),
             Self::Placed(placed) => !matches!(placed, Placed::Taken),
-            Self::Opened(_) => false,
+            Self::Opened(_) | Self::LastOwner => false,
             Self::Published(_) | Self::Stepped(_) | Self::Taken(_) | Self::Noted => true,
         }
     }

@@ -23,6 +23,7 @@ pub mod seal;
 mod sql;
 pub mod sqlite;
 mod standing;
+pub mod turns;
 mod types;
 
 use std::ops::Range;
@@ -43,6 +44,7 @@ use crate::domain::event::Event;
 use crate::domain::id::{AuditId, ConflictId, DeliveryId, EndpointId, EventId, RechargeId, ReplayId, StreamId, TokenId, UserId, VendorId};
 use crate::domain::recharge::Recharge;
 use crate::domain::replay::{Only, Replay};
+use crate::domain::secret::Secret;
 use crate::domain::session::{Link, LoggedIn};
 use crate::domain::submission::Submission;
 use crate::domain::time::Timestamp;
@@ -160,6 +162,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// The session of this ticket, unless it has ended, its login is gone, or its vendor is disabled.
     async fn session(&self, hash: TokenHash, now: Timestamp) -> Result<Option<LoggedIn>, StoreError>;
+
+    /// Whether the browser with this ticket is known of the login with this address (in lower case).
+    async fn knows_device(&self, hash: TokenHash, email: String, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// The secret of the second factor that is proposed in the session of this ticket.
+    async fn proposed(&self, session: TokenHash) -> Result<Option<Secret>, StoreError>;
 
     /// The link of this ticket, while it is good.
     async fn link(&self, hash: TokenHash, now: Timestamp) -> Result<Option<Link>, StoreError>;

@@ -1,6 +1,9 @@
-//! Secrets at rest: XChaCha20-Poly1305 under the master key, bound to the row they belong to.
+//! Secrets at rest: XChaCha20-Poly1305 under the master key, bound to the row and the column they belong to.
+//!
+//! Whoever can write to the database, and has no master key, must not be able to have one value taken for another: a secret for
+//! that of another endpoint, or a header whose text is known for a secret. So where a value belongs is authenticated with it.
 
-use std::fmt;
+use std::fmt::{self, Display};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -44,6 +47,28 @@ impl fmt::Debug for MasterKey {
     }
 }
 
+/// Where a sealed value belongs. It opens nowhere else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place(String);
+
+impl Place {
+    /// A column of a row.
+    pub fn new(table: &str, column: &str, row: impl Display) -> Self {
+        Self(format!("{table}.{column} {row}"))
+    }
+
+    /// As values were bound before their column was: to a text that named the row, or the row and the use.
+    pub fn before_columns(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Seals and opens with one master key.
 #[derive(Clone)]
 pub struct Sealer {
@@ -62,26 +87,42 @@ impl Sealer {
         Self { cipher: cipher(key), previous: previous.map(cipher), entropy }
     }
 
-    /// Seals `plain` for the place named by `context`: it opens nowhere else.
-    pub fn seal(&self, context: &str, plain: &[u8]) -> Vec<u8> {
+    /// Seals `plain` for its place: it opens nowhere else.
+    pub fn seal(&self, place: &Place, plain: &[u8]) -> Vec<u8> {
         let mut nonce = [0; NONCE];
         self.entropy.fill(&mut nonce);
-        let payload = Payload { msg: plain, aad: context.as_bytes() };
+        let payload = Payload { msg: plain, aad: place.0.as_bytes() };
         let sealed = self.cipher.encrypt(XNonce::from_slice(&nonce), payload).expect("a message of this size can be sealed");
         [nonce.as_slice(), &sealed].concat()
     }
 
-    /// Opens what was sealed for `context`.
+    /// Opens what was sealed for this place.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] if it was sealed with another key, for another place, or altered since.
-    pub fn open(&self, context: &str, sealed: &[u8]) -> Result<Secret, StoreError> {
+    pub fn open(&self, place: &Place, sealed: &[u8]) -> Result<Secret, StoreError> {
         let opened = sealed.split_at_checked(NONCE).and_then(|(nonce, rest)| {
-            let payload = || Payload { msg: rest, aad: context.as_bytes() };
+            let payload = || Payload { msg: rest, aad: place.0.as_bytes() };
             let mut ciphers = std::iter::once(&self.cipher).chain(&self.previous);
             ciphers.find_map(|cipher| cipher.decrypt(XNonce::from_slice(nonce), payload()).ok())
         });
-        opened.map(Secret::new).ok_or_else(|| StoreError::Damaged(format!("the secret of {context} does not open with this master key")))
+        opened.map(Secret::new).ok_or_else(|| StoreError::Damaged(format!("the secret of {place} does not open with this master key")))
+    }
+
+    /// The same value sealed again with the present key.
+    ///
+    /// # Errors
+    /// It does not open.
+    pub fn reseal(&self, place: &Place, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
+        self.rebind(place, place, sealed)
+    }
+
+    /// The same value sealed for another place.
+    ///
+    /// # Errors
+    /// It does not open at the place where it was.
+    pub fn rebind(&self, from: &Place, to: &Place, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
+        Ok(self.seal(to, self.open(from, sealed)?.expose()))
     }
 }
 
@@ -96,17 +137,36 @@ mod tests {
         let key = MasterKey::generate(&*entropy);
         assert_eq!(MasterKey::parse(&key.to_base64()), Some(key.clone()));
         let sealer = Sealer::new(&key, None, entropy.clone());
-        let mut sealed = sealer.seal("ep_1", b"secret");
-        assert_eq!(sealer.open("ep_1", &sealed).unwrap().expose(), b"secret");
-        assert_ne!(sealer.seal("ep_1", b"secret"), sealed, "the nonce is new each time");
-        assert!(sealer.open("ep_2", &sealed).is_err());
+        let place = |column, row| Place::new("endpoint", column, row);
+        let here = place("secret", "ep_1");
+        let mut sealed = sealer.seal(&here, b"secret");
+        assert_eq!(sealer.open(&here, &sealed).unwrap().expose(), b"secret");
+        assert_ne!(sealer.seal(&here, b"secret"), sealed, "the nonce is new each time");
+        for other in
+            [place("secret", "ep_2"), place("headers", "ep_1"), Place::new("user", "secret", "ep_1"), Place::before_columns("ep_1")]
+        {
+            assert!(sealer.open(&other, &sealed).is_err(), "{other}");
+        }
         let other = MasterKey::generate(&*entropy);
-        assert!(Sealer::new(&other, None, entropy.clone()).open("ep_1", &sealed).is_err());
+        assert!(Sealer::new(&other, None, entropy.clone()).open(&here, &sealed).is_err());
         let rotating = Sealer::new(&other, Some(&key), entropy);
-        assert_eq!(rotating.open("ep_1", &sealed).unwrap().expose(), b"secret", "the previous key still opens");
-        assert!(sealer.open("ep_1", &rotating.seal("ep_1", b"secret")).is_err(), "what is sealed is sealed with the present one");
+        assert_eq!(rotating.open(&here, &sealed).unwrap().expose(), b"secret", "the previous key still opens");
+        let again = rotating.reseal(&here, &sealed).unwrap();
+        assert!(sealer.open(&here, &again).is_err(), "what is sealed is sealed with the present one");
         sealed[30] ^= 1;
-        assert!(sealer.open("ep_1", &sealed).is_err());
-        assert!(sealer.open("ep_1", b"short").is_err());
+        assert!(sealer.open(&here, &sealed).is_err());
+        assert!(sealer.open(&here, b"short").is_err());
+    }
+
+    #[test]
+    fn a_value_is_bound_to_its_column_when_it_was_not() {
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+        let sealer = Sealer::new(&MasterKey::generate(&*entropy), None, entropy);
+        let (before, here) = (Place::before_columns("ep_1"), Place::new("endpoint", "secret", "ep_1"));
+        let sealed = sealer.seal(&before, b"secret");
+        assert!(sealer.open(&here, &sealed).is_err());
+        let bound = sealer.rebind(&before, &here, &sealed).unwrap();
+        assert_eq!(sealer.open(&here, &bound).unwrap().expose(), b"secret");
+        assert!(sealer.rebind(&before, &here, &bound).is_err(), "once is enough");
     }
 }

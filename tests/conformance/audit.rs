@@ -11,7 +11,7 @@ use ringback::domain::time::Timestamp;
 use ringback::domain::user::{PasswordHash, User};
 use ringback::domain::vendor::Mode;
 use ringback::limits;
-use ringback::store::{AuditQuery, Change, Deed, Done, EndpointChange, Page, TimeRange, VendorChange, Write};
+use ringback::store::{AuditQuery, Change, Deed, Done, EndpointChange, LastOwner, Page, TimeRange, VendorChange, Write};
 use serde_json::json;
 
 use crate::deeds::Deeds;
@@ -85,7 +85,7 @@ async fn in_vain(on: &Subject) -> Vec<Deed> {
         Deed::UpdateVendor(VendorId::new(1), VendorChange::default()),
         Deed::RevokeToken { id: TokenId::new(1), vendor: None },
         Deed::CreateUser(again, PasswordHash(String::new())),
-        Deed::RemoveUser { id: UserId::new(1), vendor: None },
+        Deed::RemoveUser { id: UserId::new(1), vendor: None, last: LastOwner::MayGo },
         Deed::CreateEndpoint { endpoint: Box::new(on.new_endpoint(side)), most: 0 },
         Deed::ChangeEndpoint { id, change, deadline },
         Deed::Warn(id),

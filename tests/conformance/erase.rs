@@ -1,15 +1,19 @@
 //! A person's data is removed, and secrets are sealed again.
 
+use std::sync::Arc;
+
 use ringback::domain::alert::Letter;
 use ringback::domain::event::Facts;
 use ringback::domain::id::{EventId, StreamId};
 use ringback::domain::recharge::{Details, Recharge, Status};
 use ringback::domain::secret::Secret;
 use ringback::domain::session::{Link, Purpose};
-use ringback::domain::token::TokenHash;
+use ringback::domain::time::Timestamp;
+use ringback::domain::token::{Scope, Token, TokenHash};
 use ringback::domain::user::SecondFactor;
+use ringback::domain::vendor::Mode;
 use ringback::limits;
-use ringback::store::{Change, ConflictQuery, Deed, EndpointChange, Keep, KeptReport, Publish, SweepPlace, TimeRange, Write};
+use ringback::store::{AnswerKey, Change, ConflictQuery, Deed, EndpointChange, Keep, KeptReport, Publish, SweepPlace, TimeRange, Write};
 use serde_json::value::RawValue;
 
 use crate::deeds::Deeds;
@@ -110,6 +114,67 @@ pub async fn cases_and_answers_do_not_name_the_person(on: Subject) {
     let outcome = &on.delivery(run.key).await.attempts[0].outcome;
     assert_eq!((&outcome.answer_headers, &outcome.answer_body), (&None, &None));
     assert_eq!(outcome.status, Some(204), "that it was delivered is known all the same");
+}
+
+/// Answers kept for requests repeat the number wherever they were asked for. Others stay.
+pub async fn kept_answers_do_not_name_the_person(on: Subject) {
+    let (vendor, other) = (on.vendor().await, on.vendor().await);
+    let [side, elsewhere] = [&vendor, &other].map(|vendor| Side::of(vendor, Mode::Live));
+    let token = async |side: Option<Side>, text: &str| {
+        let scope = side.map_or(Scope::Operator, |side| Scope::Vendor { vendor: side.vendor, mode: side.mode, stream: side.stream });
+        let id = on.ids.next(START).into();
+        let token = Token { id, scope, name: String::new(), allowed_ips: Vec::new(), created_at: START, last_used_at: None };
+        on.store.create_token(token, TokenHash::of(text)).await.unwrap();
+        id
+    };
+    let (own, operators, others) = (token(Some(side), "own").await, token(None, "operator").await, token(Some(elsewhere), "other").await);
+    let keep = async |token, path: &str, key: String, answer: &str, now| {
+        let (key, answer) = (AnswerKey { token, path: path.to_owned(), key }, answer.as_bytes().to_vec());
+        let keep = Some(Keep { key: key.clone(), body: [7; 32], answer: Arc::new(move |_| answer.clone()) });
+        on.store.act(Change { deed: Deed::Note, now, note: None, keep }).await.unwrap();
+        key
+    };
+    let text = format!(r#"{{"id": "rec_1", "connection_no": "{NUMBER}"}}"#);
+    let unnamed = r#"{"id": "rec_2", "connection_no": "98012345670"}"#;
+    let mut gone = vec![
+        keep(own, "/v1/recharges", "order".to_owned(), &text, START).await,
+        keep(own, "/np/recharge/execute", "order".to_owned(), &format!("[{NUMBER}]"), START).await,
+        keep(operators, "/v1/reports", "report".to_owned(), &format!(r#"{{"told": "to {NUMBER}, done"}}"#), START).await,
+    ];
+    let stays = [
+        keep(own, "/v1/recharges", "another's".to_owned(), unnamed, START).await,
+        keep(others, "/v1/recharges", "order".to_owned(), &text, START).await,
+    ];
+    // More than a step looks at, and more of one moment than a page has.
+    for number in 0..2 * limits::SWEEP_STEP_ROWS {
+        keep(own, "/v1/recharges", format!("filler {number}"), unnamed, at(1)).await;
+    }
+    gone.push(keep(own, "/v1/recharges", "last".to_owned(), &text, at(1)).await);
+    gone.push(keep(own, "/v1/recharges", "later".to_owned(), &text, at(2)).await);
+    assert_eq!(erase(&on, side.stream).await, gone.len() as u64);
+    let is_kept = async |key: &AnswerKey| on.store.kept_answer(key.clone(), Timestamp::from_millis(0)).await.unwrap().is_some();
+    for key in &gone {
+        assert!(!is_kept(key).await, "{key:?}");
+    }
+    for key in &stays {
+        assert!(is_kept(key).await, "{key:?}");
+    }
+}
+
+/// Names that a JSON library gives a meaning to are names like any other.
+pub async fn a_librarys_own_keys_hide_no_person(on: Subject) {
+    let side = on.side().await;
+    for data in [
+        format!(r#"{{"a":{{"$serde_json::private::RawValue":"{NUMBER}"}}}}"#),
+        format!(r#"{{"a":{{"$serde_json::private::Number":"{NUMBER}"}}}}"#),
+        format!(r#"{{"a":{{"$serde_json::private::RawValue":"[","number":{NUMBER}}}}}"#),
+        format!(r#"{{"a":{{"$serde_json::private::Number":"x","number":"to {NUMBER}"}}}}"#),
+    ] {
+        let sequence = given(&on, side, &data).await;
+        assert_eq!(erase(&on, side.stream).await, 1, "{data}");
+        let Facts::Given(left) = facts(&on, side, sequence).await else { panic!("not what was given") };
+        assert_eq!(left.get(), r#"{"erased":true}"#);
+    }
 }
 
 /// An attempt that was under way comes back with an answer that names the person.

@@ -28,6 +28,7 @@ mod pauses;
 mod people;
 mod postgres;
 mod replays;
+mod sealed;
 mod sqlite;
 mod subject;
 mod submissions;
@@ -90,8 +91,11 @@ macro_rules! examine {
                 a_session_is_kept_as_given, a_session_ends_when_it_says, a_session_ends_by_logging_out,
                 a_session_ends_with_its_login_and_its_vendor, a_session_takes_anothers_place_once, credentials_are_found_by_their_address,
                 a_second_factor_changes_from_what_was_read, a_new_password_ends_other_sessions, a_role_is_changed_by_its_vendor,
-                a_link_is_kept_as_given, invitations_are_listed_until_they_are_taken, only_the_latest_link_to_an_address_is_good,
-                a_link_is_good_once, a_link_does_what_it_is_for, a_tokens_use_is_noted_now_and_then;
+                a_link_is_kept_as_given, invitations_are_listed_until_they_are_taken, a_link_takes_the_place_of_the_same_inviters_only,
+                links_to_a_new_password_are_good_until_one_is_used, invitations_that_wait_have_a_bound,
+                a_link_is_good_once, a_link_does_what_it_is_for, a_tokens_use_is_noted_now_and_then,
+                a_browser_is_known_until_the_password_changes, a_second_factor_is_proposed_once_in_a_session,
+                the_last_owner_stays, a_stream_has_so_many_tokens_at_most;
             answers:
                 a_kept_answer_is_read_back, an_answer_is_kept_for_a_day, a_request_that_was_answered_is_not_done_again,
                 eight_requests_with_one_key_are_done_once, what_did_not_come_to_pass_keeps_no_answer,
@@ -157,7 +161,8 @@ macro_rules! examine {
                 what_is_removed_does_not_come_back;
             erase:
                 nothing_of_that_person, a_persons_number_and_what_was_said_of_them_is_removed,
-                cases_and_answers_do_not_name_the_person, what_comes_back_later_does_not_name_the_person, a_person_behind_very_many_is_found,
+                cases_and_answers_do_not_name_the_person, kept_answers_do_not_name_the_person,
+                a_librarys_own_keys_hide_no_person, what_comes_back_later_does_not_name_the_person, a_person_behind_very_many_is_found,
                 eight_erasures_remove_everything_once, what_is_sealed_again_opens_as_before,
                 very_many_endpoints_are_sealed_in_bounded_steps,
                 second_factors_and_letters_are_sealed_again;

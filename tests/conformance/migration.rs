@@ -8,7 +8,7 @@ use ringback::domain::recharge::{Status, Verdict};
 use ringback::domain::token::TokenHash;
 use ringback::domain::traffic::Traffic;
 use ringback::domain::vendor::Mode;
-use ringback::store::seal::Sealer;
+use ringback::store::seal::{Place, Sealer};
 use ringback::store::{ConflictQuery, Horizon, OpenQuery, Overview, Portion, SweepPlace, TimeRange};
 use rusqlite::{Connection, params};
 
@@ -43,7 +43,11 @@ fn first_version(file: &File) {
     conn.execute_batch(LEDGER).unwrap();
     conn.execute("INSERT INTO refinery_schema_history VALUES (1, 'ledger', '2026-11-01T00:00:00Z', ?1)", [checksum()]).unwrap();
     let sealer = Sealer::new(&file.key, None, file.surroundings.entropy.clone());
-    conn.execute("INSERT INTO meta VALUES ('master key check', ?1)", [sealer.seal("master key check", b"ringback")]).unwrap();
+    conn.execute(
+        "INSERT INTO meta VALUES ('master key check', ?1)",
+        [sealer.seal(&Place::before_columns("master key check"), b"ringback")],
+    )
+    .unwrap();
     conn.execute("INSERT INTO meta VALUES ('next transaction_id', 100007)", []).unwrap();
     conn.execute("INSERT INTO vendor VALUES (1, 'Himal Mobile', 'ops@himal.example', 0, ?1)", [START.as_millis()]).unwrap();
     conn.execute("INSERT INTO stream VALUES (2, 1, 0, 6, 3, ?1), (3, 1, 1, 1, 0, 0)", [at(5).as_millis()]).unwrap();
@@ -59,7 +63,7 @@ fn first_version(file: &File) {
 }
 
 fn endpoint(conn: &Connection, sealer: &Sealer) {
-    let seal = |plain: &[u8]| sealer.seal(&ENDPOINT.to_string(), plain);
+    let seal = |plain: &[u8]| sealer.seal(&Place::before_columns(ENDPOINT.to_string()), plain);
     const INSERT: &str = "INSERT INTO endpoint VALUES (7, 2, 'https://vendor.example/hook', 'till', 'recharge.*', 0, 0, NULL, ?1, 50, 3, 0, \
         NULL, ?2, NULL, 1, NULL, ?3, ?3, NULL)";
     let values = params![seal(br#"[["x-a", "1"]]"#), seal(b"the secret that signs everything"), START.as_millis()];

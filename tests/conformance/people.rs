@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use ringback::domain::alert::Letter;
-use ringback::domain::id::{UserId, VendorId};
+use ringback::domain::id::{TokenId, UserId, VendorId};
 use ringback::domain::secret::Secret;
-use ringback::domain::session::{Link, LoggedIn, Purpose, Session, Ticket};
+use ringback::domain::session::{Device, Link, LoggedIn, Purpose, Session, Ticket};
 use ringback::domain::time::Timestamp;
 use ringback::domain::token::{Scope, Token, TokenHash};
 use ringback::domain::user::{PasswordHash, Role, SecondFactor, User};
 use ringback::domain::vendor::Mode;
 use ringback::limits;
-use ringback::store::{Created, Deed, Done, NewPassword, Redeemed, Redeeming, VendorChange};
+use ringback::store::{Created, Deed, Done, LastOwner, NewPassword, Redeemed, Redeeming, VendorChange};
 
 use crate::deeds::Deeds;
 use crate::subject::{START, Side, Subject, at, eight, first, just_before};
@@ -45,7 +45,7 @@ fn session(on: &Subject, user: Option<&User>, vendor: Option<VendorId>) -> Sessi
 }
 
 async fn log_in(on: &Subject, session: &Session, ticket: &str, instead_of: Option<&str>) -> bool {
-    let deed = Deed::LogIn { session: Box::new(session.clone()), hash: hash(ticket), instead_of: instead_of.map(hash) };
+    let deed = Deed::LogIn { session: Box::new(session.clone()), hash: hash(ticket), instead_of: instead_of.map(hash), device: None };
     on.store.deed(deed, START).await.unwrap().came_to_pass()
 }
 
@@ -107,7 +107,7 @@ pub async fn a_session_ends_with_its_login_and_its_vendor(on: Subject) {
     assert!(!is_in(&on, "login's").await && !is_in(&on, "vendor's").await);
     on.store.update_vendor(vendor.id, VendorChange { disabled: Some(false), ..VendorChange::default() }).await.unwrap();
     assert!(is_in(&on, "login's").await && is_in(&on, "vendor's").await);
-    assert!(does(&on, Deed::RemoveUser { id: user.id, vendor: Some(vendor.id) }).await);
+    assert!(does(&on, Deed::RemoveUser { id: user.id, vendor: Some(vendor.id), last: LastOwner::MayGo }).await);
     assert!(!is_in(&on, "login's").await && is_in(&on, "vendor's").await);
 }
 
@@ -125,6 +125,67 @@ pub async fn a_session_takes_anothers_place_once(on: Subject) {
         alive += usize::from(is_in(&on, &format!("whole {number}")).await);
     }
     assert_eq!(alive, 1);
+}
+
+pub async fn a_browser_is_known_until_the_password_changes(on: Subject) {
+    let (user, other) = (login(&on, "a@himal.example", None).await, login(&on, "b@himal.example", None).await);
+    let remember = async |user: &User, ticket: &str| {
+        let device = Some(Device { hash: hash(ticket), expires_at: at(50) });
+        let session = Box::new(session(&on, Some(user), None));
+        does(&on, Deed::LogIn { session, hash: hash(&format!("in by {ticket}")), instead_of: None, device }).await
+    };
+    let knows = async |ticket: &str, email: &str, now| on.store.knows_device(hash(ticket), email.to_owned(), now).await.unwrap();
+    assert!(remember(&user, "phone").await && remember(&user, "laptop").await && remember(&other, "other's").await);
+    assert!(knows("phone", "a@himal.example", just_before(at(50))).await && knows("laptop", "a@himal.example", START).await);
+    assert!(!knows("phone", "a@himal.example", at(50)).await, "it is forgotten after its time");
+    assert!(!knows("phone", "b@himal.example", START).await && !knows("another", "a@himal.example", START).await);
+    does(&on, Deed::SetPassword(user.id, NewPassword { hash: password("second"), keep: None })).await;
+    assert!(!knows("phone", "a@himal.example", START).await && !knows("laptop", "a@himal.example", START).await);
+    assert!(knows("other's", "b@himal.example", START).await);
+    does(&on, Deed::LogOutEverywhere(other.id)).await;
+    assert!(!knows("other's", "b@himal.example", START).await);
+    for number in 0..25 {
+        remember(&user, &number.to_string()).await;
+    }
+    assert!(!knows("4", "a@himal.example", START).await && knows("5", "a@himal.example", START).await, "the latest twenty are known");
+}
+
+pub async fn a_second_factor_is_proposed_once_in_a_session(on: Subject) {
+    let user = login(&on, "a@himal.example", None).await;
+    log_in(&on, &session(&on, Some(&user), None), "ticket", None).await;
+    let propose = async |ticket: &str, secret: &[u8]| does(&on, Deed::Propose { session: hash(ticket), secret: Secret::new(secret) }).await;
+    let proposed = async || on.store.proposed(hash("ticket")).await.unwrap().map(|secret| secret.expose().to_vec());
+    assert_eq!(proposed().await, None);
+    assert!(!propose("nobody's", b"first").await && propose("ticket", b"first").await && !propose("ticket", b"second").await);
+    assert_eq!(proposed().await.as_deref(), Some(&b"first"[..]));
+    assert_eq!(on.store.proposed(hash("nobody's")).await.unwrap(), None);
+}
+
+pub async fn the_last_owner_stays(on: Subject) {
+    let vendor = on.vendor().await.id;
+    let owner = async |email: &str, vendor| {
+        let user = User { role: Role::Owner, ..User::new(on.ids.next(START).into(), email.to_owned(), vendor, START) };
+        on.store.deed(Deed::CreateUser(user.clone(), password("first")), START).await.unwrap();
+        user.id
+    };
+    let owners = [owner("a@himal.example", Some(vendor)).await, owner("b@himal.example", Some(vendor)).await];
+    login(&on, "developer@himal.example", Some(vendor)).await;
+    // They demote each other, all at once.
+    let results = eight(|number| {
+        let (on, id) = (on.clone(), owners[number % 2]);
+        async move { on.store.deed(Deed::SetRole { id, vendor, role: Role::Viewer, last: LastOwner::Stays }, START).await.unwrap() }
+    })
+    .await;
+    assert!(results.iter().any(|done| matches!(done, Done::LastOwner)));
+    let users = on.store.users(Some(vendor), first(9)).await.unwrap();
+    let left: Vec<UserId> = users.iter().filter(|user| user.role == Role::Owner).map(|user| user.id).collect();
+    let &[last] = left.as_slice() else { panic!("one is left, not {left:?}") };
+    let remove = async |id, vendor, last| on.store.deed(Deed::RemoveUser { id, vendor, last }, START).await.unwrap();
+    assert!(matches!(remove(last, Some(vendor), LastOwner::Stays).await, Done::LastOwner));
+    assert!(remove(last, Some(vendor), LastOwner::MayGo).await.came_to_pass(), "the operator may");
+    let operators = [owner("x@ops.example", None).await, owner("y@ops.example", None).await];
+    assert!(remove(operators[0], None, LastOwner::Stays).await.came_to_pass());
+    assert!(matches!(remove(operators[1], None, LastOwner::Stays).await, Done::LastOwner));
 }
 
 // --- What a login is judged by ---------------------------------------------------------------------------------------
@@ -183,7 +244,7 @@ pub async fn a_role_is_changed_by_its_vendor(on: Subject) {
     let (vendor, other) = (on.vendor().await.id, on.vendor().await.id);
     let user = login(&on, "a@himal.example", Some(vendor)).await;
     log_in(&on, &session(&on, Some(&user), Some(vendor)), "ticket", None).await;
-    let set = async |vendor, id| does(&on, Deed::SetRole { id, vendor, role: Role::Viewer }).await;
+    let set = async |vendor, id| does(&on, Deed::SetRole { id, vendor, role: Role::Viewer, last: LastOwner::MayGo }).await;
     assert!(!set(other, user.id).await && !set(vendor, UserId::new(1)).await);
     assert!(set(vendor, user.id).await);
     assert_eq!(on.store.users(Some(vendor), first(9)).await.unwrap()[0].role, Role::Viewer);
@@ -200,9 +261,9 @@ fn invitation(on: &Subject, email: &str, vendor: Option<VendorId>) -> Link {
     link(on, Purpose::Invitation { email: email.to_owned(), vendor, role: Role::Viewer })
 }
 
-async fn create(on: &Subject, link: &Link, ticket: &str) {
+async fn create(on: &Subject, link: &Link, ticket: &str) -> bool {
     let letter = Some(Letter { to: "a@himal.example".to_owned(), title: "Come in".to_owned(), text: Secret::new("with this link") });
-    on.store.deed(Deed::CreateLink { link: link.clone(), hash: hash(ticket), letter }, START).await.unwrap();
+    on.store.deed(Deed::CreateLink { link: link.clone(), hash: hash(ticket), letter }, START).await.unwrap().came_to_pass()
 }
 
 async fn redeem(on: &Subject, ticket: &str, redeeming: Redeeming, now: Timestamp) -> Redeemed {
@@ -258,16 +319,50 @@ pub async fn invitations_are_listed_until_they_are_taken(on: Subject) {
     assert!(listed(Some(vendor), START).await.is_empty());
 }
 
-pub async fn only_the_latest_link_to_an_address_is_good(on: Subject) {
-    let user = login(&on, "a@himal.example", None).await;
-    for (ticket, purpose) in [("one", Purpose::Reset { user: user.id }), ("two", Purpose::Reset { user: user.id })] {
-        create(&on, &link(&on, purpose), ticket).await;
+pub async fn a_link_takes_the_place_of_the_same_inviters_only(on: Subject) {
+    let vendors = [on.vendor().await.id, on.vendor().await.id];
+    let invite = async |vendor, ticket| create(&on, &invitation(&on, "b@himal.example", vendor), ticket).await;
+    for (vendor, ticket) in [(None, "ours"), (Some(vendors[0]), "first"), (Some(vendors[1]), "other's"), (Some(vendors[0]), "again")] {
+        assert!(invite(vendor, ticket).await);
     }
-    create(&on, &invitation(&on, "b@himal.example", None), "first").await;
-    create(&on, &invitation(&on, "b@himal.example", None), "again").await;
-    for (ticket, good) in [("one", false), ("two", true), ("first", false), ("again", true)] {
+    for (ticket, good) in [("ours", true), ("first", false), ("other's", true), ("again", true)] {
         assert_eq!(on.store.link(hash(ticket), START).await.unwrap().is_some(), good, "{ticket}");
     }
+    let theirs =
+        Redeeming::Login(User::new(on.ids.next(START).into(), "b@himal.example".to_owned(), Some(vendors[0]), START), password("x"));
+    assert_eq!(redeem(&on, "again", theirs, START).await, Redeemed::Taken, "the operator has invited it");
+    assert_eq!(redeem(&on, "ours", invited(&on, "b@himal.example"), START).await, Redeemed::Yes);
+}
+
+pub async fn links_to_a_new_password_are_good_until_one_is_used(on: Subject) {
+    let user = login(&on, "a@himal.example", None).await;
+    let ask = async |number: u32| create(&on, &link(&on, Purpose::Reset { user: user.id }), &format!("{number}")).await;
+    for number in 0..limits::RESETS_OPEN {
+        assert!(ask(number).await);
+    }
+    let mails = async || on.store.waiting_mails(first(100)).await.unwrap().len();
+    let before = mails().await;
+    assert!(!ask(100).await, "there are as many as there may be");
+    assert_eq!((on.store.link(hash("100"), START).await.unwrap(), mails().await), (None, before));
+    let is_good = async |number: u32| on.store.link(hash(&format!("{number}")), START).await.unwrap().is_some();
+    for number in 0..limits::RESETS_OPEN {
+        assert!(is_good(number).await);
+    }
+    let new = NewPassword { hash: password("second"), keep: None };
+    assert_eq!(redeem(&on, "1", Redeeming::Password(user.id, new), START).await, Redeemed::Yes);
+    for number in 0..limits::RESETS_OPEN {
+        assert!(!is_good(number).await);
+    }
+}
+
+pub async fn invitations_that_wait_have_a_bound(on: Subject) {
+    let vendor = Some(on.vendor().await.id);
+    for number in 0..limits::INVITATIONS_OPEN {
+        assert!(create(&on, &invitation(&on, &format!("{number}@himal.example"), vendor), &format!("{number}")).await);
+    }
+    assert!(!create(&on, &invitation(&on, "more@himal.example", vendor), "more").await);
+    assert!(create(&on, &invitation(&on, "0@himal.example", vendor), "again").await, "it takes the place of one");
+    assert!(create(&on, &invitation(&on, "ours@himal.example", None), "ours").await);
 }
 
 pub async fn a_link_is_good_once(on: Subject) {
@@ -301,6 +396,25 @@ pub async fn a_link_does_what_it_is_for(on: Subject) {
 }
 
 // --- Tokens in use ---------------------------------------------------------------------------------------------------
+
+pub async fn a_stream_has_so_many_tokens_at_most(on: Subject) {
+    let vendor = on.vendor().await;
+    let add = async |mode, number: usize| {
+        let Side { vendor, stream, mode } = Side::of(&vendor, mode);
+        let (id, scope) = (TokenId::from(on.ids.next(START)), Scope::Vendor { vendor, mode, stream });
+        let token = Token { id, scope, name: String::new(), allowed_ips: Vec::new(), created_at: START, last_used_at: None };
+        let made = on.store.deed(Deed::CreateToken(token, TokenHash::of(&format!("{mode:?} {number}"))), START).await.unwrap();
+        (made.came_to_pass(), id)
+    };
+    let (mut last, mut made) = (None, 0);
+    while let (true, id) = add(Mode::Live, made).await {
+        (last, made) = (Some(id), made + 1);
+        assert!(made <= limits::TOKENS_PER_STREAM as usize);
+    }
+    assert!(add(Mode::Test, 0).await.0, "the other mode has its own");
+    assert!(on.store.revoke_token(vendor.id, last.unwrap(), START).await.unwrap());
+    assert!(add(Mode::Live, made + 1).await.0 && !add(Mode::Live, made + 2).await.0);
+}
 
 pub async fn a_tokens_use_is_noted_now_and_then(on: Subject) {
     let vendor = on.vendor().await;

@@ -409,7 +409,10 @@ pub async fn sessions_links_and_hours_go_by_their_age(on: Subject) {
         created_at: START,
         expires_at: at(10),
     };
-    on.store.deed(Deed::LogIn { session: Box::new(session), hash: TokenHash::of("ticket"), instead_of: None }, START).await.unwrap();
+    on.store
+        .deed(Deed::LogIn { session: Box::new(session), hash: TokenHash::of("ticket"), instead_of: None, device: None }, START)
+        .await
+        .unwrap();
     let purpose = Purpose::Invitation { email: "a@himal.example".to_owned(), vendor: None, role: Role::Owner };
     let link = Link { id: on.ids.next(START).into(), purpose, created_at: START, expires_at: at(10) };
     on.store.deed(Deed::CreateLink { link, hash: TokenHash::of("link"), letter: None }, START).await.unwrap();

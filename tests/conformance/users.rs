@@ -4,7 +4,7 @@ use ringback::domain::id::{TokenId, UserId, VendorId};
 use ringback::domain::token::{Scope, Token, TokenHash};
 use ringback::domain::user::{PasswordHash, User};
 use ringback::domain::vendor::Mode;
-use ringback::store::{Created, Deed, Done, Page};
+use ringback::store::{Created, Deed, Done, LastOwner, Page};
 
 use crate::deeds::Deeds;
 use crate::subject::{START, Side, Subject, at, eight, first};
@@ -22,7 +22,7 @@ async fn create(on: &Subject, user: &User) -> Created {
 }
 
 async fn remove(on: &Subject, vendor: Option<VendorId>, id: UserId) -> bool {
-    on.store.deed(Deed::RemoveUser { id, vendor }, START).await.unwrap().came_to_pass()
+    on.store.deed(Deed::RemoveUser { id, vendor, last: LastOwner::MayGo }, START).await.unwrap().came_to_pass()
 }
 
 async fn listed(on: &Subject, vendor: Option<VendorId>) -> Vec<User> {

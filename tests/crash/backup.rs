@@ -142,6 +142,46 @@ async fn a_postgresql_database_is_backed_up_and_put_back() {
     goes_on(&mut server.operator(), &vendor, seen).await;
 }
 
+/// A `pg_dump` and its like that write down their arguments and the password in their environment.
+fn spies(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let spy = "#!/bin/sh\nprintf '%s\\n' \"$@\" >>\"$SPIED/arguments\"\nprintf '%s\\n' \"${PGPASSWORD-}\" >>\"$SPIED/passwords\"\n\
+               for argument; do case $argument in --file=*) : >\"${argument#--file=}\" ;; esac; done\necho 0\n";
+    for name in ["pg_dump", "pg_restore", "psql"] {
+        std::fs::write(folder.join(name), spy).expect("it is written");
+        std::fs::set_permissions(folder.join(name), std::fs::Permissions::from_mode(0o755)).expect("it may run");
+    }
+}
+
+#[test]
+fn no_program_gets_the_password_as_an_argument() {
+    for (address, shown, password) in [
+        ("postgres://u:p%40s%2Fs:x%25@db.example:5432/r?sslmode=require", "postgres://u@db.example:5432/r?sslmode=require", "p@s/s:x%"),
+        ("postgresql://u@db.example/r?password=a%26b&sslmode=require", "postgresql://u@db.example/r?sslmode=require", "a&b"),
+        ("postgres://u@db.example/r?sslmode=require&password=secret", "postgres://u@db.example/r?sslmode=require", "secret"),
+        ("postgres:///r?password=secret", "postgres:///r", "secret"),
+        ("postgres://u@db.example/r", "postgres://u@db.example/r", ""),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        spies(folder.path());
+        let here = folder.path().to_str().expect("text");
+        let spied = |name: &str, arguments: &[&str]| {
+            let script = programs::root().join("scripts").join(name);
+            let mut command = Command::new("sh");
+            command.args(["-c", "PATH=$SPIED:$PATH exec \"$@\"", "sh"]).arg(script).args(arguments);
+            command.env("SPIED", here).env("RINGBACK_DATABASE", address).env_remove("PGPASSWORD");
+            done(&command.output().expect("it runs"))
+        };
+        let backup = spied("backup", &["-", here]);
+        spied("restore", &[backup.lines().last().expect("its name"), "-"]);
+        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect("it was written");
+        let arguments = read("arguments");
+        assert_eq!(arguments.lines().filter(|line| line.contains(shown)).count(), 4, "{arguments}");
+        assert!(!arguments.contains("password=") && !arguments.contains("u:"), "{arguments}");
+        assert!(read("passwords").lines().all(|line| line == password), "{address}: {}", read("passwords"));
+    }
+}
+
 #[test]
 fn what_they_cannot_do_is_told() {
     let folder = tempfile::tempdir().expect("a folder");

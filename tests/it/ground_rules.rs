@@ -72,7 +72,7 @@ fn calls(app: &TestApp, of: &World, hook: &Receiver) -> Vec<(String, String, Val
         (operator, on_vendor("users"), json!({"email": "ann@example.com", "password": "correct horse"}), 201),
         (operator, on_vendor("panel-link"), json!({"role": "developer"}), 201),
         (operator, "/v1/tokens".to_owned(), json!({"vendor_id": vendor.id, "mode": "live"}), 201),
-        (live, "/v1/tokens".to_owned(), json!({"mode": "test", "name": "own"}), 201),
+        (live, "/v1/tokens".to_owned(), json!({"mode": "live", "name": "own"}), 201),
         (
             operator,
             "/v1/events".to_owned(),

@@ -1,5 +1,6 @@
 //! No request leaves for a forbidden address: not at create, not at the handshake, not at an attempt (guarantee G6).
 
+use ringback::limits;
 use serde_json::{Value, json};
 
 use crate::harness::{TestApp, attempts, text};
@@ -226,6 +227,7 @@ async fn a_name_of_a_forbidden_address_does_not_connect() {
     let endpoint = app.endpoint(&vendor, named(&hook)).await;
     for address in forbidden() {
         app.names.tell("hook.example", &[&address]);
+        app.advance(limits::TESTS_TO_ENDPOINT.within);
         let answer = app.on(&endpoint, "connect").await;
         assert_eq!(answer.code(422), "connect_failed", "{address}");
         let seen = answer.json()["seen"].clone();

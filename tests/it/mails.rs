@@ -286,7 +286,9 @@ async fn an_address_that_cannot_be_used_holds_up_no_other() {
     let (mails, hook) = (MailServer::open(), Receiver::start().await);
     let app = start(&mails, &[]).await;
     let vendor = app.vendor().await;
-    let bad = app.connected_with(&vendor, &hook, json!({"alert_email": "nobody@example..org"})).await;
+    let bad = app.connected_with(&vendor, &hook, json!({"alert_email": "nobody@example.org"})).await;
+    // One of a time when such addresses were taken.
+    app.database().execute("UPDATE endpoint SET alert_email = 'nobody@example..org'", []).expect("it is written");
     let good = app.connected_with(&vendor, &hook, json!({"alert_email": "somebody@example.org"})).await;
     app.on(&good, "pause").await.expect(200);
     app.quiet(|| hook.count()).await;

@@ -1,6 +1,7 @@
 //! The whole server, from its API to its receivers (see `harness`).
 
 mod access;
+mod accounts;
 mod bad_days;
 mod cancelling;
 mod client;
@@ -15,6 +16,7 @@ mod documents;
 mod doors;
 mod endpoints;
 mod failing;
+mod fair_share;
 mod faults;
 mod feed;
 mod fuzz;
@@ -34,6 +36,7 @@ mod oversight;
 mod panel;
 mod pausing;
 mod personal_data;
+mod plain_data;
 mod providers;
 mod proxy;
 mod receiver;

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use ringback::limits;
 use serde_json::{Value, json};
 
+use crate::client::{Request, send};
 use crate::harness::{TestApp, Vendor, documented, route, text, time, until};
 use crate::receiver::{Answer, Receiver};
 
@@ -13,11 +15,11 @@ async fn list(app: &TestApp, path: &str, token: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_vendor_makes_lists_and_revokes_its_own_tokens_of_both_modes() {
+async fn a_vendor_makes_lists_and_revokes_its_own_tokens() {
     let app = TestApp::start().await;
     let (vendor, other) = (app.vendor().await, app.vendor().await);
-    let live = app.post("/v1/tokens", &vendor.test, json!({"mode": "live", "name": "a"})).await.expect(201);
-    let test = app.post("/v1/tokens", &text(&live["token"]), json!({"mode": "test", "name": "b"})).await.expect(201);
+    let live = app.post("/v1/tokens", &vendor.live, json!({"mode": "live", "name": "a"})).await.expect(201);
+    let test = app.post("/v1/tokens", &vendor.test, json!({"mode": "test", "name": "b"})).await.expect(201);
     app.succeed_one(&vendor, "R-1").await;
     assert_eq!(list(&app, "/v1/recharges", &text(&live["token"])).await.len(), 1);
     assert_eq!(list(&app, "/v1/recharges", &text(&test["token"])).await.len(), 0);
@@ -33,6 +35,55 @@ async fn a_vendor_makes_lists_and_revokes_its_own_tokens_of_both_modes() {
     app.call("DELETE", &own, &text(&live["token"]), None).await.expect(204);
     assert_eq!(app.get("/v1/tokens", &text(&live["token"])).await.code(401), "unauthorized", "it revoked itself");
     assert_eq!(app.call("DELETE", &own, &vendor.live, None).await.code(404), "not_found");
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_token_makes_and_revokes_only_what_opens_no_more_than_itself() {
+    let app = TestApp::with(&[("trusted_proxies", "127.0.0.1")]).await;
+    let vendor = app.vendor().await;
+    for (token, mode) in [(&vendor.test, "live"), (&vendor.live, "test")] {
+        let refused = app.post("/v1/tokens", token, json!({"mode": mode})).await;
+        assert_eq!(refused.problems(), [("mode".to_owned(), "invalid".to_owned())], "{mode}");
+    }
+    let listed = list(&app, "/v1/tokens", &vendor.test).await;
+    let id_of = |mode: &str| text(&listed.iter().find(|token| token["mode"] == mode).expect("one")["id"]);
+    for (token, mode) in [(&vendor.test, "live"), (&vendor.live, "test")] {
+        let refused = app.call("DELETE", &format!("/v1/tokens/{}", id_of(mode)), token, None).await;
+        assert_eq!(refused.code(403), "forbidden", "{mode}");
+    }
+    let bound = json!({"mode": "live", "allowed_ips": ["203.0.113.0/24"]});
+    let bound = text(&app.post("/v1/tokens", &vendor.live, bound).await.expect(201)["token"]);
+    let make = async |allowed: Option<Value>| {
+        let mut body = json!({"mode": "live"});
+        allowed.into_iter().for_each(|allowed| body["allowed_ips"] = allowed);
+        let (token, headers) = (Some(bound.as_str()), [("x-forwarded-for", "203.0.113.7")]);
+        let request = Request { method: "POST", path: "/v1/tokens", token, headers: &headers, body: Some(body.to_string().into_bytes()) };
+        send(app.address, request).await
+    };
+    for wider in
+        [None, Some(json!([])), Some(json!(["0.0.0.0/0"])), Some(json!(["203.0.113.7", "198.51.100.1"])), Some(json!(["203.0.112.0/23"]))]
+    {
+        let refused = make(wider.clone()).await;
+        assert_eq!(refused.problems(), [("allowed_ips".to_owned(), "invalid".to_owned())], "{wider:?}");
+        assert!(refused.text.contains("203.0.113.0/24"), "{}", refused.text);
+    }
+    for narrower in [json!(["203.0.113.0/24"]), json!(["203.0.113.7", "203.0.113.128/25"])] {
+        make(Some(narrower)).await.expect(201);
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_vendor_has_so_many_tokens_of_a_mode() {
+    let app = TestApp::start().await;
+    let vendor = app.vendor().await;
+    for _ in 1..limits::TOKENS_PER_STREAM {
+        app.post("/v1/tokens", &vendor.live, json!({"mode": "live"})).await.expect(201);
+    }
+    let more = app.post("/v1/tokens", &vendor.live, json!({"mode": "live"})).await;
+    assert_eq!((more.code(422).as_str(), more.text.contains("revoke one")), ("token_limit", true), "{}", more.text);
+    app.post("/v1/tokens", &vendor.test, json!({"mode": "test"})).await.expect(201);
     app.finish().await;
 }
 

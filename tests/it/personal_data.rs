@@ -189,6 +189,37 @@ async fn an_answer_that_was_kept_has_it_no_more() {
     app.finish().await;
 }
 
+/// A recharge that a vendor asked for with an `Idempotency-Key`, and events whose names a JSON library uses for itself.
+#[tokio::test]
+async fn no_copy_of_it_is_left_of_orders_and_odd_events() {
+    let (mut app, hook) = (TestApp::start().await, Receiver::start().await);
+    let vendor = app.vendor().await;
+    let once = async |token: &str, path: &str, body: Value| {
+        let headers = [("idempotency-key", "key-1")];
+        let body = Some(body.to_string().into_bytes());
+        crate::client::send(app.address, crate::client::Request { method: "POST", path, token: Some(token), headers: &headers, body }).await
+    };
+    let order = json!({"reference_no": "INV-1", "operator_id": 1, "connection_no": NUMBER, "amount": "50"});
+    assert!(once(&vendor.test, "/v1/recharges", order.clone()).await.expect(201).to_string().contains(NUMBER));
+    app.connected_with(&vendor, &hook, json!({"event_types": ["*"]})).await;
+    for data in [
+        json!({"a": {"$serde_json::private::RawValue": NUMBER}}),
+        json!({"a": {"$serde_json::private::Number": NUMBER}}),
+        json!({"a": {"$serde_json::private::RawValue": "[", "number": NUMBER}}),
+    ] {
+        let own = json!({"vendor_id": vendor.id, "type": "invoice.paid", "data": data});
+        app.post("/v1/events", &app.operator, own).await.expect(202);
+    }
+    hook.wait(3).await;
+    erase(&app, &vendor).await;
+    let again = once(&vendor.test, "/v1/recharges", order).await;
+    assert!(!again.text.contains(NUMBER), "{}", again.text);
+    app.quiet(|| hook.count()).await;
+    app.stop().await;
+    assert!(!raw(&app).contains(NUMBER));
+    app.finish().await;
+}
+
 #[tokio::test]
 async fn of_a_contradiction_between_two_people_the_others_side_stays() {
     let app = TestApp::start().await;

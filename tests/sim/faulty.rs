@@ -14,6 +14,7 @@ use ringback::domain::id::{
 };
 use ringback::domain::recharge::Recharge;
 use ringback::domain::replay::Replay;
+use ringback::domain::secret::Secret;
 use ringback::domain::session::{Link, LoggedIn};
 use ringback::domain::submission::Submission;
 use ringback::domain::time::Timestamp;
@@ -109,6 +110,8 @@ faulty! {
     users(vendor: Option<VendorId>, page: Page<UserId>) -> Vec<User>;
     credentials(email: String) -> Option<Credentials>;
     session(hash: TokenHash, now: Timestamp) -> Option<LoggedIn>;
+    knows_device(hash: TokenHash, email: String, now: Timestamp) -> bool;
+    proposed(session: TokenHash) -> Option<Secret>;
     link(hash: TokenHash, now: Timestamp) -> Option<Link>;
     invitations(vendor: Option<VendorId>, now: Timestamp) -> Vec<Link>;
     kept_answer(key: AnswerKey, since: Timestamp) -> Option<KeptAnswer>;

@@ -13,6 +13,7 @@ use super::super::Api;
 use super::super::error::{ApiError, ProblemBody};
 use super::super::forwarded::caller_address;
 use super::super::input::whole_body;
+use crate::domain::json;
 use crate::limits;
 use crate::ops::OpsError;
 use crate::providers::callback::Envelope;
@@ -95,7 +96,7 @@ async fn read(body: &Bytes) -> Option<Map<String, Value>> {
     let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
     match text {
         [b'{' | b'[', ..] if !is_bounded(text) => None,
-        [b'{' | b'[', ..] => match serde_json::from_slice(text) {
+        [b'{' | b'[', ..] => match json::parse(text) {
             Ok(Value::Object(object)) => Some(object),
             _ => None,
         },

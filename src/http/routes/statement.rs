@@ -17,6 +17,7 @@ use super::super::input::Query;
 use crate::domain::id::RechargeId;
 use crate::domain::money::Currency;
 use crate::domain::recharge::{Recharge, Status};
+use crate::domain::spreadsheet::cell;
 use crate::ops::Mine;
 use crate::store::TimeRange;
 
@@ -44,7 +45,7 @@ struct Statement {
     after: Option<RechargeId>,
     count: u64,
     /// What succeeded, by currency, in minor units.
-    sums: BTreeMap<&'static str, (Currency, i64)>,
+    sums: BTreeMap<&'static str, (Currency, i128)>,
     digest: Sha256,
     is_over: bool,
 }
@@ -106,7 +107,7 @@ impl Statement {
             self.count += 1;
             let details = &recharge.details;
             if let (Status::Success, Some(amount), Some(currency)) = (recharge.status, details.amount, details.currency) {
-                self.sums.entry(currency.code()).or_insert((currency, 0)).1 += amount;
+                self.sums.entry(currency.code()).or_insert((currency, 0)).1 += i128::from(amount);
             }
             let text = |text: &Option<String>| text.clone().unwrap_or_default();
             let record = [
@@ -124,7 +125,7 @@ impl Statement {
                 recharge.created_at.to_string(),
                 recharge.settled_at.map(|at| at.to_string()).unwrap_or_default(),
             ];
-            writer.write_record(record.map(unformulated)).expect("memory takes what is written");
+            writer.write_record(record.iter().map(|text| cell(text).into_owned())).expect("memory takes what is written");
         }
         let lines = writer.into_inner().unwrap_or_default();
         self.digest.update(&lines);
@@ -134,15 +135,10 @@ impl Statement {
     fn trailer(&self) -> Bytes {
         let mut lines = format!("# count,{}\n", self.count);
         for (code, (currency, sum)) in &self.sums {
-            lines.push_str(&format!("# sum of success,{code},{}\n", currency.format(*sum)));
+            lines.push_str(&format!("# sum of success,{code},{}\n", currency.format_sum(*sum)));
         }
         let digest: String = self.digest.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         lines.push_str(&format!("# sha256,{digest}\n"));
         lines.into()
     }
-}
-
-/// A text that a spreadsheet would take for a formula gets an apostrophe in front.
-fn unformulated(text: String) -> String {
-    if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text }
 }

@@ -15,7 +15,7 @@ use super::super::views::{List, NewTokenView, TokenView};
 use crate::domain::id::TokenId;
 use crate::ops::only_paging;
 
-/// Make a token; it is shown this once.
+/// Make a token; it is shown this once. A vendor's token makes only tokens of its own mode, within its own networks.
 #[utoipa::path(post, path = "/v1/tokens", tag = "vendor", params(OnceHeader), request_body = OwnTokenInput, responses(
     (status = 201, body = NewTokenView),
     (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
@@ -50,7 +50,7 @@ pub(in super::super) async fn list(
     Ok(Json(List::of(&tokens, page.limit, |token| token.id, TokenView::of)))
 }
 
-/// Revoke a token at once; also the one that asks.
+/// Revoke a token at once; also the one that asks. A vendor's token revokes only tokens of its own mode.
 #[utoipa::path(delete, path = "/v1/tokens/{id}", tag = "vendor", params(("id" = String, Path), OwnerQuery), responses(
     (status = 204, description = "It is revoked"),
     (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),

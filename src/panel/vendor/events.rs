@@ -12,6 +12,7 @@ use super::super::refusal::{Refusal, Shown};
 use super::deliveries;
 use crate::domain::event::Event;
 use crate::domain::id::EventId;
+use crate::domain::json;
 use crate::fields::Fields;
 use crate::http::Api;
 use crate::limits;
@@ -70,7 +71,7 @@ pub(super) async fn show(State(api): State<Api>, seat: OfVendor, Path(id): Path<
     let of_event = Map::from_iter([("event_id".to_owned(), Value::from(id.to_string()))]);
     let deliveries = api.ops.deliveries(seat.caller, Fields::new(of_event)).await?.items;
     let shown = query.get("numbers") == "shown";
-    let mut body: Value = serde_json::from_slice(&standard::body(&event)).unwrap_or_default();
+    let mut body = json::parse(&standard::body(&event)).unwrap_or_default();
     if !shown {
         hide(&mut body);
     }

@@ -7,10 +7,11 @@ use super::rows::{bad, page, word_or_null};
 use crate::clock::Ids;
 use crate::domain::audit::{Entry, Note};
 use crate::domain::id::{AuditId, VendorId};
+use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::domain::vendor::Mode;
 use crate::limits;
-use crate::store::seal::Sealer;
+use crate::store::seal::{Place, Sealer};
 use crate::store::{AnswerKey, AuditQuery, Done, Keep, KeptAnswer, Listed, StoreError};
 
 pub(super) fn write(batch: &Batch, note: &Note, now: Timestamp) -> Result<(), StoreError> {
@@ -67,8 +68,13 @@ pub(super) fn list(conn: Conn, query: &AuditQuery) -> Result<Listed<Entry, Audit
 
 /// Where the seal of a request's digest or of its answer is good. The digest is sealed too: a body may hold a password,
 /// or a connection number, and either can be guessed.
-fn context(of: &str, key: &AnswerKey) -> String {
-    format!("{of} {} {} {}", key.token, key.path, key.key)
+fn context(of: &str, key: &AnswerKey) -> Place {
+    Place::before_columns(format!("{of} {} {} {}", key.token, key.path, key.key))
+}
+
+/// What a kept answer says.
+pub(super) fn opened(sealer: &Sealer, key: &AnswerKey, answer: &[u8]) -> Result<Secret, StoreError> {
+    sealer.open(&context("answer", key), answer)
 }
 
 /// Keeps the answer to a request. One that is there and not a day old refuses the whole change: it was done before.
@@ -93,5 +99,5 @@ pub(super) fn kept(conn: Conn, sealer: &Sealer, key: &AnswerKey, since: Timestam
     let Some((body, answer)) = conn.first(KEPT, values, read)? else { return Ok(None) };
     let body = sealer.open(&context("request", key), &body)?;
     let body = body.expose().try_into().map_err(|_| StoreError::Damaged("the digest of a kept request has another length".to_owned()))?;
-    Ok(Some(KeptAnswer { body, answer: sealer.open(&context("answer", key), &answer)?.expose().to_vec() }))
+    Ok(Some(KeptAnswer { body, answer: opened(sealer, key, &answer)?.expose().to_vec() }))
 }

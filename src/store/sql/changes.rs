@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use super::accept::{Audience, Batch, Emission};
 use super::deliveries::{self, ToCancel};
-use super::{audit, conflicts, endpoints, health, overview, people, replays, settle, submissions, vendors};
+use super::{audit, conflicts, devices, endpoints, health, overview, people, replays, settle, submissions, vendors};
 use crate::domain::alert::Alert;
 use crate::domain::delivery::RunKey;
 use crate::domain::endpoint::{Endpoint, EndpointStatus};
 use crate::domain::event::Facts;
 use crate::domain::id::EndpointId;
 use crate::domain::time::Timestamp;
+use crate::domain::user::Role;
 use crate::limits;
 use crate::store::cluster::Hint;
-use crate::store::{Change, Created, Deed, Done, EndpointChange, OpenRun, StoreError, Written};
+use crate::store::{Change, Created, Deed, Done, EndpointChange, LastOwner, OpenRun, StoreError, Written};
 
 /// The event that tells a vendor's other endpoints of one that a rule disabled.
 const DISABLED: &str = "endpoint.disabled";
@@ -53,26 +54,34 @@ impl Batch<'_> {
                 }
                 Done::Vendor(vendors::update(conn, *id, change)?)
             }
-            Deed::CreateToken(token, hash) => {
-                vendors::create_token(conn, token, *hash)?;
-                Done::Made(Created::Yes)
-            }
+            Deed::CreateToken(token, hash) => Done::Made(vendors::add_token(conn, token, *hash)?),
             Deed::RevokeToken { id, vendor } => Done::Found(vendors::revoke_token(conn, *vendor, *id, now)?),
             Deed::CreateUser(user, hash) => Done::Made(people::create_user(conn, user, hash)?),
-            Deed::RemoveUser { id, vendor } => Done::Found(people::remove_user(conn, *vendor, *id)?),
-            Deed::SetRole { id, vendor, role } => Done::Found(people::set_role(conn, *vendor, *id, *role)?),
+            Deed::RemoveUser { id, vendor, last: LastOwner::Stays } if people::is_last_owner(conn, *vendor, *id)? => Done::LastOwner,
+            Deed::RemoveUser { id, vendor, .. } => Done::Found(people::remove_user(conn, *vendor, *id)?),
+            Deed::SetRole { id, vendor, role, last: LastOwner::Stays }
+                if *role != Role::Owner && people::is_last_owner(conn, Some(*vendor), *id)? =>
+            {
+                Done::LastOwner
+            }
+            Deed::SetRole { id, vendor, role, .. } => Done::Found(people::set_role(conn, *vendor, *id, *role)?),
             Deed::SetPassword(id, new) => Done::Found(people::set_password(conn, *id, new)?),
             Deed::ChangeSecondFactor { id, from, to } => Done::Found(people::change_second_factor(self, *id, from.as_ref(), to.as_ref())?),
-            Deed::LogIn { session, hash, instead_of } => Done::Found(people::log_in(conn, session, *hash, *instead_of)?),
+            Deed::LogIn { session, hash, instead_of, device } => {
+                let begun = people::log_in(conn, session, *hash, *instead_of)?;
+                if let (true, Some(user), Some(device)) = (begun, session.user, device) {
+                    devices::remember(self, user, device, now)?;
+                }
+                Done::Found(begun)
+            }
+            Deed::Propose { session, secret } => Done::Found(devices::propose(self, *session, secret)?),
             Deed::LogOut(hash) => Done::Found(people::log_out(conn, *hash)?),
             Deed::LogOutEverywhere(id) => {
                 people::end_sessions(conn, *id, None)?;
+                devices::forget(conn, *id)?;
                 Done::Noted
             }
-            Deed::CreateLink { link, hash, letter } => {
-                people::create_link(self, link, *hash, letter.as_ref())?;
-                Done::Noted
-            }
+            Deed::CreateLink { link, hash, letter } => Done::Found(people::create_link(self, link, *hash, letter.as_ref())?),
             Deed::Withdraw { id, vendor } => Done::Found(people::withdraw(conn, *vendor, *id)?),
             Deed::Redeem(hash, redeeming) => Done::Redeemed(people::redeem(conn, *hash, redeeming, now)?),
             Deed::TokenUsed(id) => {

@@ -10,7 +10,7 @@ use crate::domain::id::{EndpointId, StreamId, VendorId};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::domain::vendor::Mode;
-use crate::store::seal::Sealer;
+use crate::store::seal::{Place, Sealer};
 use crate::store::{Created, EndpointChange, Page, StoreError};
 
 const COLUMNS: &str = "e.id, e.stream, e.url, e.description, e.event_types, e.profile, e.cipher_text, e.alert_email, e.headers, \
@@ -65,16 +65,28 @@ fn read(row: &Row) -> Result<Sealed> {
     Ok(Sealed { endpoint, headers, secret, former: row.get("former_secrets")?, signing_key: row.get("signing_key")? })
 }
 
+const HEADERS: &str = "headers";
+const SECRET: &str = "secret";
+const FORMER: &str = "former_secrets";
+const SIGNING_KEY: &str = "signing_key";
+/// Columns of an endpoint that are sealed.
+pub(super) const SEALED: [&str; 4] = [HEADERS, SECRET, FORMER, SIGNING_KEY];
+
+/// Where a sealed value of an endpoint belongs.
+pub(super) fn sealed_in(column: &str, id: EndpointId) -> Place {
+    Place::new("endpoint", column, id)
+}
+
 impl Sealed {
     fn open(self, sealer: &Sealer) -> Result<Endpoint, StoreError> {
         let Self { mut endpoint, headers, secret, former, signing_key } = self;
-        let context = endpoint.id.to_string();
-        endpoint.settings.secret = sealer.open(&context, &secret)?;
-        endpoint.settings.signing_key = signing_key.map(|sealed| sealer.open(&context, &sealed)).transpose()?;
-        let headers = sealer.open(&context, &headers)?;
+        let place = |column| sealed_in(column, endpoint.id);
+        endpoint.settings.secret = sealer.open(&place(SECRET), &secret)?;
+        endpoint.settings.signing_key = signing_key.map(|sealed| sealer.open(&place(SIGNING_KEY), &sealed)).transpose()?;
+        let headers = sealer.open(&place(HEADERS), &headers)?;
         endpoint.settings.headers = serde_json::from_slice(headers.expose()).map_err(|error| StoreError::Damaged(error.to_string()))?;
         if let Some(former) = former {
-            endpoint.settings.former = read_former(&sealer.open(&context, &former)?)?;
+            endpoint.settings.former = read_former(&sealer.open(&place(FORMER), &former)?)?;
         }
         Ok(endpoint)
     }
@@ -129,7 +141,7 @@ fn write_settings(conn: Conn, sealer: &Sealer, id: EndpointId, settings: &Settin
     const WRITE: &str = "UPDATE endpoint SET url = ?2, description = ?3, event_types = ?4, profile = ?5, cipher_text = ?6, alert_email = ?7, \
         headers = ?8, rate_limit = ?9, max_in_flight = ?10, ordering = ?11, strict_hold = ?12, secret = ?13, signing_key = ?14, \
         former_secrets = ?15 WHERE id = ?1";
-    let context = id.to_string();
+    let place = |column| sealed_in(column, id);
     let headers = serde_json::to_vec(&settings.headers).expect("strings always serialize");
     conn.execute(
         WRITE,
@@ -141,14 +153,14 @@ fn write_settings(conn: Conn, sealer: &Sealer, id: EndpointId, settings: &Settin
             settings.profile as i64,
             settings.cipher_text as i64,
             settings.alert_email,
-            sealer.seal(&context, &headers),
+            sealer.seal(&place(HEADERS), &headers),
             settings.rate_limit_per_second,
             settings.max_in_flight,
             settings.ordering as i64,
             settings.strict_hold.map(|hold| hold.as_secs()),
-            sealer.seal(&context, settings.secret.expose()),
-            settings.signing_key.as_ref().map(|key| sealer.seal(&context, key.expose())),
-            write_former(&settings.former).map(|former| sealer.seal(&context, former.expose())),
+            sealer.seal(&place(SECRET), settings.secret.expose()),
+            settings.signing_key.as_ref().map(|key| sealer.seal(&place(SIGNING_KEY), key.expose())),
+            write_former(&settings.former).map(|former| sealer.seal(&place(FORMER), former.expose())),
         ],
     )?;
     Ok(())

@@ -1,15 +1,15 @@
-//! Removing a person's data, and sealing secrets again: walks over tables, a bounded step at a time.
+//! Removing a person's data: walks over tables, a bounded step at a time.
 
-use super::KEY_CHECK;
 use super::conn::{Conn, Result, Row, params};
 use super::rows::place;
-use super::{health, ledger, people, submissions};
+use super::{audit, ledger, submissions};
 use crate::clock::Stopwatch;
-use crate::domain::event::{Event, in_json};
-use crate::domain::id::{ConflictId, DeliveryId, EndpointId, EventId, RechargeId, StreamId};
+use crate::domain::event::{Event, in_json, json_names};
+use crate::domain::id::{ConflictId, DeliveryId, EventId, RechargeId, StreamId, TokenId, VendorId};
+use crate::domain::json;
 use crate::limits;
 use crate::store::seal::Sealer;
-use crate::store::{Settle, StoreError, SweepPlace, Swept};
+use crate::store::{AnswerKey, Settle, StoreError, SweepPlace, Swept};
 
 /// Numbers that were erased lately. An attempt that was under way then may come back with an answer that repeats one.
 #[derive(Default)]
@@ -55,12 +55,19 @@ fn overwrite(conn: Conn, on: bool) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A person's number out of some of a stream's recharges (stage 0) or events (stage 1).
-pub(super) fn erase(conn: Conn, stream: StreamId, connection_no: &str, place: SweepPlace) -> Result<Swept, StoreError> {
+/// A person's number out of some of a stream's recharges (stage 0), its events (stage 1), or the answers kept for requests about
+/// them (stage 2).
+pub(super) fn erase(
+    conn: Conn,
+    sealer: &Sealer,
+    (stream, connection_no): (StreamId, &str),
+    place: SweepPlace,
+) -> Result<Swept, StoreError> {
     overwrite(conn, true)?;
     let swept = match place.stage {
         0 => recharges(conn, stream, connection_no, place.after),
-        _ => events(conn, stream, connection_no, place.after),
+        1 => events(conn, stream, connection_no, place.after),
+        _ => kept(conn, sealer, (stream, connection_no), place.after),
     };
     overwrite(conn, false)?;
     swept
@@ -152,7 +159,42 @@ fn events(conn: Conn, stream: StreamId, connection_no: &str, after: i64) -> Resu
     if count == limits::ERASE_SCAN {
         return Ok(Swept { removed, next: at(1, last) });
     }
-    Ok(Swept { removed: removed + answers(conn, stream)?, next: None })
+    Ok(Swept { removed: removed + answers(conn, stream)?, next: at(2, i64::MIN) })
+}
+
+/// Whether an answer to the operator may be about this vendor: it says so, or does not say about which.
+fn may_be_about(answer: &[u8], vendor: VendorId) -> bool {
+    let says = json::parse(answer).ok().and_then(|answer| answer["vendor_id"].as_str().map(str::to_owned));
+    says.is_none_or(|says| says == vendor.to_string())
+}
+
+/// Kept answers that repeat the number, whatever they are about: those of the vendor's tokens, and of the operator's. They are
+/// sealed, so that each has to be opened. The same request again is a new one then.
+fn kept(conn: Conn, sealer: &Sealer, (stream, connection_no): (StreamId, &str), after: i64) -> Result<Swept, StoreError> {
+    const COLUMNS: &str = "SELECT k.token, k.path, k.key, k.answer, t.vendor, k.kept_at FROM kept_answer k LEFT JOIN token t ON t.id = k.token \
+        WHERE (t.vendor IS NULL OR t.vendor = (SELECT s.vendor FROM stream s WHERE s.id = ?1))";
+    let read = |row: &Row| {
+        let key = AnswerKey { token: TokenId::new(row.get(0)?), path: row.get(1)?, key: row.get(2)? };
+        Ok((key, (row.get::<Vec<u8>>(3)?, row.get::<Option<i64>>(4)?), row.get::<i64>(5)?))
+    };
+    let vendor = conn.one("SELECT vendor FROM stream WHERE id = ?1", params![stream.get()], |row| row.get(0).map(VendorId::new))?;
+    let page = format!("{COLUMNS} AND k.kept_at > ?2 ORDER BY k.kept_at LIMIT ?3");
+    let mut page = conn.all(&page, params![stream.get(), after, limits::SWEEP_STEP_ROWS], read)?;
+    let last = page.last().filter(|_| page.len() == limits::SWEEP_STEP_ROWS).map(|(_, _, kept_at)| *kept_at);
+    if let Some(last) = last {
+        // All of the last moment, of which the page may have had a part.
+        page.retain(|(_, _, kept_at)| *kept_at < last);
+        page.extend(conn.all(&format!("{COLUMNS} AND k.kept_at = ?2"), params![stream.get(), last], read)?);
+    }
+    let mut removed = 0;
+    for (key, (answer, token_of), _) in page {
+        let answer = audit::opened(sealer, &key, &answer)?;
+        if json_names(answer.expose(), connection_no) && (token_of.is_some() || may_be_about(answer.expose(), vendor)) {
+            let values = params![key.token.get(), key.path, key.key];
+            removed += conn.execute("DELETE FROM kept_answer WHERE token = ?1 AND path = ?2 AND key = ?3", values)?;
+        }
+    }
+    Ok(Swept { removed: removed as u64, next: last.and_then(|last| at(2, last)) })
 }
 
 /// The event stays as a tombstone; what receivers answered to it may repeat it, so that this goes too.
@@ -169,40 +211,4 @@ fn erase_event(conn: Conn, event: &Event, connection_no: &str) -> Result<bool, S
         conn.execute(&sql, params![stream.get(), sequence])?;
     }
     Ok(true)
-}
-
-// --- Sealing again ---------------------------------------------------------------------------------------------------
-
-/// Secrets of some endpoints (stage 0), or the kept answers and the key's check (stage 1), under the present key.
-pub(super) fn reseal(conn: Conn, sealer: &Sealer, place: SweepPlace) -> Result<Swept, StoreError> {
-    if place.stage == 0 {
-        return endpoints(conn, sealer, place.after);
-    }
-    // Kept answers are a day old at the most; to forget them costs a repeated request, not an answer of another key.
-    let removed = conn.execute("DELETE FROM kept_answer", params![])?;
-    people::reseal(conn, sealer)?;
-    health::reseal(conn, sealer)?;
-    conn.execute("UPDATE meta SET value = ?2 WHERE name = ?1", params![KEY_CHECK, sealer.seal(KEY_CHECK, b"ringback")])?;
-    Ok(Swept { removed: removed as u64, next: None })
-}
-
-fn endpoints(conn: Conn, sealer: &Sealer, after: i64) -> Result<Swept, StoreError> {
-    const PAGE: &str = "SELECT id, headers, secret, former_secrets, signing_key FROM endpoint WHERE id > ?1 ORDER BY id LIMIT ?2";
-    type Sealed = (i64, [Option<Vec<u8>>; 4]);
-    let read = |row: &Row| -> Result<Sealed> { Ok((row.get(0)?, [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?])) };
-    let page = conn.all(PAGE, params![after, limits::SWEEP_STEP_ROWS], read)?;
-    for (id, sealed) in &page {
-        let context = EndpointId::new(*id).to_string();
-        let again = |sealed: &Option<Vec<u8>>| -> Result<Option<Vec<u8>>, StoreError> {
-            sealed.as_ref().map(|sealed| Ok(sealer.seal(&context, sealer.open(&context, sealed)?.expose()))).transpose()
-        };
-        let [headers, secret, former, signing_key] = [again(&sealed[0])?, again(&sealed[1])?, again(&sealed[2])?, again(&sealed[3])?];
-        const WRITE: &str = "UPDATE endpoint SET headers = ?2, secret = ?3, former_secrets = ?4, signing_key = ?5 WHERE id = ?1";
-        conn.execute(WRITE, params![id, headers, secret, former, signing_key])?;
-    }
-    let next = match page.last() {
-        Some((last, _)) if page.len() == limits::SWEEP_STEP_ROWS => at(0, *last),
-        _ => at(1, 0),
-    };
-    Ok(Swept { removed: page.len() as u64, next })
 }

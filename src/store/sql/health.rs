@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use super::accept::Batch;
 use super::conn::{Conn, Result, Row, params};
 use super::endpoints;
+use super::reseal::Bound;
 use super::rows::word;
 use crate::domain::alert::{Alert, Letter};
 use crate::domain::attempt::OutcomeKind;
@@ -16,7 +17,7 @@ use crate::domain::endpoint::{Endpoint, EndpointStatus};
 use crate::domain::id::EndpointId;
 use crate::domain::time::Timestamp;
 use crate::limits;
-use crate::store::seal::Sealer;
+use crate::store::seal::{Place, Sealer};
 use crate::store::{After, Cause, Failing, Mailing, Page, Settle, Settled, StoreError, Trouble, WaitingMail};
 
 /// The endpoints that have a row.
@@ -130,8 +131,8 @@ pub(super) fn keep_letter(batch: &Batch, letter: &Letter, now: Timestamp) -> Res
     batch.conn.execute(KEEP, params![id, letter.to, letter.title, sealed, now.as_millis()]).map(drop)
 }
 
-fn sealed_for(letter: i64) -> String {
-    format!("letter {letter}")
+fn sealed_for(letter: i64) -> Place {
+    Place::new("alert", "letter", letter)
 }
 
 /// Endpoints that somebody should look at: those that fail, and those that a rule disabled; by id, the newest first.
@@ -284,11 +285,12 @@ pub(super) fn waiting_mails(conn: Conn, page: Page<i64>) -> Result<Vec<WaitingMa
     conn.all(WAITING, params![page.before.unwrap_or(i64::MAX), page.limit], read)
 }
 
-/// Mails with links in them under the present key.
-pub(super) fn reseal(conn: Conn, sealer: &Sealer) -> Result<(), StoreError> {
+/// Mails with links in them under the present key, of which it is known where they were bound.
+pub(super) fn reseal(conn: Conn, sealer: &Sealer, bound: Bound) -> Result<(), StoreError> {
     const ALL: &str = "SELECT id, letter FROM alert WHERE letter IS NOT NULL";
     for (id, sealed) in conn.all(ALL, params![], |row| Ok((row.get::<i64>(0)?, row.get::<Vec<u8>>(1)?)))? {
-        let again = sealer.seal(&sealed_for(id), sealer.open(&sealed_for(id), &sealed)?.expose());
+        let from = bound.place(sealed_for(id), format!("letter {id}"));
+        let again = sealer.rebind(&from, &sealed_for(id), &sealed)?;
         conn.execute("UPDATE alert SET letter = ?2 WHERE id = ?1", params![id, again])?;
     }
     Ok(())

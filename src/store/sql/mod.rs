@@ -8,6 +8,7 @@ mod changes;
 mod conflicts;
 pub mod conn;
 mod deliveries;
+mod devices;
 mod endpoints;
 mod erase;
 mod guess;
@@ -20,6 +21,7 @@ mod overview;
 mod people;
 pub mod references;
 mod replays;
+mod reseal;
 mod rows;
 mod settle;
 mod submissions;
@@ -35,10 +37,13 @@ use async_trait::async_trait;
 use conn::{Conn, params};
 pub use high_water::{Advance, HighWater};
 pub use memory::Memory;
+use reseal::KEY_CHECK;
+pub(super) use reseal::{begin, check_key};
 
 use super::availability::{Access, Availability};
 use super::cluster::Cluster;
 use super::seal::Sealer;
+use super::turns::Turns;
 use super::{
     AnswerKey, AuditQuery, Backlog, Cause, ConflictQuery, Delivery, DeliveryQuery, Expired, Failing, Feed, Horizon, KeptAnswer, KeptReport,
     Listed, Mailing, OpenAsk, OpenRuns, OpenSize, Overview, Page, ProviderStanding, RechargeQuery, ReplayScope, Sought, Standing, Store,
@@ -52,6 +57,7 @@ use crate::domain::event::Event;
 use crate::domain::id::{AuditId, ConflictId, DeliveryId, EndpointId, EventId, RechargeId, ReplayId, StreamId, TokenId, UserId, VendorId};
 use crate::domain::recharge::Recharge;
 use crate::domain::replay::Replay;
+use crate::domain::secret::Secret;
 use crate::domain::session::{Link, LoggedIn};
 use crate::domain::submission::Submission;
 use crate::domain::time::Timestamp;
@@ -110,47 +116,35 @@ pub enum Channel {
     Outcomes,
 }
 
-/// The name under which a sealed text in `meta` tells whether a master key is the right one.
-const KEY_CHECK: &str = "master key check";
-
-/// Refuses a master key that is not the one this database was made with.
-pub(super) fn check_key(conn: Conn, sealer: &Sealer) -> Result<(), StoreError> {
-    let check = conn.first("SELECT value FROM meta WHERE name = ?1", params![KEY_CHECK], |row| row.get::<Vec<u8>>(0))?;
-    let Some(check) = check else { return Ok(()) };
-    sealer.open(KEY_CHECK, &check).map(drop).map_err(|_| {
-        StoreError::Unusable(
-            "the master key is not the one this database was made with; give the right one as RINGBACK_MASTER_KEY or in the key file. Nothing was changed"
-                .to_owned(),
-        )
-    })
-}
-
-/// Marks a new database with the master key, and has new ids be greater than those that are there: the clock may have been
-/// set back since.
-pub(super) fn begin(conn: Conn, sealer: &Sealer, ids: &Ids) -> Result<(), StoreError> {
-    let check = sealer.seal(KEY_CHECK, b"ringback");
-    conn.execute("INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING", params![KEY_CHECK, check])?;
-    for table in
-        ["recharge", "conflict", "vendor", "stream", "token", "endpoint", "alert", "replay", "\"user\"", "audit", "session", "link"]
-    {
-        let highest = conn.one(&format!("SELECT max(id) FROM {table}"), params![], |row| row.get::<Option<i64>>(0))?;
-        ids.go_beyond(highest.unwrap_or(0));
-    }
-    Ok(())
-}
-
 /// A store on an SQL database.
 pub struct SqlStore<D> {
     driver: D,
     availability: Availability,
     sealer: Sealer,
     ids: Arc<Ids>,
+    /// Who of the streams has a reader for something that takes long.
+    turns: Turns<StreamId>,
 }
 
 impl<D: Driver> SqlStore<D> {
     /// The store on a database that is open, migrated, and made with this key.
     pub(super) fn new(driver: D, sealer: Sealer, ids: Arc<Ids>) -> Self {
-        Self { driver, availability: Availability::default(), sealer, ids }
+        Self { driver, availability: Availability::default(), sealer, ids, turns: Turns::new(limits::READS_AT_ONCE) }
+    }
+
+    /// Reads what may take long of a stream. The streams share few readers, so that one waits for itself and not for others. A
+    /// caller who has gone keeps the turn for as long as the reader works.
+    async fn read_of<T: Send + 'static>(
+        &self,
+        stream: StreamId,
+        query: impl Fn(Conn) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let turn = self.turns.take(stream).await;
+        self.read(move |conn| {
+            let _turn = &turn;
+            query(conn)
+        })
+        .await
     }
 
     async fn write<T: Send + 'static>(&self, work: impl Fn(Conn) -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
@@ -240,6 +234,15 @@ impl<D: Driver> Store for SqlStore<D> {
         self.read(move |conn| people::session(conn, hash, now)).await
     }
 
+    async fn knows_device(&self, hash: TokenHash, email: String, now: Timestamp) -> Result<bool, StoreError> {
+        self.read(move |conn| devices::is_known(conn, hash, &email, now)).await
+    }
+
+    async fn proposed(&self, session: TokenHash) -> Result<Option<Secret>, StoreError> {
+        let sealer = self.sealer.clone();
+        self.read(move |conn| devices::proposed(conn, &sealer, session)).await
+    }
+
     async fn link(&self, hash: TokenHash, now: Timestamp) -> Result<Option<Link>, StoreError> {
         self.read(move |conn| people::link(conn, hash, now)).await
     }
@@ -266,7 +269,7 @@ impl<D: Driver> Store for SqlStore<D> {
     }
 
     async fn standing(&self, stream: StreamId, since: Timestamp) -> Result<Standing, StoreError> {
-        self.read(move |conn| overview::standing(conn, stream, since)).await
+        self.read_of(stream, move |conn| overview::standing(conn, stream, since)).await
     }
 
     async fn providers(&self) -> Result<Vec<ProviderStanding>, StoreError> {
@@ -290,15 +293,25 @@ impl<D: Driver> Store for SqlStore<D> {
     }
 
     async fn recharges(&self, query: RechargeQuery) -> Result<Listed<Recharge, RechargeId>, StoreError> {
-        self.read(move |conn| ledger::recharges(conn, &query)).await
+        self.read_of(query.stream, move |conn| ledger::recharges(conn, &query)).await
     }
 
     async fn walk(&self, whose: Whose, range: TimeRange, after: Option<RechargeId>, limit: usize) -> Result<Vec<Recharge>, StoreError> {
-        self.read(move |conn| submissions::walk(conn, &whose, range, after, limit)).await
+        let walk = move |conn: Conn, whose: &Whose| submissions::walk(conn, whose, range, after, limit);
+        match whose {
+            Whose::Stream(stream) => self.read_of(stream, move |conn| walk(conn, &whose)).await,
+            Whose::Provider(_) => self.read(move |conn| walk(conn, &whose)).await,
+        }
     }
 
     async fn lookup(&self, stream: Option<StreamId>, sought: Vec<Sought>) -> Result<Vec<Option<Recharge>>, StoreError> {
-        self.read(move |conn| submissions::lookup(conn, stream, &sought)).await
+        // One that asks after a single recharge waits for nothing.
+        let is_long = sought.len() > limits::PAGE_DEFAULT;
+        let lookup = move |conn: Conn| submissions::lookup(conn, stream, &sought);
+        match stream.filter(|_| is_long) {
+            Some(stream) => self.read_of(stream, lookup).await,
+            None => self.read(lookup).await,
+        }
     }
 
     async fn submissions_due(&self, provider: String, with_new: bool, now: Timestamp) -> Result<bool, StoreError> {
@@ -326,11 +339,11 @@ impl<D: Driver> Store for SqlStore<D> {
     }
 
     async fn sequences(&self, stream: StreamId, range: TimeRange) -> Result<Range<i64>, StoreError> {
-        self.read(move |conn| ledger::sequences(conn, stream, range)).await
+        self.read_of(stream, move |conn| ledger::sequences(conn, stream, range)).await
     }
 
     async fn events_after(&self, stream: StreamId, after: Option<i64>, limit: usize) -> Result<Feed, StoreError> {
-        self.read(move |conn| ledger::events_after(conn, stream, after, limit)).await
+        self.read_of(stream, move |conn| ledger::events_after(conn, stream, after, limit)).await
     }
 
     async fn endpoint(&self, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
@@ -358,7 +371,7 @@ impl<D: Driver> Store for SqlStore<D> {
     }
 
     async fn deliveries(&self, query: DeliveryQuery) -> Result<Listed<Delivery, DeliveryId>, StoreError> {
-        self.read(move |conn| deliveries::list(conn, &query)).await
+        self.read_of(query.stream, move |conn| deliveries::list(conn, &query)).await
     }
 
     async fn replay(&self, id: ReplayId) -> Result<Option<Replay>, StoreError> {
@@ -370,10 +383,11 @@ impl<D: Driver> Store for SqlStore<D> {
     }
 
     async fn count_scope(&self, mut scope: ReplayScope) -> Result<u64, StoreError> {
-        let mut matched = 0;
+        let (mut matched, endpoint) = (0, scope.endpoint);
+        let Some(place) = self.read(move |conn| rows::place(conn, endpoint)).await? else { return Ok(0) };
         loop {
             let (sealer, part) = (self.sealer.clone(), scope.clone());
-            let (count, next) = self.read(move |conn| replays::count(conn, &sealer, &part)).await?;
+            let (count, next) = self.read_of(place.stream, move |conn| replays::count(conn, &sealer, &part)).await?;
             matched += count;
             match next {
                 Some(next) => scope.numbers.start = next,
@@ -442,9 +456,10 @@ impl<D: Driver> Store for SqlStore<D> {
         };
         // Outcomes that are being written are there then, to be looked at.
         self.driver.write(Channel::Outcomes, connection_no.clone(), remember).await.1?;
+        let sealer = self.sealer.clone();
         let erase = move |number: &String, conn: Conn, memory: &mut Memory| {
             remember(number, conn, memory)?;
-            erase::erase(conn, stream, number, place)
+            erase::erase(conn, &sealer, (stream, number), place)
         };
         let swept = self.driver.write(Channel::Main, connection_no, erase).await.1?;
         if swept.next.is_none() {
@@ -455,6 +470,6 @@ impl<D: Driver> Store for SqlStore<D> {
 
     async fn reseal(&self, place: SweepPlace) -> Result<Swept, StoreError> {
         let sealer = self.sealer.clone();
-        self.write(move |conn| erase::reseal(conn, &sealer, place)).await
+        self.write(move |conn| reseal::reseal(conn, &sealer, place)).await
     }
 }

@@ -23,7 +23,7 @@ const fn table(name: &'static str, key: &'static str) -> Table {
 }
 
 /// All but `meta` and `reference`, which are each database's own.
-const TABLES: [Table; 27] = [
+const TABLES: [Table; 28] = [
     table("vendor", "id"),
     table("stream", "id"),
     table("token", "id"),
@@ -49,6 +49,7 @@ const TABLES: [Table; 27] = [
     table("traffic", "minute, node"),
     table("session", "id"),
     table("link", "id"),
+    table("device", "id"),
     table("tally", "stream, hour"),
     table("feed_start", "stream"),
 ];

@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use super::accept::Batch;
 use super::conn::{Conn, Result, Row, params};
+use super::reseal::Bound;
 use super::rows::{bad, word, word_or_null};
-use super::{health, vendors};
+use super::{devices, health, vendors};
 use crate::clock::Ids;
 use crate::domain::alert::Letter;
 use crate::domain::id::{LinkId, SessionId, UserId, VendorId};
@@ -15,7 +16,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::token::TokenHash;
 use crate::domain::user::{Credentials, PasswordHash, Role, SecondFactor, User};
 use crate::limits;
-use crate::store::seal::Sealer;
+use crate::store::seal::{Place, Sealer};
 use crate::store::{Created, NewPassword, Page, Redeemed, Redeeming, StoreError};
 
 const COLUMNS: &str = "id, email, vendor, role, second_factor, created_at";
@@ -43,9 +44,18 @@ pub(super) fn remove_user(conn: Conn, vendor: Option<VendorId>, id: UserId) -> R
     let gone = conn.execute("DELETE FROM \"user\" WHERE id = ?1 AND vendor IS ?2", params![id.get(), vendor.map(VendorId::get)])? == 1;
     if gone {
         end_sessions(conn, id, None)?;
+        devices::forget(conn, id)?;
         conn.execute("DELETE FROM link WHERE login = ?1", params![id.get()])?;
     }
     Ok(gone)
+}
+
+/// Whether this login is an owner, and no other login of the vendor (of the operator, if none is named) is one.
+pub(super) fn is_last_owner(conn: Conn, vendor: Option<VendorId>, id: UserId) -> Result<bool, StoreError> {
+    // Owners are locked in one order, so that two who remove each other at once wait instead of both succeeding.
+    const OWNERS: &str = "SELECT id FROM \"user\" WHERE vendor IS ?1 AND role = ?2 ORDER BY id /*FOR UPDATE*/";
+    let owners = conn.all(OWNERS, params![vendor.map(VendorId::get), Role::Owner as i64], |row| row.get::<i64>(0))?;
+    Ok(owners == [id.get()])
 }
 
 pub(super) fn set_role(conn: Conn, vendor: VendorId, id: UserId, role: Role) -> Result<bool, StoreError> {
@@ -73,11 +83,17 @@ pub(super) fn credentials(conn: Conn, sealer: &Sealer, email: &str) -> Result<Op
 pub(super) fn set_password(conn: Conn, id: UserId, new: &NewPassword) -> Result<bool, StoreError> {
     const SET: &str = "UPDATE \"user\" SET password_hash = ?2 WHERE id = ?1";
     end_sessions(conn, id, new.keep)?;
+    devices::forget(conn, id)?;
     conn.execute("DELETE FROM link WHERE login = ?1", params![id.get()])?;
     Ok(conn.execute(SET, params![id.get(), new.hash.0])? == 1)
 }
 
 // --- Second factors --------------------------------------------------------------------------------------------------
+
+/// Where a second factor belongs.
+fn sealed_in(id: UserId) -> Place {
+    Place::new("user", "second_factor", id)
+}
 
 fn seal(sealer: &Sealer, id: UserId, factor: &SecondFactor) -> Vec<u8> {
     let code = |code: &[u8; 32]| Value::from(data_encoding::HEXLOWER.encode(code));
@@ -86,11 +102,11 @@ fn seal(sealer: &Sealer, id: UserId, factor: &SecondFactor) -> Vec<u8> {
         "used": factor.used,
         "codes": factor.codes.iter().map(code).collect::<Vec<_>>(),
     });
-    sealer.seal(&id.to_string(), text.to_string().as_bytes())
+    sealer.seal(&sealed_in(id), text.to_string().as_bytes())
 }
 
 fn open(sealer: &Sealer, id: UserId, sealed: &[u8]) -> Result<SecondFactor, StoreError> {
-    let opened = sealer.open(&id.to_string(), sealed)?;
+    let opened = sealer.open(&sealed_in(id), sealed)?;
     let read = || -> Option<SecondFactor> {
         let value: Value = serde_json::from_slice(opened.expose()).ok()?;
         let bytes = |value: &Value| data_encoding::HEXLOWER.decode(value.as_str()?.as_bytes()).ok();
@@ -120,13 +136,13 @@ pub(super) fn change_second_factor(
     Ok(true)
 }
 
-/// Second factors under the present key.
-pub(super) fn reseal(conn: Conn, sealer: &Sealer) -> Result<(), StoreError> {
+/// Second factors under the present key, of which it is known where they were bound.
+pub(super) fn reseal(conn: Conn, sealer: &Sealer, bound: Bound) -> Result<(), StoreError> {
     const ALL: &str = "SELECT id, second_factor FROM \"user\" WHERE second_factor IS NOT NULL";
-    for (id, sealed) in conn.all(ALL, params![], |row| Ok((row.get::<i64>(0)?, row.get::<Vec<u8>>(1)?)))? {
-        let factor = open(sealer, UserId::new(id), &sealed)?;
-        let again = seal(sealer, UserId::new(id), &factor);
-        conn.execute("UPDATE \"user\" SET second_factor = ?2 WHERE id = ?1", params![id, again])?;
+    for (id, sealed) in conn.all(ALL, params![], |row| Ok((UserId::new(row.get(0)?), row.get::<Vec<u8>>(1)?)))? {
+        let from = bound.place(sealed_in(id), id);
+        let again = sealer.rebind(&from, &sealed_in(id), &sealed)?;
+        conn.execute("UPDATE \"user\" SET second_factor = ?2 WHERE id = ?1", params![id.get(), again])?;
     }
     Ok(())
 }
@@ -198,21 +214,29 @@ pub(super) fn session(conn: Conn, hash: TokenHash, now: Timestamp) -> Result<Opt
 
 // --- Links -----------------------------------------------------------------------------------------------------------
 
-/// Makes a link, and the mail that carries it. Of invitations to an address only the latest is good, and of links to a new
-/// password only the latest of a login.
-pub(super) fn create_link(batch: &Batch, link: &Link, hash: TokenHash, letter: Option<&Letter>) -> Result<(), StoreError> {
+/// Makes a link, and the mail that carries it; answers whether there was room for one more. An invitation takes the place of the
+/// same inviter's earlier one. Links to a new password take no other's place: whoever asks for one may be a stranger.
+pub(super) fn create_link(batch: &Batch, link: &Link, hash: TokenHash, letter: Option<&Letter>) -> Result<bool, StoreError> {
     const CREATE: &str = "INSERT INTO link (id, hash, purpose, email, login, vendor, role, lifetime, expires_at) \
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-    let (id, expires) = (link.id.get(), link.expires_at.as_millis());
+    let (id, expires, now) = (link.id.get(), link.expires_at.as_millis(), link.created_at.as_millis());
     let none: Option<i64> = None;
+    let count = |sql: &str, of: Option<i64>| batch.conn.one(sql, params![of, now], |row| row.get::<i64>(0));
     match &link.purpose {
         Purpose::Invitation { email, vendor, role } => {
-            batch.conn.execute("DELETE FROM link WHERE email = ?1", params![email])?;
+            const OPEN: &str = "SELECT count(*) FROM link WHERE vendor IS ?1 AND purpose = 0 AND expires_at > ?2";
             let vendor = vendor.map(VendorId::get);
+            batch.conn.execute("DELETE FROM link WHERE email = ?1 AND vendor IS ?2 AND purpose = 0", params![email, vendor])?;
+            if count(OPEN, vendor)? >= i64::from(limits::INVITATIONS_OPEN) {
+                return Ok(false);
+            }
             batch.conn.execute(CREATE, params![id, hash.0, 0_i64, email, none, vendor, *role as i64, none, expires])?;
         }
         Purpose::Reset { user } => {
-            batch.conn.execute("DELETE FROM link WHERE login = ?1", params![user.get()])?;
+            const OPEN: &str = "SELECT count(*) FROM link WHERE login = ?1 AND purpose = 1 AND expires_at > ?2";
+            if count(OPEN, Some(user.get()))? >= i64::from(limits::RESETS_OPEN) {
+                return Ok(false);
+            }
             batch.conn.execute(CREATE, params![id, hash.0, 1_i64, None::<String>, user.get(), none, none, none, expires])?;
         }
         Purpose::Panel { vendor, role, lifetime } => {
@@ -223,7 +247,7 @@ pub(super) fn create_link(batch: &Batch, link: &Link, hash: TokenHash, letter: O
     if let Some(letter) = letter {
         health::keep_letter(batch, letter, link.created_at)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 const LINK_COLUMNS: &str = "id, purpose, email, login, vendor, role, lifetime, expires_at";
@@ -263,6 +287,12 @@ pub(super) fn withdraw(conn: Conn, vendor: Option<VendorId>, id: LinkId) -> Resu
     Ok(conn.execute(WITHDRAW, params![id.get(), vendor.map(VendorId::get)])? == 1)
 }
 
+/// Whether the operator has invited this address. No vendor's invitation takes it meanwhile.
+fn is_operators(conn: Conn, email: &str, now: Timestamp) -> Result<bool, StoreError> {
+    const INVITED: &str = "SELECT 1 FROM link WHERE email = ?1 AND purpose = 0 AND vendor IS NULL AND expires_at > ?2";
+    conn.exists(INVITED, params![email, now.as_millis()])
+}
+
 /// What a link is good for, once.
 pub(super) fn redeem(conn: Conn, hash: TokenHash, redeeming: &Redeeming, now: Timestamp) -> Result<Redeemed, StoreError> {
     const TAKE: &str = "DELETE FROM link WHERE hash = ?1 AND expires_at > ?2";
@@ -270,6 +300,7 @@ pub(super) fn redeem(conn: Conn, hash: TokenHash, redeeming: &Redeeming, now: Ti
         return Ok(Redeemed::Gone);
     }
     Ok(match redeeming {
+        Redeeming::Login(user, _) if user.vendor.is_some() && is_operators(conn, &user.email, now)? => Redeemed::Taken,
         Redeeming::Login(user, password) => match create_user(conn, user, password)? {
             Created::Yes => Redeemed::Yes,
             _ => Redeemed::Taken,

@@ -277,6 +277,7 @@ fn small_tables(broom: Broom, horizon: &Horizon, _: SweepPlace) -> Result<Swept,
         ("alert WHERE id IN (SELECT id FROM alert WHERE id < ?1 ORDER BY id LIMIT ?2)", Ids::floor(*retention).get()),
         ("session WHERE id IN (SELECT id FROM session WHERE expires_at < ?1 LIMIT ?2)", answers.as_millis()),
         ("link WHERE id IN (SELECT id FROM link WHERE expires_at < ?1 LIMIT ?2)", answers.as_millis()),
+        ("device WHERE id IN (SELECT id FROM device WHERE expires_at < ?1 LIMIT ?2)", answers.as_millis()),
         ("tally WHERE (stream, hour) IN (SELECT stream, hour FROM tally WHERE hour < ?1 LIMIT ?2)", overview::hour(*retention)),
     ] {
         removed += broom.rows(these, params![before, most])?;

@@ -9,7 +9,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::token::{Scope, Token, TokenHash};
 use crate::domain::vendor::{Mode, Vendor};
 use crate::limits;
-use crate::store::{Page, StoreError, VendorChange};
+use crate::store::{Created, Page, StoreError, VendorChange};
 
 pub(super) fn create(conn: Conn, vendor: &Vendor, tokens: &[(Token, TokenHash)]) -> Result<(), StoreError> {
     const VENDOR: &str = "INSERT INTO vendor (id, name, email, disabled, created_at) VALUES (?1, ?2, ?3, ?4, ?5)";
@@ -30,6 +30,25 @@ pub(super) fn create_token(conn: Conn, token: &Token, hash: TokenHash) -> Result
     const TOKEN: &str = "INSERT INTO token (id, hash, vendor, stream, name, allowed_ips, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     conn.execute(TOKEN, params![token.id.get(), hash.0, vendor, stream, token.name, allowed.join(" "), token.created_at.as_millis()])?;
     Ok(())
+}
+
+/// Adds a token unless its stream has as many as it may.
+pub(super) fn add_token(conn: Conn, token: &Token, hash: TokenHash) -> Result<Created, StoreError> {
+    if let Scope::Vendor { vendor, stream, .. } = token.scope {
+        hold(conn, vendor)?;
+        const COUNT: &str = "SELECT count(*) FROM token WHERE vendor = ?1 AND stream = ?2 AND revoked_at IS NULL";
+        let count: i64 = conn.one(COUNT, params![vendor.get(), stream.get()], |row| row.get(0))?;
+        if count >= i64::from(limits::TOKENS_PER_STREAM) {
+            return Ok(Created::LimitReached);
+        }
+    }
+    create_token(conn, token, hash)?;
+    Ok(Created::Yes)
+}
+
+/// Makes other transactions that hold the same vendor wait, so that what is counted stays as it was counted.
+pub(super) fn hold(conn: Conn, vendor: VendorId) -> Result<(), StoreError> {
+    conn.first("SELECT id FROM vendor WHERE id = ?1 /*FOR UPDATE*/", params![vendor.get()], |row| row.get::<i64>(0)).map(drop)
 }
 
 const VENDOR_COLUMNS: &str = "v.id, v.name, v.email, v.disabled, v.created_at, \

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::functions::FunctionFlags;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::file::{DatabaseLock, FileState, Watch};
 use super::threads::{Checkpointer, Session};
@@ -89,7 +89,9 @@ fn prepare(path: &Path, sealer: &Sealer, surroundings: &Surroundings) -> Result<
     check_file(path, sealer)?;
     let mut conn = connect(path)?;
     migrate(&mut conn)?;
-    sql::begin(Conn::Sqlite(&conn, &References::default()), sealer, &surroundings.ids)?;
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    sql::begin(Conn::Sqlite(&tx, &References::default()), sealer, &surroundings.ids)?;
+    tx.commit()?;
     Ok(conn)
 }
 
