@@ -44,7 +44,7 @@ const AFTER_HELP: &str = "\
 Every setting can stand in the file given with --config, or in the environment as RINGBACK_ and its name in capitals; \
 docs/config.md has them all.
 
-Exit codes: 0 done, 1 failed, 64 wrong use or configuration. Logs and errors go to stderr.";
+Exit codes: 0 done, 1 failed, 64 wrong use or configuration, 70 a part of the program panicked. Logs and errors go to stderr.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

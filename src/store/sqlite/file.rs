@@ -219,7 +219,8 @@ fn findings(conn: &Connection, check: &str) -> Result<Vec<String>, StoreError> {
 /// It cannot be read.
 pub fn examine(path: &Path) -> Result<Vec<String>, StoreError> {
     let conn = connect_reader(path)?;
-    let mut found = findings(&conn, "integrity_check")?;
+    let is_small = fs::metadata(path).is_ok_and(|file| file.len() <= limits::CHECKED_AT_START);
+    let mut found = findings(&conn, if is_small { "integrity_check" } else { "quick_check" })?;
     let record = fs::canonicalize(path).ok().and_then(|path| File::open(beside(&path, ".lock")).ok());
     if let Some(last) = record.as_ref().and_then(Left::read) {
         let mark = HighWater::read(&conn)?;
@@ -406,15 +407,20 @@ struct Look {
 impl Look {
     fn step(&mut self) {
         self.record.look_after();
-        let log = Identity::of(&beside(&self.path, "-wal")).ok();
-        let log_is_lost = self.log.is_some_and(|known| !log.is_some_and(|log| log.is_same_file(&known)));
-        self.log = self.log.or(log);
+        // Other errors say nothing about where the files are.
+        let is_gone = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+        let log = Identity::of(&beside(&self.path, "-wal"));
+        let log_is_lost = self.log.is_some_and(|known| match &log {
+            Ok(log) => !log.is_same_file(&known),
+            Err(error) => is_gone(error),
+        });
+        self.log = self.log.or(log.ok());
         let database = Identity::of(&self.path);
         let lost = match &database {
             Ok(found) if !found.is_same_file(&self.opened) => Some("the database file was replaced while the server runs"),
-            Err(_) => Some("the database file was removed while the server runs"),
-            Ok(_) if log_is_lost => Some("the database's write-ahead log was removed or replaced while the server runs"),
-            Ok(_) => None,
+            Err(error) if is_gone(error) => Some("the database file was removed while the server runs"),
+            _ if log_is_lost => Some("the database's write-ahead log was removed or replaced while the server runs"),
+            _ => None,
         };
         let mut why = self.state.why.lock();
         match (lost, &*why) {
