@@ -207,11 +207,12 @@ impl Config {
             let variable = format!("RINGBACK_{}", name.to_uppercase());
             let set = sources.environment.iter().find(|(given, value)| *given == variable && !value.is_empty());
             if let Some((_, value)) = set {
-                object.insert(name.to_owned(), Value::from(value.clone()));
+                // A secret in a file, put into the environment, often ends with a line break.
+                object.insert(name.to_owned(), Value::from(value.trim()));
             }
         }
         for (name, value) in sources.flags {
-            object.insert(name.to_owned(), Value::from(value));
+            object.insert(name.to_owned(), Value::from(value.trim()));
         }
         Self::from_object(object)
     }
@@ -344,11 +345,18 @@ fn catalogue(fields: &mut Fields) -> Arc<Catalogue> {
 }
 
 fn log_filter(fields: &mut Fields) -> String {
-    let filter = fields.text("log", limits::URL_MAX).unwrap_or_else(|| "info".to_owned());
-    if filter.parse::<tracing_subscriber::EnvFilter>().is_err() {
-        fields.invalid("log", "must be a filter such as info or ringback=debug");
+    let given = fields.text("log", limits::URL_MAX).unwrap_or_else(|| "info".to_owned());
+    let filter: Option<Vec<String>> = given.split(',').map(values::log_directive).collect();
+    match filter.map(|directives| directives.join(",")).filter(|filter| filter.parse::<tracing_subscriber::EnvFilter>().is_ok()) {
+        Some(filter) => filter,
+        None => {
+            fields.invalid(
+                "log",
+                "must be a level (off, error, warn, info, debug or trace), or a filter such as info,ringback::engine=debug",
+            );
+            given
+        }
     }
-    filter
 }
 
 fn bytes(fields: &mut Fields, name: &str, default: u64) -> usize {

@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -80,7 +80,12 @@ fn read(path: &Path) -> anyhow::Result<Option<MasterKey>> {
     let shown = path.display();
     let mut text = String::new();
     match File::open(path) {
-        Ok(mut file) => file.read_to_string(&mut text).with_context(|| format!("{shown} cannot be read"))?,
+        Ok(mut file) => {
+            if file.metadata().is_ok_and(|found| found.mode() & 0o007 != 0) {
+                tracing::warn!(key_file = %shown, "every user of this machine can read the master key; run chmod 600 on its file");
+            }
+            file.read_to_string(&mut text).with_context(|| format!("{shown} cannot be read"))?
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("{shown} cannot be read")),
     };

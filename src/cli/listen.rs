@@ -30,11 +30,18 @@ const ASKED_AGAIN: Duration = Duration::from_secs(2);
 /// How much of an answer that is no success is shown.
 const SHOWN: usize = 300;
 
+/// An address without a scheme, such as localhost:3000/hook, is one of http.
+fn parse_forward(text: &str) -> Result<Url, String> {
+    let is_whole = text.contains("://");
+    let whole = if is_whole { text.to_owned() } else { format!("http://{text}") };
+    Url::parse(&whole).map_err(|error| format!("{error}; write a URL such as http://localhost:3000/hook"))
+}
+
 /// Arguments of `listen`.
 #[derive(Debug, Args)]
 pub(super) struct Listen {
     /// Where each event is posted
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = parse_forward)]
     forward: Url,
     /// Sign as this endpoint would: its profile, filter and form. Its secret is yours to give
     #[arg(long, value_name = "ID")]

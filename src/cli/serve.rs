@@ -46,13 +46,27 @@ fn tell(Listeners { api, metrics }: &Listeners) {
     }
 }
 
-/// Ends at SIGTERM or SIGINT.
+/// Exit code of a process that a second signal ended before it had drained.
+const STOPPED_AT_ONCE: i32 = 1;
+
+/// Ends at SIGTERM, SIGINT or SIGHUP. A second signal ends the process at once.
 pub(super) fn asked_to_stop() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut asked = async move || {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
         }
+    };
+    Ok(async move {
+        asked().await;
+        tokio::spawn(async move {
+            asked().await;
+            tracing::warn!("stopped at once by a second signal; what was under way is repeated after the next start");
+            std::process::exit(STOPPED_AT_ONCE);
+        });
     })
 }

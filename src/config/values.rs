@@ -68,3 +68,45 @@ impl FromStr for Key {
         MasterKey::parse(text).map(Self).ok_or("must be base64 of 32 bytes")
     }
 }
+
+/// A part of a log filter, with the names that other programs have for levels put right; none if its level is not one. A word
+/// alone has to be a level: as a target it would silence everything else.
+pub(super) fn log_directive(text: &str) -> Option<String> {
+    let level = |word: &str| {
+        Some(match word.trim().to_ascii_lowercase().as_str() {
+            "off" | "none" => "off",
+            "error" | "err" | "critical" | "fatal" => "error",
+            "warn" | "warning" => "warn",
+            "info" | "information" | "notice" => "info",
+            "debug" => "debug",
+            "trace" | "all" => "trace",
+            _ => return None,
+        })
+    };
+    match text.rsplit_once('=') {
+        Some((target, word)) if !word.contains([']', '}']) => Some(format!("{}={}", target.trim(), level(word)?)),
+        _ if text.contains(['[', ':']) => Some(text.trim().to_owned()),
+        _ => level(text).map(str::to_owned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_read_as_people_write_them() {
+        for (given, read) in [
+            ("info", Some("info")),
+            ("WARNING", Some("warn")),
+            (" err", Some("error")),
+            ("ringback::engine=Debug", Some("ringback::engine=debug")),
+            ("ringback::engine", Some("ringback::engine")),
+            ("wrn", None),
+            ("verbose", None),
+            ("ringback=loud", None),
+        ] {
+            assert_eq!(log_directive(given).as_deref(), read, "{given}");
+        }
+    }
+}

@@ -61,8 +61,19 @@ impl FromStr for Timestamp {
     fn from_str(text: &str) -> Result<Self, NotATime> {
         // The year in front keeps jiff's wider forms (a sign, no separators) out of the contract.
         let plain = text.len() >= 20 && text.as_bytes()[..4].iter().all(u8::is_ascii_digit) && text.as_bytes()[4] == b'-';
-        let at: jiff::Timestamp = text.parse().map_err(|_| NotATime)?;
-        if plain { Ok(Self(at.as_millisecond())) } else { Err(NotATime) }
+        if !plain {
+            return Err(NotATime);
+        }
+        if let Ok(at) = text.parse::<jiff::Timestamp>() {
+            return Ok(Self(at.as_millisecond()));
+        }
+        // A query that does not escape the plus of an offset says a space there.
+        if let Some((time, offset)) = text.rsplit_once(' ').filter(|(time, offset)| time.len() >= 19 && offset.len() == 5) {
+            return format!("{time}+{offset}").parse::<jiff::Timestamp>().map(|at| Self(at.as_millisecond())).map_err(|_| NotATime);
+        }
+        // The last day of the last year lies beyond what jiff holds.
+        let is_last = text.starts_with("9999-12-31T") && format!("9998{}", &text[4..]).parse::<jiff::Timestamp>().is_ok();
+        if is_last { Ok(Self(jiff::Timestamp::MAX.as_millisecond())) } else { Err(NotATime) }
     }
 }
 
@@ -89,7 +100,18 @@ mod tests {
             assert_eq!(text.parse::<Timestamp>().unwrap().to_string(), text);
         }
         assert_eq!("2026-11-23T15:00:02+05:45".parse::<Timestamp>().unwrap().to_string(), "2026-11-23T09:15:02.000Z");
-        for text in ["", "2026-11-23", "2026-11-23T09:15:02", "yesterday", "20261123T091502Z", "+002026-11-23T09:15:02Z"] {
+        assert_eq!("2026-11-23T15:00:02 05:45".parse::<Timestamp>().unwrap().to_string(), "2026-11-23T09:15:02.000Z");
+        assert!("9999-12-31T23:59:59Z".parse::<Timestamp>().is_ok());
+        for text in [
+            "",
+            "2026-11-23",
+            "2026-11-23T09:15:02",
+            "yesterday",
+            "20261123T091502Z",
+            "9999-12-31T25:00:00Z",
+            "2026-11-23T15:00:02 5:45",
+            "+002026-11-23T09:15:02Z",
+        ] {
             assert!(text.parse::<Timestamp>().is_err(), "{text}");
         }
     }

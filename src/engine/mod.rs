@@ -264,6 +264,11 @@ impl Engine {
         }
     }
 
+    /// Attempts under way.
+    pub fn in_flight(&self) -> usize {
+        self.board.lock().in_flight()
+    }
+
     fn now(&self) -> Timestamp {
         self.surroundings.clock.now()
     }

@@ -6,13 +6,14 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method};
+use url::Url;
 
 use super::refusal::Refusal;
 use crate::http::Api;
 
 /// Refuses what other sites' pages send, and says the rules with each answer.
 pub(super) async fn watch(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let is_foreign = request.method() != Method::GET && !is_ours(request.headers());
+    let is_foreign = request.method() != Method::GET && !is_ours(request.headers(), &api.ops.public_url());
     let mut response = if is_foreign { Refusal::Foreign.into_response() } else { next.run(request).await };
     let headers = response.headers_mut();
     let frames = if api.frame_ancestors.is_empty() { "'none'".to_owned() } else { format!("'self' {}", api.frame_ancestors.join(" ")) };
@@ -32,11 +33,15 @@ pub(super) async fn watch(State(api): State<Api>, request: Request, next: Next) 
 
 /// Whether a form was sent by a page of ours, as far as the browser tells. What no browser sent has no cookie that it did not
 /// mean to send.
-fn is_ours(headers: &HeaderMap) -> bool {
+fn is_ours(headers: &HeaderMap, public_url: &str) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     match (text("sec-fetch-site"), text(ORIGIN.as_str())) {
         (Some(site), _) => matches!(site, "same-origin" | "none"),
-        (None, Some(origin)) => origin.split_once("://").map(|(_, host)| host) == text(HOST.as_str()),
+        // A proxy may have rewritten the host; the public address is ours all the same.
+        (None, Some(origin)) => {
+            let is_public = || Url::parse(public_url).is_ok_and(|url| url.origin().ascii_serialization() == origin);
+            origin.split_once("://").map(|(_, host)| host) == text(HOST.as_str()) || is_public()
+        }
         (None, None) => true,
     }
 }
@@ -50,12 +55,14 @@ mod tests {
         let sent = |pairs: &[(&'static str, &'static str)]| {
             let mut headers = HeaderMap::new();
             pairs.iter().for_each(|(name, value)| drop(headers.insert(*name, HeaderValue::from_static(value))));
-            is_ours(&headers)
+            is_ours(&headers, "https://panel.example/ringback")
         };
         for (headers, ours) in [
             (&[("host", "a.example")][..], true),
             (&[("host", "a.example"), ("origin", "https://a.example")], true),
             (&[("host", "a.example"), ("origin", "https://b.example")], false),
+            (&[("host", "10.0.0.1"), ("origin", "https://panel.example")], true),
+            (&[("host", "10.0.0.1"), ("origin", "http://panel.example")], false),
             (&[("host", "a.example"), ("origin", "null")], false),
             (&[("host", "a.example"), ("sec-fetch-site", "same-origin")], true),
             (&[("host", "a.example"), ("sec-fetch-site", "cross-site")], false),

@@ -1,5 +1,6 @@
 //! Opening a database file: pragmas, migrations, the master key's check.
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,8 +113,16 @@ fn unusable(path: &Path, error: StoreError) -> StoreError {
     }
 }
 
+/// Makes the file, if it is not there, for its owner alone: it has connection numbers and password hashes. SQLite gives its other
+/// files the same mode. What goes wrong here goes wrong for SQLite too, which says it better.
+fn make_private(path: &Path) {
+    let mut options = std::fs::OpenOptions::new();
+    drop(options.write(true).create_new(true).mode(0o600).open(path));
+}
+
 /// A connection that may write.
 pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
+    make_private(path);
     let mut conn = Connection::open(path)?;
     conn.busy_handler(Some(|looks| look_again_within(BUSY_TIMEOUT, looks)))?;
     // Has an effect only on an empty file, and only before anything else is written to it.
