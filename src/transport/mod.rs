@@ -248,7 +248,10 @@ impl Transport {
         if let Some(mut connection) = target.take_idle() {
             trace.is_connected = true;
             match connection.exchange(addressed(write(), target), &self.limits, trace).await {
-                Ok(reusable) => return Ok(self.finish(target, connection, reusable)),
+                Ok(reusable) => {
+                    self.finish(target, connection, reusable);
+                    return Ok(());
+                }
                 // The other side closed it while it was idle, before it answered anything: a new one, once.
                 Err(exchange::Broken::Stale) => {}
                 Err(exchange::Broken::Failed(failure)) => return Err(failure),
@@ -262,7 +265,10 @@ impl Transport {
         let mut connection = Connection::open(stream).await?;
         trace.is_connected = true;
         match connection.exchange(addressed(write(), target), &self.limits, trace).await {
-            Ok(reusable) => Ok(self.finish(target, connection, reusable)),
+            Ok(reusable) => {
+                self.finish(target, connection, reusable);
+                Ok(())
+            }
             Err(exchange::Broken::Stale) => Err(Failure::new(OutcomeKind::Unreachable, "the connection was closed before an answer")),
             Err(exchange::Broken::Failed(failure)) => Err(failure),
         }

@@ -213,7 +213,7 @@ mod tests {
         );
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_family_that_is_never_answered_is_not_waited_for() {
         let four: IpAddr = Ipv4Addr::LOCALHOST.into();
         let known = std::future::ready(Ok(vec![four]));

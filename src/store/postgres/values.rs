@@ -136,3 +136,13 @@ impl From<&tokio_postgres::Error> for StoreError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::storable;
+
+    #[test]
+    fn a_text_with_any_character_can_be_kept() {
+        assert_eq!(["", "a\u{20ac}\u{1}", "a\0b\0"].map(storable), ["", "a\u{20ac}\u{1}", "a\u{fffd}b\u{fffd}"]);
+    }
+}
