@@ -127,7 +127,8 @@ async fn a_cut_answer_disables_and_waits_as_a_whole_one_does() {
     let wait =
         at("next_attempt_at").duration_since(attempts(&delivery)[0]["started_at"].as_str().and_then(|at| at.parse().ok()).expect("a time"));
     assert!(wait.as_hours() >= 23, "a wait beyond 32 bits lasts to the deadline: {wait:?}");
-    app.finish_leaving(1).await;
+    // The event at both of them, and the event about the one that is disabled.
+    app.finish_leaving(3).await;
 }
 
 #[tokio::test]

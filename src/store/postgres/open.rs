@@ -100,6 +100,12 @@ fn unusable(error: StoreError, address: &Address) -> StoreError {
                 address.user()
             ))
         }
+        StoreError::Rejected(text) if text.starts_with("permission denied for database") => {
+            let user = address.user();
+            StoreError::Unusable(format!(
+                "the PostgreSQL database cannot be used ({text}); let its owner run GRANT CONNECT ON DATABASE ... TO \"{user}\""
+            ))
+        }
         StoreError::Rejected(text) if text.starts_with("permission denied") || text.contains("no schema has been selected") => {
             let user = address.user();
             StoreError::Unusable(format!(
