@@ -53,12 +53,9 @@ pub type AroundStore = Arc<dyn Fn(Arc<dyn Store>) -> Arc<dyn Store> + Send + Syn
 
 impl Outside {
     /// The real ones.
-    ///
-    /// # Errors
-    /// The system's resolver configuration cannot be read.
-    pub fn system() -> anyhow::Result<Self> {
-        let resolver = SystemResolver::new().context("the system's resolver configuration cannot be read; check /etc/resolv.conf")?;
-        Ok(Self { surroundings: Surroundings::system(0), resolver: Arc::new(resolver), authorities: Vec::new(), around_store: None })
+    pub fn system() -> Self {
+        let resolver = Arc::new(SystemResolver::new());
+        Self { surroundings: Surroundings::system(0), resolver, authorities: Vec::new(), around_store: None }
     }
 }
 
@@ -126,10 +123,12 @@ impl App {
         let tls = tls_config(&authorities);
         let clock = Arc::clone(&surroundings.clock);
         let (limits, proxy) = (config.transport.clone(), config.proxy.clone());
-        let transport = Arc::new(Transport::new(transport::Parts { limits, guard, proxy, resolver, tls, clock }));
+        let transport = Arc::new(Transport::new(transport::Parts { limits, guard, proxy, resolver: Arc::clone(&resolver), tls, clock }));
         let traces = config.otlp_endpoint.as_ref().map(|collector| Traces::start(collector, &transport, &meters)).transpose()?;
         let (tell, calls) = unbounded_channel();
-        let provider = |settings: &Settings| -> Arc<dyn Provider> { Arc::new(HttpProvider::new(settings.clone(), Arc::clone(&transport))) };
+        let at_providers = Arc::new(transport.reading(limits::PROVIDER_ANSWER_MAX));
+        let provider =
+            |settings: &Settings| -> Arc<dyn Provider> { Arc::new(HttpProvider::new(settings.clone(), Arc::clone(&at_providers))) };
         let live = config.providers.iter().map(provider).collect();
         let providers = Providers::new(live, Arc::new(Simulated::new(surroundings.clone(), tell)));
         let engine = Engine::new(engine::Parts {
@@ -145,7 +144,7 @@ impl App {
             strict_hold: config.strict_hold,
             watch: config.watch.clone(),
             retention: config.retention.clone(),
-            mailer: mailer(config)?,
+            mailer: mailer(config, resolver)?,
             public_url: config.rules.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen)),
             providers: providers.clone(),
         });
@@ -234,11 +233,11 @@ async fn take_calls(ops: Arc<Ops>, mut calls: UnboundedReceiver<CalledBack>) {
     }
 }
 
-fn mailer(config: &Config) -> anyhow::Result<Option<Mailer>> {
+fn mailer(config: &Config, resolver: Arc<dyn Resolve>) -> anyhow::Result<Option<Mailer>> {
     let Some((url, from)) = &config.mail else { return Ok(None) };
     let told = |(setting, problem): (&str, String)| format!("{setting} {problem}");
     let mailer = Mailer::new(url, from).map_err(|problems| ConfigError(problems.into_iter().map(told).collect()))?;
-    Ok(Some(mailer))
+    Ok(Some(mailer.resolving(resolver)))
 }
 
 /// Opens the configured store, with its master key.

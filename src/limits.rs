@@ -358,13 +358,19 @@ pub const MAIL_TIMEOUT: Duration = Duration::from_secs(30);
 /// A kept-alive connection without a request is closed after this time.
 pub const CONNECTION_IDLE: Duration = Duration::from_secs(30);
 /// Addresses of one name that a connect tries before it gives up.
-pub const CONNECT_ADDRESSES_MAX: usize = 4;
+pub const CONNECT_ADDRESSES_MAX: usize = 8;
+/// How long a connect to one address has to itself before the next one is tried next to it (RFC 8305, section 5).
+pub const CONNECT_HEAD_START: Duration = Duration::from_millis(250);
+/// How long the addresses of one family wait for those of the other, once they are known (RFC 8305, section 3).
+pub const RESOLUTION_DELAY: Duration = Duration::from_millis(300);
 /// How long the addresses of this machine's interfaces are known without reading them again.
 pub const OWN_ADDRESSES_KNOWN: Duration = Duration::from_secs(5);
 /// Heads of an answer, interim ones (1xx) included: bytes that are read before the answer counts as invalid.
 pub const ANSWER_HEAD_MAX: usize = 64 << 10;
-/// Headers of a proxy's answer to a CONNECT.
-pub const PROXY_HEADERS_MAX: usize = 100;
+/// Headers of an answer, that of a proxy to a CONNECT included; `ANSWER_HEAD_MAX` bounds their bytes.
+pub const ANSWER_HEADERS_MAX: usize = 2048;
+/// Bytes of a provider's answer: it is parsed whole, and only what is kept of it is shortened.
+pub const PROVIDER_ANSWER_MAX: usize = 1 << 20;
 /// Head of an answer that is kept with the attempt, in bytes.
 pub const ANSWER_HEADERS_KEPT: usize = 4 << 10;
 /// Longest error text that is kept with an attempt, in bytes.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -23,7 +24,7 @@ use crate::store::cluster::Node;
 use crate::store::{Overview, Page, Store, sqlite};
 use crate::transport::guard::Guard;
 use crate::transport::mail::Mailer;
-use crate::transport::{self, Target, Transport, tls_config};
+use crate::transport::{self, Resolve, Target, Transport, tls_config};
 
 /// How long a server, a name server or a mail server may take to say something.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -110,7 +111,7 @@ fn tell(finding: &Finding) {
 }
 
 async fn examine(config: &Config) -> anyhow::Result<Vec<Finding>> {
-    let outside = Outside::system()?;
+    let outside = Outside::system();
     let mut findings = vec![good("settings", "they can be used")];
     findings.push(server(config).await);
     if let Some(file) = config.database.file() {
@@ -139,7 +140,7 @@ async fn examine(config: &Config) -> anyhow::Result<Vec<Finding>> {
     if matches!(config.database, Database::Postgres(_)) {
         findings.extend(nodes(&app::cluster(config).await?.nodes().await?));
     }
-    findings.push(mail(config).await);
+    findings.push(mail(config, Arc::clone(&outside.resolver)).await);
     findings.push(outbound(config, &*store, outside).await);
     findings.push(if config.rules.public_url.is_some() {
         good("public_url", "links in mails and pages lead to it")
@@ -290,12 +291,12 @@ fn nodes(nodes: &[Node]) -> Vec<Finding> {
     found
 }
 
-async fn mail(config: &Config) -> Finding {
+async fn mail(config: &Config, resolver: Arc<dyn Resolve>) -> Finding {
     let Some((url, from)) = &config.mail else {
         return odd("mail", "there is no mail server", "set smtp_url and mail_from: vendors are warned by mail, and invited");
     };
     let mailer = match Mailer::new(url, from) {
-        Ok(mailer) => mailer,
+        Ok(mailer) => mailer.resolving(resolver),
         Err(problems) => {
             return bad(
                 "mail",

@@ -46,7 +46,7 @@ pub(super) struct Caller {
 
 /// A transport for requests that this command makes for the one who typed it: no address is forbidden.
 pub(super) fn transport(timeout: Duration) -> anyhow::Result<Transport> {
-    let outside = Outside::system()?;
+    let outside = Outside::system();
     let bounds = transport::Limits {
         attempt_timeout: timeout,
         connect_timeout: CONNECTED_WITHIN,

@@ -24,7 +24,7 @@ impl Serve {
         let config = self.settings.read(self.listen)?;
         let _log = super::log::to_stderr(&config.log, config.log_format)?;
         super::runtime()?.block_on(async {
-            let app = App::start(&config, Outside::system()?).await?;
+            let app = App::start(&config, Outside::system()).await?;
             let listeners = Listeners::bind(&config).await?;
             // Whoever is told the address may ask for the stop at once.
             let stop = asked_to_stop()?;

@@ -1,11 +1,13 @@
 //! Recharges handed to their providers, and enquired about until somebody knows what became of them.
 //!
 //! Taking a recharge to hand it over writes down that it was, in one commit: whatever happens then, to the answer or to this
-//! process, it is enquired about and never handed over again. Only where nothing reached the provider does it go back. A
-//! provider that cannot be reached, or says nothing, several times in a row gets no new recharges for a while: they wait, and
-//! fail for nobody.
+//! process, it is enquired about and never handed over again. Only where nothing reached the provider does it go back. So it is
+//! taken when its request can be made, after any wait for the provider's rate, and a stop waits for what was taken. A provider
+//! that cannot be reached, or says nothing, several times in a row gets no new recharges for a while: they wait, and fail for
+//! nobody.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use parking_lot::Mutex;
@@ -61,20 +63,72 @@ struct Desk {
     rate: Option<DefaultDirectRateLimiter>,
 }
 
+/// Something that was taken, or is about to be: a stop waits for it.
+pub(super) struct UnderWay(Arc<Engine>);
+
+impl UnderWay {
+    /// None once the engine is stopping.
+    fn begin(engine: &Arc<Engine>) -> Option<Self> {
+        // Counted before the flag is read, so that a stop either is seen here or sees this.
+        let under_way = Self::go_on(engine);
+        (!engine.submitting.is_stopped()).then_some(under_way)
+    }
+
+    fn go_on(engine: &Arc<Engine>) -> Self {
+        engine.submitting.count.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(engine))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.submitting.count.fetch_sub(1, Ordering::SeqCst);
+        self.0.quiet.notify_waiters();
+    }
+}
+
+/// What is under way at providers, and whether more may be.
+#[derive(Default)]
+pub(super) struct Submitting {
+    count: AtomicUsize,
+    stopped: AtomicBool,
+}
+
+impl Submitting {
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::SeqCst)
+    }
+}
+
 impl Engine {
-    /// Hands over and enquires for one provider.
+    /// Hands over and enquires for one provider, until the engine is stopped.
     pub(super) async fn run_provider(self: Arc<Self>, provider: Arc<dyn Provider>, mut placed: watch::Receiver<u64>) {
         let rate = provider.terms().rate_per_second.map(|rate| RateLimiter::direct(Quota::per_second(rate)));
         let desk = Arc::new(Desk { provider, breaker: Mutex::default(), rate });
         let mut under_way = JoinSet::new();
         loop {
+            while under_way.try_join_next().is_some() {}
             let room = desk.provider.terms().in_flight.saturating_sub(under_way.len());
-            let taken = if room == 0 { Ok(Vec::new()) } else { self.take_submissions(&desk, room).await };
-            match taken {
+            match self.take_submissions(&desk, room).await {
                 Ok(taken) => {
-                    for submission in taken {
+                    let has_more = desk.rate.is_some() && !taken.is_empty();
+                    for (submission, waited_for) in taken {
                         let (engine, desk) = (Arc::clone(&self), Arc::clone(&desk));
-                        under_way.spawn(async move { engine.execute(&desk, submission).await });
+                        under_way.spawn(async move {
+                            engine.execute(&desk, submission).await;
+                            drop(waited_for);
+                        });
+                    }
+                    if has_more {
+                        continue;
                     }
                 }
                 Err(error) => super::failed("submissions", &error),
@@ -88,24 +142,36 @@ impl Engine {
         }
     }
 
-    async fn take_submissions(&self, desk: &Desk, room: usize) -> Result<Vec<Submission>, StoreError> {
+    async fn take_submissions(self: &Arc<Self>, desk: &Desk, room: usize) -> Result<Vec<(Submission, UnderWay)>, StoreError> {
         let (with_new, limit) = desk.breaker.lock().takes(self.now(), room);
+        if limit == 0 || self.submitting.is_stopped() {
+            return Ok(Vec::new());
+        }
         let terms = desk.provider.terms();
         let (provider, hold) = (terms.name.clone(), unclear_waits(terms.enquire_after));
         // What can be seen without writing is not written.
         if !self.store.submissions_due(provider.clone(), with_new, self.now()).await? {
             return Ok(Vec::new());
         }
+        // One at a time where there is a rate: what is taken counts as handed over, and must not wait any more.
+        let limit = if let Some(rate) = &desk.rate {
+            rate.until_ready().await;
+            1
+        } else {
+            limit
+        };
+        let Some(taking) = UnderWay::begin(self) else { return Ok(Vec::new()) };
         match self.change(Deed::TakeSubmissions { provider, with_new, hold, limit }, None).await? {
-            Done::Taken(taken) => Ok(taken),
+            Done::Taken(taken) => {
+                let taken = taken.into_iter().map(|submission| (submission, UnderWay::go_on(self))).collect();
+                drop(taking);
+                Ok(taken)
+            }
             other => unreachable!("what is to be done is answered with submissions, not with {other:?}"),
         }
     }
 
     async fn execute(&self, desk: &Desk, submission: Submission) {
-        if let Some(rate) = &desk.rate {
-            rate.until_ready().await;
-        }
         let is_new = submission.sent_at.is_none();
         // It counts as handed over from here, as the store has it.
         let sent_at = submission.sent_at.unwrap_or_else(|| self.now());

@@ -39,6 +39,7 @@ mod board_tests;
 #[cfg(test)]
 mod circuit_tests;
 mod clock_trust;
+mod draining;
 mod executing;
 #[cfg(test)]
 mod fault_tests;
@@ -67,6 +68,7 @@ use std::time::Duration;
 pub use board::Bounds;
 use board::{Board, Chore, Job, Leap, Tenure};
 use clock_trust::ClockTrust;
+use executing::Submitting;
 pub use janitor::Retention;
 use lane::Read;
 use membership::Membership;
@@ -159,6 +161,7 @@ pub struct Engine {
     look: Notify,
     replays: Notify,
     providers: Providers,
+    submitting: Submitting,
     /// Counts recharges that wait to be handed over.
     placed: Counter<u64>,
     committer: OnceLock<GroupCommit>,
@@ -202,6 +205,7 @@ impl Engine {
             look: Notify::new(),
             replays: Notify::new(),
             providers: parts.providers,
+            submitting: Submitting::default(),
             placed: Counter::new(0),
             committer: OnceLock::new(),
             armed: AtomicI64::new(i64::MAX),
@@ -237,31 +241,6 @@ impl Engine {
             loops.spawn(Arc::clone(self).run_chores());
         }
         loops
-    }
-
-    /// Begins no more attempts, and waits until those under way are done and written down, but not longer than `limit`.
-    pub async fn drain(&self, limit: Duration) {
-        self.board.lock().stop();
-        let quiet = async {
-            loop {
-                let changed = self.quiet.notified();
-                let (in_flight, unsettled) = {
-                    let board = self.board.lock();
-                    (board.in_flight(), board.unsettled())
-                };
-                if in_flight == 0 && unsettled == 0 {
-                    return;
-                }
-                changed.await;
-            }
-        };
-        if tokio::time::timeout(limit, quiet).await.is_err() {
-            let (in_flight, unsettled) = {
-                let board = self.board.lock();
-                (board.in_flight(), board.unsettled())
-            };
-            tracing::warn!(in_flight, unsettled, "drain_timeout passed; these attempts are repeated after the next start");
-        }
     }
 
     /// Attempts under way.

@@ -20,6 +20,7 @@ use crate::domain::provider::{Said, Word};
 use crate::domain::recharge::Status;
 use crate::domain::submission::Submission;
 use crate::domain::time::Timestamp;
+use crate::limits;
 use crate::transport::{Target, Transport};
 
 /// How a request to the provider looks. Texts may name what they are about, such as `{reference}`.
@@ -192,8 +193,10 @@ impl HttpProvider {
         if !(200..300).contains(&status) {
             return Word::Unclear(format!("it answered {status}"));
         }
-        let Some(answer) = outcome.answer_body.as_deref().and_then(|body| json::parse(body).ok()) else {
-            return Word::Unclear("its answer is not JSON".to_owned());
+        let body = outcome.answer_body.as_deref().unwrap_or_default();
+        let Ok(answer) = json::parse(body) else {
+            let too_long = (body.len() >= limits::PROVIDER_ANSWER_MAX).then(|| "its answer is longer than 1 MiB".to_owned());
+            return Word::Unclear(too_long.or(outcome.error).unwrap_or_else(|| "its answer is not JSON".to_owned()));
         };
         let says = |unknown: &String| answer.to_string().to_lowercase().contains(&unknown.to_lowercase());
         if call.unknown.iter().any(says) {
@@ -310,7 +313,7 @@ fn text(value: &Value) -> Option<String> {
 }
 
 fn shortened(text: String) -> String {
-    text.chars().filter(|character| !character.is_control()).take(crate::limits::REFERENCE_MAX).collect()
+    text.chars().filter(|character| !character.is_control()).take(limits::REFERENCE_MAX).collect()
 }
 
 #[cfg(test)]

@@ -12,10 +12,9 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::guard::Refusal;
-use super::{Failure, Target, Trace, Transport};
+use super::{Failure, Target, Trace, Transport, race};
 use crate::clock::Stopwatch;
 use crate::domain::attempt::{Fault, FaultCause, OutcomeKind, Phases, Reach};
-use crate::limits;
 
 /// A byte stream, with or without TLS.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -73,33 +72,51 @@ impl Transport {
         Ok(addresses)
     }
 
-    /// Dials the first address that lets it. Each is judged here, so that no other one can be dialled.
+    /// Races the addresses. Each is judged here, when it is dialled, so that no other one can be.
     async fn dial(&self, addresses: &[IpAddr], target: &Target, trace: &mut Trace) -> Result<TcpStream, Failure> {
-        let mut failure = None;
-        for address in addresses.iter().take(limits::CONNECT_ADDRESSES_MAX) {
-            if let Err(refusal) = self.guard.judge(*address) {
-                if let Refusal::Forbidden { network, .. } = &refusal {
-                    let network = network.map_or_else(|| "this machine".to_owned(), |network| network.to_string());
-                    tracing::warn!(host = %target.host, %address, network, "refused to connect to a forbidden address");
+        let Trace { address: last, refused, reached_proxy, .. } = trace;
+        let reached_proxy = &*reached_proxy;
+        let dial = |address: IpAddr| {
+            let judged = self.guard.judge(address);
+            match &judged {
+                Ok(()) => *last = Some(address),
+                Err(refusal) => {
+                    if let Refusal::Forbidden { network, .. } = refusal {
+                        let network = network.map_or_else(|| "this machine".to_owned(), |network| network.to_string());
+                        tracing::warn!(host = %target.host, %address, network, "refused to connect to a forbidden address");
+                    }
+                    *refused = Some(address);
                 }
+            }
+            async move {
                 // The vendor is not told what the name resolves to here.
-                trace.refused = Some(*address);
-                failure.get_or_insert(Failure::new(OutcomeKind::Refused, refusal.to_string()));
-                continue;
+                judged.map_err(|refusal| Failure::new(OutcomeKind::Refused, refusal.to_string()))?;
+                let to = SocketAddr::new(address, target.port);
+                let stream = if let Some(proxy) = &self.proxy { self.tunnel(proxy, to, reached_proxy).await } else { direct(to).await };
+                Ok((address, stream?))
             }
-            trace.address = Some(*address);
-            let to = SocketAddr::new(*address, target.port);
-            let reached = if let Some(proxy) = &self.proxy { self.tunnel(proxy, to, trace).await } else { direct(to).await };
-            match reached {
-                Ok(stream) => return Ok(stream),
-                Err(Failure::Ours(fault)) if fault.reach == Reach::Node => return Err(Failure::Ours(fault)),
-                // Where one of the addresses could not be tried, nothing is known of the endpoint.
-                Err(found) if !matches!(failure, Some(Failure::Ours(_))) => failure = Some(found),
-                Err(_) => {}
+        };
+        let is_final = |failure: &Failure| matches!(failure, Failure::Ours(Fault { reach: Reach::Node, .. }));
+        match race::first(addresses, self.limits.connect_timeout, dial, is_final).await {
+            Ok((address, stream)) => {
+                trace.address = Some(address);
+                Ok(stream)
             }
+            Err(failures) => Err(weightiest(failures)),
         }
-        Err(failure.expect("there is at least one address"))
     }
+}
+
+/// What is said of a name none of whose addresses could be reached. Where one of them could not be tried, nothing is known of
+/// the endpoint; an address that was refused counts where all were.
+fn weightiest(failures: Vec<Failure>) -> Failure {
+    let weight = |failure: &Failure| match failure {
+        Failure::Ours(Fault { reach: Reach::Node, .. }) => 3,
+        Failure::Ours(_) => 2,
+        Failure::Theirs(OutcomeKind::Refused, _) => 0,
+        Failure::Theirs(..) => 1,
+    };
+    failures.into_iter().max_by_key(weight).expect("there is at least one address")
 }
 
 async fn direct(address: SocketAddr) -> Result<TcpStream, Failure> {

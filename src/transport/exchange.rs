@@ -17,9 +17,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connect::Stream;
-use super::{Answer, Failure, Limits};
+use super::{Answer, Failure, Limits, Trace};
 use crate::clock::Stopwatch;
-use crate::domain::attempt::{OutcomeKind, Phases};
+use crate::domain::attempt::OutcomeKind;
 use crate::limits;
 
 type Driver = http1::Connection<TokioIo<Metered>, Full<Bytes>>;
@@ -50,6 +50,9 @@ pub(super) enum Broken {
 impl Connection {
     pub async fn open(stream: Box<dyn Stream>) -> Result<Self, Failure> {
         let mut builder = http1::Builder::new();
+        // What RFC 9112 lets a client accept: whitespace before a colon (section 5.1) and folded lines (section 5.2).
+        builder.allow_spaces_after_header_name_in_responses(true).allow_obsolete_multiline_headers_in_responses(true);
+        builder.max_headers(limits::ANSWER_HEADERS_MAX);
         let heads = Arc::new(Allowance::default());
         let stream = TokioIo::new(Metered { stream, heads: Arc::clone(&heads) });
         let opened = builder.max_buf_size(limits::ANSWER_HEAD_MAX).handshake(stream).await;
@@ -65,13 +68,11 @@ impl Connection {
         self.place.is_some()
     }
 
-    /// Sends `request` and reads the answer up to its bound. Answers too whether the connection can be used again.
-    pub async fn exchange(
-        &mut self,
-        request: Request<Full<Bytes>>,
-        limits: &Limits,
-        phases: &mut Phases,
-    ) -> Result<(Answer, bool), Broken> {
+    /// Sends `request` and reads the answer into `trace`, up to its bound. Returns whether the connection can be used again.
+    ///
+    /// The answer is in `trace` as soon as its head is complete: the status is a result whatever happens to the body, which may
+    /// be cut, malformed or endless.
+    pub async fn exchange(&mut self, request: Request<Full<Bytes>>, limits: &Limits, trace: &mut Trace) -> Result<bool, Broken> {
         let Self { sender, driver, heads, .. } = self;
         if drive(driver, sender.ready()).await.is_err() {
             return Err(Broken::Stale);
@@ -87,16 +88,24 @@ impl Connection {
             within.await.ok_or_else(|| Broken::Failed(too_long()))?
         };
         heads.grant(usize::MAX);
-        phases.first_byte = Some(watch.micros());
+        trace.phases.first_byte = Some(watch.micros());
         let response = match answered {
             Ok(response) => response,
             Err(error) if error.message().is_some() || closed_without_answer(error.error()) => return Err(Broken::Stale),
             Err(error) => return Err(Broken::Failed(unreachable(error.error()))),
         };
         let (head, body) = response.into_parts();
-        let (body, whole) = drive(driver, read(body, limits)).await.map_err(Broken::Failed)?;
-        let reusable = whole && driver.is_some() && head.status != http::StatusCode::SWITCHING_PROTOCOLS;
-        Ok((Answer { status: head.status.as_u16(), headers: head.headers, body }, reusable))
+        let is_switching = head.status == http::StatusCode::SWITCHING_PROTOCOLS;
+        let answer = Answer { status: head.status.as_u16(), headers: head.headers, body: Vec::new(), broken: None };
+        let answer = trace.answer.insert(answer);
+        let whole = match drive(driver, read(body, limits, &mut answer.body)).await {
+            Ok(whole) => whole,
+            Err(error) => {
+                answer.broken = Some(format!("the response body is incomplete: {}", with_causes(&error)));
+                false
+            }
+        };
+        Ok(whole && driver.is_some() && !is_switching)
     }
 }
 
@@ -121,7 +130,8 @@ impl Allowance {
     }
 }
 
-/// A stream that gives no more than its allowance.
+/// A stream that gives no more than its allowance. TLS that ends without `close_notify` ends like TCP does: whether a body is
+/// complete is for its framing to say, and many servers never send the alert.
 struct Metered {
     stream: Box<dyn Stream>,
     heads: Arc<Allowance>,
@@ -131,7 +141,7 @@ impl AsyncRead for Metered {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let left = self.heads.left.load(Ordering::Relaxed);
         if left == usize::MAX {
-            return Pin::new(&mut self.stream).poll_read(context, buffer);
+            return Poll::Ready(ended(ready!(Pin::new(&mut self.stream).poll_read(context, buffer))));
         }
         if left == 0 {
             // No waker is needed: the task that polls this checks the flag next.
@@ -140,7 +150,7 @@ impl AsyncRead for Metered {
         }
         let room = left.min(buffer.remaining());
         let mut part = ReadBuf::new(buffer.initialize_unfilled_to(room));
-        ready!(Pin::new(&mut self.stream).poll_read(context, &mut part))?;
+        ended(ready!(Pin::new(&mut self.stream).poll_read(context, &mut part)))?;
         let read = part.filled().len();
         buffer.advance(read);
         self.heads.left.store(left - read, Ordering::Relaxed);
@@ -170,6 +180,10 @@ impl AsyncWrite for Metered {
     }
 }
 
+fn ended(read: io::Result<()>) -> io::Result<()> {
+    read.or_else(|error| if error.kind() == io::ErrorKind::UnexpectedEof { Ok(()) } else { Err(error) })
+}
+
 /// Whether the other side closed the connection before it sent a byte of an answer.
 fn closed_without_answer(error: &hyper::Error) -> bool {
     let reset = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
@@ -177,31 +191,36 @@ fn closed_without_answer(error: &hyper::Error) -> bool {
     error.is_incomplete_message() || error.is_canceled() || error.is_closed() || reset.is_some_and(gone)
 }
 
-fn unreachable(error: &hyper::Error) -> Failure {
+fn with_causes(error: &hyper::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
         text = format!("{text}: {inner}");
         source = inner.source();
     }
+    text
+}
+
+fn unreachable(error: &hyper::Error) -> Failure {
+    let text = with_causes(error);
     let text = if error.is_parse() { format!("invalid HTTP: {text}") } else { text };
     Failure::new(OutcomeKind::Unreachable, text)
 }
 
-/// Reads a body up to `answer_read_max`, keeps its beginning, and tells whether that was all of it.
-async fn read(mut body: Incoming, limits: &Limits) -> Result<(Vec<u8>, bool), Failure> {
-    let (mut kept, mut length) = (Vec::new(), 0);
+/// Reads a body up to `answer_read_max`, keeps its beginning, and returns whether that was all of it.
+async fn read(mut body: Incoming, limits: &Limits, kept: &mut Vec<u8>) -> Result<bool, hyper::Error> {
+    let mut length = 0;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| unreachable(&error))?;
+        let frame = frame?;
         let Some(data) = frame.data_ref() else { continue };
         length += data.len();
         let room = limits.answer_kept - kept.len();
         kept.extend_from_slice(&data[..data.len().min(room)]);
         if length > limits.answer_read_max {
-            return Ok((kept, false));
+            return Ok(false);
         }
     }
-    Ok((kept, true))
+    Ok(true)
 }
 
 /// Runs `work` while driving the connection that it waits for. A driver that has ended is dropped, and `work` then

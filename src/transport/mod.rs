@@ -2,9 +2,10 @@
 //!
 //! A [`Target`] is an endpoint's URL with the idle connections to it. [`Transport::send`] takes one of those or opens a
 //! new one, and everything, from the name's resolution to the last byte read of the answer, happens under one timeout.
-//! The [guard] judges the address that is dialled. Redirects are not followed; no more of an answer is read than
-//! `answer_read_max`, and what is longer is judged by its status and its connection closed. Answers are asked for
-//! without content coding and never decoded.
+//! The [guard] judges the address that is dialled; the addresses of a name are [raced](race). Redirects are not followed. A
+//! complete head is a result whatever happens to the body: no more of a body is read than `answer_read_max`, and one that is
+//! longer, cut or endless is judged by its status and its connection closed. Answers are asked for without content coding and
+//! never decoded.
 //!
 //! A connection is driven by the task that uses it, not by one of its own: an exchange costs no hop between tasks, and
 //! an idle connection no task. A kept-alive connection that turns out to have been closed by the other side meanwhile
@@ -20,10 +21,12 @@ mod exchange;
 pub mod guard;
 pub mod mail;
 mod proxy;
+mod race;
 mod resolve;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -137,7 +140,7 @@ impl Target {
 }
 
 /// What is seen on the way of a request.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 struct Trace {
     phases: Phases,
     address: Option<IpAddr>,
@@ -145,8 +148,10 @@ struct Trace {
     refused: Option<IpAddr>,
     /// The request is on a connection, a new one or one that was kept.
     is_connected: bool,
-    /// A connection to the proxy is being opened.
-    is_reaching_proxy: bool,
+    /// A connection to the proxy was opened.
+    reached_proxy: AtomicBool,
+    /// The answer, from the end of its head on.
+    answer: Option<Answer>,
 }
 
 /// Why there is no answer.
@@ -165,10 +170,13 @@ impl Failure {
 }
 
 /// An answer, as far as it is kept.
+#[derive(Debug)]
 struct Answer {
     status: u16,
     headers: http::HeaderMap,
     body: Vec<u8>,
+    /// Why the body is not complete, where it is not.
+    broken: Option<String>,
 }
 
 impl Transport {
@@ -183,6 +191,12 @@ impl Transport {
     pub fn unguarded(&self, limits: Limits) -> Self {
         let (resolver, tls, clock) = (Arc::clone(&self.resolver), Arc::clone(&self.tls), Arc::clone(&self.clock));
         Self { limits, guard: Guard::open(), proxy: None, resolver, tls, clock, places: Arc::clone(&self.places) }
+    }
+
+    /// One that reads and keeps more or less of answers, and is the same otherwise.
+    pub fn reading(&self, answer_max: usize) -> Self {
+        let limits = Limits { answer_read_max: answer_max, answer_kept: answer_max, ..self.limits.clone() };
+        Self { guard: self.guard.clone(), proxy: self.proxy.clone(), ..self.unguarded(limits) }
     }
 
     /// The guard that judges addresses, for URLs that are given.
@@ -200,12 +214,13 @@ impl Transport {
         let mut trace = Trace::default();
         let exchanged = tokio::time::timeout(self.limits.attempt_timeout, self.exchange(target, &write, &mut trace)).await;
         trace.phases.total = total.micros();
-        let failure = match exchanged {
-            Ok(Ok(answer)) => return Ok(self.answered(answer, trace)),
-            Ok(Err(failure)) => failure,
-            Err(_) => self.too_late(&trace),
-        };
-        match failure {
+        if let Some(mut answer) = trace.answer.take() {
+            if exchanged.is_err() {
+                answer.broken = Some(format!("the response body did not end within {} s", self.limits.attempt_timeout.as_secs_f64()));
+            }
+            return Ok(self.answered(answer, trace));
+        }
+        match exchanged.unwrap_or_else(|_| Err(self.too_late(&trace))).expect_err("what has no answer has failed") {
             Failure::Theirs(kind, text) => Ok(unanswered(kind, shortened(text), trace)),
             Failure::Ours(fault) => Err(Fault { text: shortened(fault.text), ..fault }),
         }
@@ -229,11 +244,14 @@ impl Transport {
         target: &Target,
         write: &(impl Fn() -> http::Request<Bytes> + Send + Sync),
         trace: &mut Trace,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<(), Failure> {
         if let Some(mut connection) = target.take_idle() {
             trace.is_connected = true;
-            match connection.exchange(addressed(write(), target), &self.limits, &mut trace.phases).await {
-                Ok(answer) => return Ok(self.finish(target, connection, answer)),
+            match connection.exchange(addressed(write(), target), &self.limits, trace).await {
+                Ok(reusable) => {
+                    self.finish(target, connection, reusable);
+                    return Ok(());
+                }
                 // The other side closed it while it was idle, before it answered anything: a new one, once.
                 Err(exchange::Broken::Stale) => {}
                 Err(exchange::Broken::Failed(failure)) => return Err(failure),
@@ -246,35 +264,36 @@ impl Transport {
         let stream = connecting.map_err(|_| self.unconnected(trace, limit))??;
         let mut connection = Connection::open(stream).await?;
         trace.is_connected = true;
-        match connection.exchange(addressed(write(), target), &self.limits, &mut trace.phases).await {
-            Ok(answer) => Ok(self.finish(target, connection, answer)),
+        match connection.exchange(addressed(write(), target), &self.limits, trace).await {
+            Ok(reusable) => {
+                self.finish(target, connection, reusable);
+                Ok(())
+            }
             Err(exchange::Broken::Stale) => Err(Failure::new(OutcomeKind::Unreachable, "the connection was closed before an answer")),
             Err(exchange::Broken::Failed(failure)) => Err(failure),
         }
     }
 
-    fn finish(&self, target: &Target, mut connection: Connection, (answer, reusable): (Answer, bool)) -> Answer {
+    fn finish(&self, target: &Target, mut connection: Connection, reusable: bool) {
         if reusable && connection.takes_place(&self.places) {
             target.keep(connection);
         }
-        answer
     }
 
     /// `attempt_timeout` has passed.
     fn too_late(&self, trace: &Trace) -> Failure {
         let limit = self.limits.attempt_timeout;
-        let what = match trace.phases.first_byte {
-            _ if !trace.is_connected => return self.unconnected(trace, limit),
-            None => "no answer",
-            Some(_) => "the answer did not end",
-        };
-        Failure::new(OutcomeKind::TimedOut, format!("{what} within {} s", limit.as_secs_f64()))
+        if !trace.is_connected {
+            return self.unconnected(trace, limit);
+        }
+        Failure::new(OutcomeKind::TimedOut, format!("no answer within {} s", limit.as_secs_f64()))
     }
 
     /// The time for a connection has passed.
     fn unconnected(&self, trace: &Trace, limit: Duration) -> Failure {
         let seconds = limit.as_secs_f64();
-        match self.proxy.as_ref().filter(|_| trace.is_reaching_proxy) {
+        let is_reaching = trace.address.is_some() && !trace.reached_proxy.load(Ordering::Relaxed);
+        match self.proxy.as_ref().filter(|_| is_reaching) {
             Some(proxy) => proxy.late(seconds),
             None => Failure::new(OutcomeKind::TimedOut, format!("no connection within {seconds} s")),
         }
@@ -283,10 +302,11 @@ impl Transport {
     fn answered(&self, answer: Answer, trace: Trace) -> Outcome {
         let retry_after = answer.headers.get(http::header::RETRY_AFTER).and_then(|value| self.retry_after(value));
         let succeeded = (200..300).contains(&answer.status);
+        let redirects = (300..400).contains(&answer.status).then(|| "redirects are not followed".to_owned());
         Outcome {
             kind: if succeeded { OutcomeKind::Succeeded } else { OutcomeKind::Rejected },
             status: Some(answer.status),
-            error: (300..400).contains(&answer.status).then(|| "redirects are not followed".to_owned()),
+            error: redirects.or(answer.broken).map(shortened),
             phases: trace.phases,
             address: trace.address,
             retry_after,
@@ -295,11 +315,12 @@ impl Transport {
         }
     }
 
-    /// Seconds, or a date of HTTP (RFC 9110 section 10.2.3). What is neither, or lies in the past, asks for nothing.
+    /// Seconds, or a date of HTTP (RFC 9110 section 10.2.3). What is neither, or lies in the past, asks for nothing; a number of
+    /// any length is a number, of which the deadline makes what is sensible.
     fn retry_after(&self, value: &HeaderValue) -> Option<Duration> {
         let text = value.to_str().ok()?.trim();
-        if let Ok(seconds) = text.parse::<u32>() {
-            return Some(Duration::from_secs(seconds.into()));
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Some(Duration::from_secs(text.parse().unwrap_or(u32::MAX).into()));
         }
         let at = httpdate::parse_http_date(text).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
         let now = Duration::from_millis(u64::try_from(self.clock.now().as_millis()).ok()?);

@@ -15,6 +15,7 @@ use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -24,7 +25,7 @@ use tokio::net::TcpStream;
 use url::{Host, Url};
 
 use super::connect::{is_shortage, open};
-use super::{Failure, Trace, Transport};
+use super::{Failure, Transport, race};
 use crate::domain::attempt::{Fault, FaultCause, OutcomeKind, Reach};
 use crate::domain::secret::Secret;
 use crate::limits;
@@ -99,10 +100,9 @@ impl Proxy {
 
 impl Transport {
     /// A connection through `proxy` to an address that was judged.
-    pub(super) async fn tunnel(&self, proxy: &Proxy, to: SocketAddr, trace: &mut Trace) -> Result<TcpStream, Failure> {
-        trace.is_reaching_proxy = true;
+    pub(super) async fn tunnel(&self, proxy: &Proxy, to: SocketAddr, reached: &AtomicBool) -> Result<TcpStream, Failure> {
         let mut stream = self.reach(proxy).await?;
-        trace.is_reaching_proxy = false;
+        reached.store(true, Ordering::Relaxed);
         let closed = |error: io::Error| proxy.fault(FaultCause::Proxy, Reach::Node, error);
         stream.write_all(proxy.request(to).expose()).await.map_err(closed)?;
         let status = read_status(&mut stream).await.map_err(closed)?;
@@ -120,14 +120,9 @@ impl Transport {
             Host::Ipv6(address) => vec![(*address).into()],
             Host::Domain(name) => self.resolver.resolve(name).await.map_err(fault)?,
         };
-        let mut last = io::Error::other("its name has no address");
-        for address in addresses.into_iter().take(limits::CONNECT_ADDRESSES_MAX) {
-            match open(SocketAddr::new(address, proxy.port)).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
-            }
-        }
-        Err(fault(last))
+        let dial = |address| open(SocketAddr::new(address, proxy.port));
+        let reached = race::first(&addresses, self.limits.connect_timeout, dial, is_shortage).await;
+        reached.map_err(|mut errors| fault(errors.pop().unwrap_or_else(|| io::Error::other("its name has no address"))))
     }
 }
 
@@ -152,9 +147,12 @@ async fn read_status(stream: &mut TcpStream) -> io::Result<u16> {
 
 /// Where a head ends, if it does, and its status.
 fn parse(head: &[u8]) -> io::Result<(Option<usize>, u16)> {
-    let mut headers = [httparse::EMPTY_HEADER; limits::PROXY_HEADERS_MAX];
+    let mut headers = vec![httparse::EMPTY_HEADER; limits::ANSWER_HEADERS_MAX];
     let mut answer = httparse::Response::new(&mut headers);
-    let parsed = answer.parse(head).map_err(|error| io::Error::other(format!("it does not answer in HTTP: {error}")))?;
+    let mut lenient = httparse::ParserConfig::default();
+    lenient.allow_spaces_after_header_name_in_responses(true).allow_obsolete_multiline_headers_in_responses(true);
+    let parsed =
+        lenient.parse_response(&mut answer, head).map_err(|error| io::Error::other(format!("it does not answer in HTTP: {error}")))?;
     let ends_at = if let httparse::Status::Complete(length) = parsed { Some(length) } else { None };
     Ok((ends_at, answer.code.unwrap_or_default()))
 }
@@ -204,6 +202,8 @@ mod tests {
         assert_eq!(parse(head).unwrap(), (Some(head.len() - 4), 200));
         assert_eq!(parse(&head[..20]).unwrap().0, None);
         assert!(parse(b"SSH-2.0-OpenSSH\r\n").is_err());
+        let lenient = b"HTTP/1.1 200 OK\r\nVia : a\r\nX-Note: b\r\n c\r\n\r\n";
+        assert_eq!(parse(lenient).unwrap(), (Some(lenient.len()), 200));
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub struct Writer {
 }
 
 const APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// JSON where there is a choice, and anything otherwise: there are gateways that refuse requests without `Accept`.
+const ANYTHING: HeaderValue = HeaderValue::from_static("application/json, */*;q=0.8");
 const X_SIGNATURE: HeaderName = HeaderName::from_static("x-signature");
 const MASK: &str = "•••";
 
@@ -52,9 +54,7 @@ impl Writer {
         let former = settings.former.iter().map(|former| (former.until, sealer(&former.secret))).collect();
         let mut constant = HeaderMap::with_capacity(16);
         constant.insert(USER_AGENT, HeaderValue::from_static(concat!("ringback/", env!("CARGO_PKG_VERSION"))));
-        if settings.profile == Profile::GlobalTopup {
-            constant.insert(ACCEPT, APPLICATION_JSON);
-        }
+        constant.insert(ACCEPT, if settings.profile == Profile::GlobalTopup { APPLICATION_JSON } else { ANYTHING });
         let mut custom = Vec::new();
         for (name, value) in &settings.headers {
             // Names and values were judged when they were taken; one that no longer reads is left out rather than fatal.
@@ -150,8 +150,7 @@ fn secret_value(text: &str) -> HeaderValue {
 
 /// Whether an endpoint may set this header itself. What the connection, the body and the profiles need is ours.
 pub fn is_custom_header(name: &HeaderName) -> bool {
-    const OURS: [&str; 15] = [
-        "accept",
+    const OURS: [&str; 14] = [
         "connection",
         "content-encoding",
         "content-length",

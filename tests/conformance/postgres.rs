@@ -144,10 +144,49 @@ async fn an_address_that_leads_nowhere_says_what_to_do() {
     for (url, says) in [
         ("postgres://ringback@127.0.0.1:1/postgres", "check the address given with --database"),
         ("postgres://ringback@127.0.0.1:nothing/postgres", "write postgres://user:password@host:5432/name"),
-        ("postgres://ringback@127.0.0.1/a?colour=red", "write postgres://user:password@host:5432/name"),
+        ("postgres://ringback@127.0.0.1/a?colour=red", "colour"),
+        ("postgres://ringback@127.0.0.1/a?sslmode=verify", "sslmode=verify is not disable, allow"),
+        ("postgres://ringback@127.0.0.1/a?sslcert=/a.pem", "write postgres://user:password@host:5432/name"),
     ] {
         let text = refusal(OpenOptions { url: url.to_owned(), ..place.options() }).await;
         assert!(text.contains(says), "{url}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_cannot_keep_every_name_is_refused() {
+    let place = Schema::new().await;
+    let database = format!("latin_{}", place.name);
+    const LATIN: &str = "ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'";
+    place.client().await.batch_execute(&format!("CREATE DATABASE {database} {LATIN}")).await.unwrap();
+    let url = place.server.replace("/postgres", &format!("/{database}"));
+    let text = refusal(OpenOptions { url, ..place.options() }).await;
+    place.client().await.batch_execute(&format!("DROP DATABASE {database} WITH (FORCE)")).await.unwrap();
+    assert!(text.contains("encoding LATIN1") && text.contains("UTF8"), "{text}");
+}
+
+/// The database's own words, and what to grant.
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_rights_are_named() {
+    let place = Schema::new().await;
+    let role = format!("plain_{}", place.name);
+    let client = place.client().await;
+    client.batch_execute(&format!("CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA {} TO {role}", place.name)).await.unwrap();
+    let url = place.url().replace("ringback@", &format!("{role}@"));
+    let text = refusal(OpenOptions { url, ..place.options() }).await;
+    client.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
+    assert!(text.contains("permission denied for schema") && text.contains("GRANT USAGE, CREATE") && text.contains(&role), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_database_is_named() {
+    let place = Schema::new().await;
+    let url = format!("{}%20-c%20default_transaction_read_only%3Don", place.url());
+    for _ in 0..2 {
+        let text = refusal(OpenOptions { url: url.clone(), ..place.options() }).await;
+        assert!(text.contains("in a read-only transaction") && text.contains("default_transaction_read_only = off"), "{text}");
+        // The second time the tables are there.
+        drop(place.open().await.unwrap());
     }
 }
 

@@ -85,11 +85,6 @@ impl Postgres {
         self.data().join("server.crt")
     }
 
-    /// How Ringback reaches it with TLS alone.
-    pub fn url_with_tls(&self) -> String {
-        format!("postgres://ringback@localhost:{}/postgres?sslmode=require", self.port)
-    }
-
     /// How Ringback reaches it.
     pub fn url(&self) -> String {
         Self::url_by(self.port)
@@ -154,11 +149,11 @@ fn programs() -> PathBuf {
 }
 
 /// Whom it runs as where we are root, as whom it refuses to run.
-fn owner() -> Option<u32> {
+pub fn owner() -> Option<u32> {
     rustix::process::geteuid().is_root().then(|| id("-u"))
 }
 
-fn owner_group() -> u32 {
+pub fn owner_group() -> u32 {
     id("-g")
 }
 

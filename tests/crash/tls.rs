@@ -1,10 +1,11 @@
-//! PostgreSQL over TLS: whose certificate counts.
+//! PostgreSQL over TLS: whose certificate counts, with the meanings of libpq's `sslmode`.
 
+use std::path::Path;
 use std::process::{Command, Output};
 
 use super::postgres::Postgres;
 
-fn token(url: &str, authority: Option<&std::path::Path>) -> Output {
+fn token(url: &str, authority: Option<&Path>) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringback"));
     command.args(["token", "create", "--operator", "--database", url]).env_clear();
     command.env("RINGBACK_MASTER_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
@@ -12,19 +13,38 @@ fn token(url: &str, authority: Option<&std::path::Path>) -> Output {
 }
 
 #[test]
-fn a_database_is_reached_by_tls_if_its_certificate_is_from_a_known_authority() {
+fn modes_mean_what_they_mean_to_libpq() {
     let postgres = Postgres::start();
-    let (plain, url) = (postgres.url(), postgres.url_with_tls());
-    let told = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
-    let without = token(&url, None);
-    assert!(!without.status.success() && told(&without).contains("TLS"), "a server without TLS: {}", told(&without));
+    let says = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let by = |host: &str, query: &str| format!("postgres://ringback@{host}:{}/postgres{query}", postgres.port);
+    for (query, connects) in [("", true), ("?sslmode=allow", true), ("?sslmode=require", false), ("?sslmode=verify-full", false)] {
+        let output = token(&by("localhost", query), None);
+        assert_eq!(output.status.success(), connects, "a server without TLS, {query}: {}", says(&output));
+        assert!(connects || says(&output).contains("TLS"), "{query}: {}", says(&output));
+    }
     let authority = postgres.certify();
     postgres.crash();
     postgres.resume();
-    let unknown = token(&url, None);
-    assert!(!unknown.status.success() && told(&unknown).contains("certificate"), "an unknown authority: {}", told(&unknown));
-    let known = token(&url, Some(&authority));
-    assert!(known.status.success(), "{}", told(&known));
-    assert!(String::from_utf8_lossy(&known.stdout).starts_with("rb_operator_"));
-    assert!(token(&plain, None).status.success(), "TLS is used where it is there, and not insisted on unless the address does");
+    let file = format!("&sslrootcert={}", authority.display());
+    let known = Some(authority.as_path());
+    for (host, query, from_system, connects) in [
+        ("localhost", "", None, true),
+        ("localhost", "?sslmode=disable", None, true),
+        ("localhost", "?sslmode=require", None, true),
+        ("localhost", "?sslmode=verify-ca", None, false),
+        ("localhost", "?sslmode=verify-full", None, false),
+        ("localhost", "?sslmode=verify-full", known, true),
+        ("localhost", &format!("?sslmode=verify-full{file}"), None, true),
+        // The certificate is for localhost.
+        ("127.0.0.1", &format!("?sslmode=verify-full{file}"), None, false),
+        ("127.0.0.1", "?sslmode=verify-full", known, false),
+        ("127.0.0.1", &format!("?sslmode=verify-ca{file}"), None, true),
+        ("127.0.0.1", "?sslmode=verify-ca", known, true),
+        ("127.0.0.1", &format!("?sslmode=require{file}"), None, true),
+        ("127.0.0.1", "?sslmode=require&sslrootcert=/nowhere/ca.pem", None, false),
+    ] {
+        let output = token(&by(host, query), from_system);
+        assert_eq!(output.status.success(), connects, "{host} {query}: {}", says(&output));
+        assert!(connects || says(&output).contains("certificate") || says(&output).contains("sslrootcert"), "{query}: {}", says(&output));
+    }
 }

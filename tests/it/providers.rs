@@ -1,10 +1,12 @@
 //! Live recharges at a provider over real HTTP, which misbehaves as it is told. A timeout is not a failure: nothing is handed over
 //! twice, and nothing settles before somebody knows.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringback::clock::Clock;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::client::{Reply, Request, send};
 use crate::harness::{Setup, TestApp, Vendor, text, until};
@@ -427,5 +429,56 @@ async fn callbacks_of_any_form_are_read_or_refused() {
         assert!(reply.status < 500, "{kind:?} {body:?}: {} {}", reply.status, reply.text);
     }
     assert_eq!(scene.app.get("/v1/recharges", &scene.vendor.live).await.text, rows, "nothing was moved");
+    scene.app.finish().await;
+}
+
+/// The answer is parsed whole; only what is kept of it is shortened.
+#[tokio::test]
+async fn a_long_answer_is_parsed_whole() {
+    let scene = Scene::set().await;
+    scene.provider.always(says(json!({"details": "x".repeat(900 << 10), "state": "Success", "id": "P-1"})));
+    let made = scene.order("R-1").await;
+    assert_eq!(scene.until_status(&made, "success").await["provider_ref"], "P-1");
+    scene.app.finish().await;
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_calls_under_way() {
+    let mut scene = Scene::set().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let answer = json!({"state": "Success", "id": "P-1"}).to_string();
+    scene.provider.always(Answer::GateThen(Arc::clone(&gate), 200, answer));
+    let made = scene.order("R-1").await;
+    until("the provider is asked", || async { (scene.provider.under_way() == 1).then_some(()) }).await;
+    let stopping = async {
+        tokio::task::yield_now().await;
+        gate.add_permits(1);
+    };
+    tokio::join!(scene.app.stop(), stopping);
+    scene.app.start_again().await;
+    assert_eq!(scene.read(&made).await["status"], "success", "it was written down before the stop");
+    assert_eq!(scene.calls(), (1, 0));
+    scene.app.finish().await;
+}
+
+/// What waits for the provider's rate was not handed over: a stop leaves it for the next start.
+#[tokio::test]
+async fn what_waits_for_the_rate_is_not_sent() {
+    let provider = Receiver::start().await;
+    let url = provider.url();
+    let file = configuration(url.trim_end_matches("/hook"), r#"path_secret = "s3cret""#)
+        .replace("enquire_after", "rate_per_second = 1\nenquire_after");
+    let app = Setup::default().file(&file).start().await;
+    let vendor = app.vendor().await;
+    let mut scene = Scene { app, vendor, provider };
+    scene.provider.always(says(json!({"state": "Queued"})));
+    for number in 0..6 {
+        scene.order(&format!("R-{number}")).await;
+    }
+    until("the first is handed over", || async { (scene.provider.count() >= 1).then_some(()) }).await;
+    scene.app.stop().await;
+    let sent = "SELECT count(*) FROM submission WHERE sent_at IS NOT NULL";
+    let sent: usize = scene.app.database().query_row(sent, [], |row| row.get(0)).expect("a count");
+    assert_eq!((sent, sent < 6), (scene.provider.count(), true), "sent is what was sent");
     scene.app.finish().await;
 }

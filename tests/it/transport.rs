@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
-use crate::harness::{Setup, TestApp, attempts, text};
+use crate::harness::{Setup, TestApp, attempts, text, until};
 use crate::receiver::{Answer, Receiver};
 
 /// One attempt at a receiver that answers like this, with small timeouts.
@@ -37,9 +37,10 @@ fn says(attempt: &Value, outcome: &str, part: &str) {
 }
 
 #[tokio::test]
-async fn a_body_that_drips_is_timed_out() {
+async fn a_body_that_drips_is_left_after_the_timeout() {
     let attempt = attempt_at(Answer::DRIP).await;
-    says(&attempt, "timed_out", "did not end within 0.3 s");
+    says(&attempt, "succeeded", "did not end within 0.3 s");
+    assert_eq!(attempt["status"], 200);
     let took = attempt["duration_ms"].as_u64().expect("a duration");
     assert!((300..1500).contains(&took), "{took} ms");
 }
@@ -92,8 +93,52 @@ async fn a_reset_is_unreachable() {
 async fn invalid_http_is_unreachable() {
     says(&attempt_at(Answer::Raw(b"220 mail.example.com ESMTP\r\n")).await, "unreachable", "invalid HTTP");
     says(&attempt_at(Answer::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: ten\r\n\r\n")).await, "unreachable", "");
-    says(&attempt_at(Answer::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nshort")).await, "unreachable", "");
-    says(&attempt_at(Answer::Raw(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n")).await, "unreachable", "");
+    says(&attempt_at(Answer::Raw(b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n")).await, "unreachable", "invalid HTTP");
+}
+
+/// A complete head is a result, whatever happens to the body.
+#[tokio::test]
+async fn the_status_of_a_cut_answer_counts() {
+    for (answer, outcome, status) in [
+        (&b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nshort"[..], "succeeded", 200),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", "succeeded", 200),
+        (b"HTTP/1.1 500 Broken\r\ncontent-length: 10\r\n\r\nshort", "rejected", 500),
+    ] {
+        let attempt = attempt_at(Answer::Raw(answer)).await;
+        says(&attempt, outcome, "the response body is incomplete");
+        assert_eq!(attempt["status"], status, "{attempt:#}");
+    }
+    let attempt = attempt_at(Answer::Raw(b"HTTP/1.0 200 OK\r\n\r\nto the end")).await;
+    assert_eq!((&attempt["answer_body"], &attempt["error"]), (&json!("to the end"), &Value::Null));
+}
+
+#[tokio::test]
+async fn a_cut_answer_disables_and_waits_as_a_whole_one_does() {
+    let (app, gone, busy) = (TestApp::start().await, Receiver::start().await, Receiver::start().await);
+    let vendor = app.vendor().await;
+    let (disabled, waiting) = (app.connected(&vendor, &gone).await, app.connected(&vendor, &busy).await);
+    gone.always(Answer::Raw(b"HTTP/1.1 410 Gone\r\ncontent-length: 10\r\n\r\n"));
+    busy.always(Answer::Raw(b"HTTP/1.1 429 Busy\r\nretry-after: 99999999999999999999\r\ncontent-length: 10\r\n\r\nno"));
+    let event = app.succeed_one(&vendor, "R-1").await;
+    let path = format!("/v1/endpoints/{}", disabled.id);
+    until("it is disabled", || async { (app.get(&path, &vendor.live).await.expect(200)["status"] == "disabled").then_some(()) }).await;
+    let delivery = app.until_attempts(&waiting, &event, 1).await;
+    let at = |field: &str| text(&delivery[field]).parse::<jiff::Timestamp>().expect("a time");
+    let wait =
+        at("next_attempt_at").duration_since(attempts(&delivery)[0]["started_at"].as_str().and_then(|at| at.parse().ok()).expect("a time"));
+    assert!(wait.as_hours() >= 23, "a wait beyond 32 bits lasts to the deadline: {wait:?}");
+    // The event at both of them, and the event about the one that is disabled.
+    app.finish_leaving(3).await;
+}
+
+#[tokio::test]
+async fn heads_that_a_client_may_accept_are_accepted() {
+    let many: &'static str = "set-cookie: a=b\r\n".repeat(1500).leak();
+    for lines in [many, "server : x\r\n", "x-note: a\r\n  b\r\n"] {
+        let attempt = attempt_at(Answer::Raw(format!("HTTP/1.1 200 OK\r\n{lines}content-length: 2\r\n\r\nok").leak().as_bytes())).await;
+        says(&attempt, "succeeded", "");
+        assert_eq!(attempt["answer_body"], "ok");
+    }
 }
 
 #[tokio::test]
@@ -286,6 +331,21 @@ async fn a_good_certificate_is_taken() {
         assert_eq!(hook.connections(), before + 1);
         app.call("DELETE", &format!("/v1/endpoints/{}", endpoint.id), &vendor.live, None).await.expect(204);
     }
+    app.finish().await;
+}
+
+/// As servers of common libraries do: HTTP/1.0, and the connection is dropped without a `close_notify`.
+#[tokio::test]
+async fn tls_that_ends_without_a_word_ends_the_body() {
+    let authority = Authority::new();
+    let app = Setup::default().trust(authority.der()).start().await;
+    let hook = Receiver::start_tls(authority.server(&["127.0.0.1"], 2100)).await;
+    let vendor = app.vendor().await;
+    let endpoint = app.connected(&vendor, &hook).await;
+    hook.always(Answer::Raw(b"HTTP/1.0 200 OK\r\nserver: plain\r\n\r\nok"));
+    let event = app.succeed_one(&vendor, "R-1").await;
+    let attempt = attempts(&app.until_state(&endpoint, &event, "succeeded").await)[0].clone();
+    assert_eq!((&attempt["answer_body"], &attempt["error"]), (&json!("ok"), &Value::Null));
     app.finish().await;
 }
 

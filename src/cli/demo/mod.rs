@@ -95,7 +95,7 @@ impl Demo {
         let operator = super::token::make(&*store, &Surroundings::system(0), "demo").await?;
         super::user::make(&*store, &Surroundings::system(0), OPERATOR, PASSWORD).await?;
         drop(store);
-        let app = App::start(&config, Outside::system()?).await?;
+        let app = App::start(&config, Outside::system()).await?;
         let listeners = Listeners::bind(&config).await?;
         let address = listeners.api.local_addr()?;
         let (stop, stopped) = oneshot::channel::<()>();

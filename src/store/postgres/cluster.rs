@@ -8,8 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
+use super::address::Address;
 use super::hints::Hints;
-use super::session::{Address, Kind, Link};
+use super::session::{Kind, Link};
 use crate::clock::{Entropy, Ids};
 use crate::domain::shard::{self, Holding, Owner, SHARDS, Shard};
 use crate::limits;

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_postgres::types::Type;
 use tokio_postgres::{AsyncMessage, Client, Error};
 
-use super::session::Address;
+use super::address::{Address, settings};
 use crate::domain::id::EndpointId;
 use crate::limits;
 use crate::store::cluster::{Hint, Hints as Waiting, To};
@@ -131,7 +131,7 @@ async fn talk(
     });
     let channel: String = ask(client.query_one(&format!("SELECT {CHANNEL}"), &[])).await?.try_get(0)?;
     // What is told here can be told again: no log of the database has to be on the disk for it.
-    ask(client.batch_execute(&format!("SET synchronous_commit = off; LISTEN {channel}"))).await?;
+    ask(client.batch_execute(&format!("{}SET synchronous_commit = off; LISTEN {channel}", settings()))).await?;
     number.mark_changed();
     loop {
         if number.has_changed().unwrap_or(false) {

@@ -5,6 +5,7 @@
 //! a snapshot each, and remove what is old. A connection that is lost comes back by itself; what is asked meanwhile is
 //! answered with [`StoreError::Unavailable`], and a commit whose answer was lost with [`StoreError::Unknown`].
 
+mod address;
 mod cluster;
 mod dialect;
 mod hints;

@@ -1,13 +1,10 @@
 //! Opening a database: what every connection is set to, migrations, the master key's check.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio_postgres::Config;
-use tokio_postgres_rustls::MakeRustlsConnect;
-
+use super::address::Address;
 use super::cluster::{Member, Membership};
-use super::session::{Address, Kind, Link};
+use super::session::{Kind, Link};
 use super::{Postgres, PostgresStore, StoreError};
 use crate::clock::Surroundings;
 use crate::limits;
@@ -23,7 +20,7 @@ mod migrations {
 /// How to open a store.
 #[derive(Clone)]
 pub struct OpenOptions {
-    /// The database, as `postgres://user:password@host:port/name?sslmode=require`.
+    /// The database, as `postgres://user:password@host:port/name?sslmode=verify-full`.
     pub url: String,
     /// What seals the secrets in it.
     pub master_key: MasterKey,
@@ -35,21 +32,6 @@ pub struct OpenOptions {
     pub membership: Option<Membership>,
 }
 
-/// Every statement goes by an index that was made for it, so that it is planned once. Left to its figures the planner would
-/// walk through all of `open_delivery`, which is nearly empty when it counts the rows and full of removed ones a minute
-/// later.
-const PLANS: &str = "-c plan_cache_mode=force_generic_plan -c jit=off -c max_parallel_workers_per_gather=0 -c enable_seqscan=off \
-    -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off";
-/// How long a lock is waited for. Together with [`IDLE_TIMEOUT`] it bounds what one node that stops does to the others.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a statement may take.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
-/// A transaction whose node says nothing for this long is rolled back by the database.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a connection may take to be made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// A connection on which an answer is waited for is asked this often whether its other end is still there.
-const KEEPALIVE: Duration = Duration::from_secs(5);
 /// The oldest version that is supported.
 const OLDEST_VERSION: i64 = 14;
 
@@ -61,8 +43,12 @@ impl PostgresStore {
     /// is too old, was sealed with another master key, or was written by a newer Ringback. Nothing in it was changed.
     pub async fn open(options: OpenOptions) -> Result<Self, StoreError> {
         let OpenOptions { url, master_key, previous_key, surroundings, membership } = options;
-        let address = Address { config: configure(&url)?, tls: MakeRustlsConnect::new(crate::tls::client(&[])) };
-        let address = Arc::new(address);
+        let address = Arc::new(Address::read(&url)?);
+        match address.is_pooled_by_transaction().await {
+            Ok(false) => {}
+            Ok(true) => return Err(StoreError::Unusable(POOLED.to_owned())),
+            Err(error) => return Err(unusable((&error).into(), &address)),
+        }
         let sealer = Sealer::new(&master_key, previous_key.as_ref(), surroundings.entropy.clone());
         let ids = surroundings.ids.clone();
         let mut link = Link::new(Arc::clone(&address));
@@ -77,7 +63,7 @@ impl PostgresStore {
             })
         });
         let stopped = |_| StoreError::Unavailable("the store is closing".to_owned());
-        prepared.await.map_err(stopped)?.map_err(unusable)?;
+        prepared.await.map_err(stopped)?.map_err(|error| unusable(error, &address))?;
         let readers = (0..limits::READERS).map(|_| Link::new(Arc::clone(&address))).collect();
         let member = membership.map(|of| Arc::new(Member::new(of, &address, ids.clone(), &*surroundings.entropy)));
         // One row that another session has locked must not hold up a whole batch.
@@ -100,8 +86,33 @@ fn refuse_half_moved(conn: Conn) -> Result<()> {
     Ok(())
 }
 
-fn unusable(error: StoreError) -> StoreError {
+/// Why a pooler is refused.
+const POOLED: &str = "the PostgreSQL database is behind a pooler that lends out its connections for single transactions; Ringback \
+    needs sessions, because LISTEN, advisory locks and settings belong to one: set pool_mode = session for it (PgBouncer), or name \
+    the database's own address with --database";
+
+fn unusable(error: StoreError, address: &Address) -> StoreError {
     match error {
+        StoreError::Rejected(text) | StoreError::Unavailable(text) if text.contains("read-only transaction") => {
+            StoreError::Unusable(format!(
+                "the PostgreSQL database cannot be written ({text}); name the primary server with --database, or set \
+                 default_transaction_read_only = off for the database and the user {}",
+                address.user()
+            ))
+        }
+        StoreError::Rejected(text) if text.starts_with("permission denied for database") => {
+            let user = address.user();
+            StoreError::Unusable(format!(
+                "the PostgreSQL database cannot be used ({text}); let its owner run GRANT CONNECT ON DATABASE ... TO \"{user}\""
+            ))
+        }
+        StoreError::Rejected(text) if text.starts_with("permission denied") || text.contains("no schema has been selected") => {
+            let user = address.user();
+            StoreError::Unusable(format!(
+                "the PostgreSQL database cannot be used ({text}); let its owner run GRANT USAGE, CREATE ON SCHEMA public TO \"{user}\", \
+                 or ALTER DATABASE ... OWNER TO \"{user}\"; tables that are there already have to be {user}'s own"
+            ))
+        }
         StoreError::Unavailable(text) => StoreError::Unusable(format!(
             "the PostgreSQL database cannot be reached ({text}); check the address given with --database, that the server runs, and what its pg_hba.conf allows"
         )),
@@ -112,31 +123,6 @@ fn unusable(error: StoreError) -> StoreError {
     }
 }
 
-/// The address with what every connection is set to.
-fn configure(url: &str) -> Result<Config> {
-    let mut config: Config = url.parse().map_err(|error| {
-        StoreError::Unusable(format!(
-            "--database is not an address of PostgreSQL ({error}); write postgres://user:password@host:5432/name, with ?sslmode=require for TLS"
-        ))
-    })?;
-    let settings = format!(
-        "{PLANS} -c lock_timeout={} -c statement_timeout={} -c idle_in_transaction_session_timeout={}",
-        LOCK_TIMEOUT.as_millis(),
-        STATEMENT_TIMEOUT.as_millis(),
-        IDLE_TIMEOUT.as_millis(),
-    );
-    let options = config.get_options().map_or_else(|| settings.clone(), |own| format!("{own} {settings}"));
-    config.options(options).tcp_user_timeout(CONNECT_TIMEOUT);
-    config.keepalives_idle(KEEPALIVE).keepalives_interval(KEEPALIVE).keepalives_retries(2);
-    if config.get_application_name().is_none() {
-        config.application_name("ringback");
-    }
-    if config.get_connect_timeout().is_none() {
-        config.connect_timeout(CONNECT_TIMEOUT);
-    }
-    Ok(config)
-}
-
 /// Refuses a server that is too old or loses what it confirmed, another program's database, and another master key.
 fn check(conn: Conn, sealer: &Sealer) -> Result<()> {
     let setting = |name: &str| conn.one("SELECT current_setting(?1)", params![name], |row| row.get::<String>(0));
@@ -145,6 +131,13 @@ fn check(conn: Conn, sealer: &Sealer) -> Result<()> {
         return Err(StoreError::Unusable(format!(
             "the PostgreSQL server is version {}; {OLDEST_VERSION} or newer is needed",
             version / 10_000
+        )));
+    }
+    let encoding = setting("server_encoding")?;
+    if encoding != "UTF8" {
+        return Err(StoreError::Unusable(format!(
+            "the PostgreSQL database has the encoding {encoding}, which cannot keep every name; make one with CREATE DATABASE ringback \
+             ENCODING 'UTF8' TEMPLATE template0, and name it with --database"
         )));
     }
     if setting("synchronous_commit")? == "off" {

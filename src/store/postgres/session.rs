@@ -6,11 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
-use tokio_postgres::config::SslMode;
-use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{Client, Config, Socket, Statement};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::{Client, Statement};
 
+use super::address::{Address, settings};
 use super::transaction::{Running, Trouble};
 use crate::clock::Stopwatch;
 use crate::limits;
@@ -19,28 +17,6 @@ use crate::store::sql::conn::{Conn, Result};
 
 /// The advisory lock under which the tables are made or changed.
 const MIGRATION_LOCK: i64 = 0x52_49_4e_47_42_41_43_4b;
-
-/// A client, and what has to run for it to get answers.
-pub(super) type Connected = (Client, tokio_postgres::Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>);
-
-/// How to reach the database.
-#[derive(Clone)]
-pub(super) struct Address {
-    pub config: Config,
-    pub tls: MakeRustlsConnect,
-}
-
-impl Address {
-    /// Connects; without TLS where the address does not insist on it and the server's certificate is from nobody we know, as
-    /// that of a freshly installed server is.
-    pub async fn connect(&self) -> Result<Connected, tokio_postgres::Error> {
-        let connected = self.config.connect(self.tls.clone()).await;
-        if connected.is_ok() || self.config.get_ssl_mode() != SslMode::Prefer {
-            return connected;
-        }
-        self.config.clone().ssl_mode(SslMode::Disable).connect(self.tls.clone()).await
-    }
-}
 
 /// A place for a connection. It is made when it is first needed, and again when it was lost; while it cannot be made it is
 /// tried in growing intervals, and what is asked of it meanwhile is answered at once.
@@ -94,12 +70,8 @@ impl Link {
         let lock = format!("SET lock_timeout = 0; SET statement_timeout = 0; SELECT pg_advisory_lock({MIGRATION_LOCK})");
         session.runtime.block_on(session.client.batch_execute(&lock)).map_err(|error| StoreError::from(&error))?;
         let checked = session.transaction(Kind::Reads, &mut check).map_err(Trouble::reason);
-        let migrated =
-            checked.and_then(|()| {
-                session.runtime.block_on(runner.run_async(&mut session.client)).map(drop).map_err(|error| {
-                    StoreError::Unusable(format!("the database's tables are not those of this version of Ringback: {error}"))
-                })
-            });
+        let migrated = checked
+            .and_then(|()| session.runtime.block_on(runner.run_async(&mut session.client)).map(drop).map_err(|error| not_migrated(&error)));
         // The lock and the settings go with the connection.
         self.session = None;
         migrated
@@ -122,6 +94,15 @@ impl Link {
             }
         }
         Ok(self.session.as_mut().expect("it was opened above"))
+    }
+}
+
+/// Why the tables could not be made or changed: the database's own words, where it is the one that refused.
+fn not_migrated(error: &refinery::Error) -> StoreError {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
+    match source {
+        Some(source) => source.into(),
+        None => StoreError::Unusable(format!("the database's tables are not those of this version of Ringback: {error}")),
     }
 }
 
@@ -168,9 +149,8 @@ impl Session {
                 // Whoever waits for an answer is told of the error.
                 drop(connection.await);
             });
-            if let Some(lock_wait) = lock_wait {
-                client.batch_execute(&format!("SET lock_timeout = {}", lock_wait.as_millis())).await?;
-            }
+            let lock_wait = lock_wait.map(|lock_wait| format!("SET lock_timeout = {}", lock_wait.as_millis()));
+            client.batch_execute(&(settings() + &lock_wait.unwrap_or_default())).await?;
             Ok::<_, tokio_postgres::Error>(client)
         });
         let client = opened.map_err(|error| StoreError::from(&error))?;

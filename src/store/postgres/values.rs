@@ -1,11 +1,13 @@
 //! Values on their way to PostgreSQL and back, and what its errors mean.
 
+use std::borrow::Cow;
 use std::error::Error;
 
 use bytes::{BufMut, BytesMut};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
+use super::address::with_cause;
 use crate::store::StoreError;
 use crate::store::sql::conn::{Bind, Keys, Owned, Value};
 
@@ -21,7 +23,7 @@ impl ToSql for Value<'_> {
                 Ok(IsNull::No)
             }
             Self::Integer(number) => number.to_sql(of, out),
-            Self::Text(text) => text.to_sql(of, out),
+            Self::Text(text) => storable(text).to_sql(of, out),
             Self::Bytes(bytes) => bytes.to_sql(of, out),
         }
     }
@@ -71,7 +73,7 @@ impl ToSql for Keys<'_> {
     fn to_sql(&self, of: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
         match self {
             Self::Integers(numbers) => numbers.as_slice().to_sql(of, out),
-            Self::Texts(texts) => texts.as_slice().to_sql(of, out),
+            Self::Texts(texts) => texts.iter().map(|text| storable(text)).collect::<Vec<_>>().to_sql(of, out),
         }
     }
 
@@ -103,11 +105,16 @@ impl<'a> FromSql<'a> for Value<'a> {
     }
 }
 
+/// A text as PostgreSQL can keep it: its texts have every character but the first one of all.
+fn storable(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
+}
+
 /// What a failing statement says about itself, sorted by what follows from it.
 impl From<&tokio_postgres::Error> for StoreError {
     fn from(error: &tokio_postgres::Error) -> Self {
         let Some(database) = error.as_db_error() else {
-            let text = full(error);
+            let text = with_cause(error);
             // A value that cannot be sent is the write's own fault; everything else without a code is the connection's.
             return if error.source().is_some_and(|source| source.is::<std::num::TryFromIntError>()) {
                 Self::Rejected(text)
@@ -130,10 +137,12 @@ impl From<&tokio_postgres::Error> for StoreError {
     }
 }
 
-/// An error with what caused it.
-fn full(error: &tokio_postgres::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
+#[cfg(test)]
+mod tests {
+    use super::storable;
+
+    #[test]
+    fn a_text_with_any_character_can_be_kept() {
+        assert_eq!(["", "a\u{20ac}\u{1}", "a\0b\0"].map(storable), ["", "a\u{20ac}\u{1}", "a\u{fffd}b\u{fffd}"]);
     }
 }
