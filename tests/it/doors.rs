@@ -130,6 +130,8 @@ impl Who {
             (_, route) if route.names_an_object() => &[404],
             // A list of the caller's own, or a form of the caller's own with nothing in it.
             (_, route) if route.method == "GET" => &[200],
+            // An operator of the catalogue that an empty form does not name is not found.
+            _ if route.tag == "platform" => &[404, 422],
             _ => &[200, 201, 422],
         }
     }
