@@ -42,7 +42,7 @@ impl MigrateStore {
         let (from, surroundings) = (read(vec![("database", self.from)])?, Surroundings::system(0));
         super::is_there(&from, "--from")?;
         // Held to the end: nothing may be written to it any more.
-        let _lock = from.database.file().map(|file| DatabaseLock::acquire(file)).transpose()?;
+        let _lock = from.database.file().map(DatabaseLock::acquire).transpose()?;
         // The key may be in the file's key file alone.
         let (key, _) = app::master_keys(&from, &surroundings)?;
         let to = read(vec![("database", self.to), ("master_key", key.to_base64())])?;

@@ -60,7 +60,8 @@ impl Engine {
         let under_way = open.saturating_sub(waiting);
         let is_full = under_way > limits::REPLAY_OPEN_MAX / 2 || waiting >= limits::REPLAY_WAITING_MAX;
         // What can be seen without writing is not written.
-        if (is_read && open > 0) || (!is_read && is_full) || !(is_read || self.goes_on(replay.endpoint).await?) {
+        let has_to_wait = if is_read { open > 0 } else { is_full || !self.goes_on(replay.endpoint).await? };
+        if has_to_wait {
             return Ok(false);
         }
         match self.change(Deed::StepReplay { id, deadline: self.deadline }, None).await? {

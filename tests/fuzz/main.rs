@@ -67,6 +67,12 @@ fn changed(inputs: &[(PathBuf, Vec<u8>)], random: &mut SmallRng) -> Vec<u8> {
     input
 }
 
+/// A number that the caller of the tests has set.
+#[expect(clippy::disallowed_methods, reason = "it bounds a test, and is no setting of the program")]
+fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
 fn run(name: &str) {
     let (_, target) = targets::TARGETS.into_iter().find(|(known, _)| *known == name).expect("a target");
     let inputs = corpus(name);
@@ -74,8 +80,8 @@ fn run(name: &str) {
     for (path, input) in &inputs {
         hold(target, input, &path.display().to_string());
     }
-    let seconds = std::env::var("RINGBACK_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(USUAL);
-    let seed = std::env::var("RINGBACK_FUZZ_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random);
+    let seconds = setting("RINGBACK_FUZZ_SECONDS").unwrap_or(USUAL);
+    let seed = setting("RINGBACK_FUZZ_SEED").unwrap_or_else(rand::random);
     let (mut random, watch, mut count) = (SmallRng::seed_from_u64(seed), Stopwatch::start(), 0_u64);
     while watch.elapsed() < Duration::from_secs_f64(seconds) {
         hold(target, &changed(&inputs, &mut random), &format!("seed {seed}, input {count}; keep it in tests/fuzz/corpus/{name}"));
