@@ -1,4 +1,4 @@
-.PHONY: test audit demo bench soak-load openapi screenshots soak micro fmt clean
+.PHONY: test audit fuzz attack demo bench soak-load openapi screenshots soak micro fmt clean
 
 # Everything that must pass. Installs what the tests need first; quick when it is all there.
 test:
@@ -12,6 +12,17 @@ test:
 # Advisories about dependencies, by cargo-deny, which is compiled first where it is missing (five minutes).
 audit:
 	scripts/audit
+
+# Coverage-guided fuzzing of what others write, so many seconds for each of the targets; FUZZ_TARGETS names some of them.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?=
+fuzz:
+	scripts/fuzz $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+# What attacks cost others, measured against a release build: a minute or two, on this machine alone.
+attack:
+	cargo build --release --locked
+	scripts/attack
 
 # A server, two vendors and their receivers, to look at.
 demo:

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use catalogue::{DEFAULT as DEFAULT_CATALOGUE, read_catalogue};
+pub use catalogue::{DEFAULT as DEFAULT_CATALOGUE, catalogue_from_text, read_catalogue};
 pub use database::Database;
 use ipnet::IpNet;
 use serde_json::{Map, Value};
@@ -215,6 +215,14 @@ impl Config {
             object.insert(name.to_owned(), Value::from(value.trim()));
         }
         Self::from_object(object)
+    }
+
+    /// Reads a configuration file's text alone, without environment and flags.
+    ///
+    /// # Errors
+    /// Every problem of it.
+    pub fn from_text(text: &str) -> Result<Self, ConfigError> {
+        Self::from_object(read_toml(text, "the file").map_err(|problem| ConfigError(vec![problem]))?)
     }
 
     fn from_object(object: Map<String, Value>) -> Result<Self, ConfigError> {

@@ -227,7 +227,14 @@ fn migrations_are_numbered_without_gaps() {
 
 #[test]
 fn contributing_says_what_each_dependency_does() {
-    report(dependencies(&read("Cargo.toml"), &read("CONTRIBUTING.md")));
+    let manifests = [read("Cargo.toml"), read("fuzz/Cargo.toml")];
+    report(dependencies(&manifests, &read("CONTRIBUTING.md")));
+}
+
+#[test]
+fn the_threat_model_names_tests_that_exist() {
+    let files = [sources("src"), sources("tests")].concat();
+    report(threats("docs/security.md", &read("docs/security.md"), &files, |path| Path::new(ROOT).join(path).exists()));
 }
 
 #[test]
@@ -298,7 +305,7 @@ fn the_operating_page_has_every_metric() {
 fn no_machine_shows() {
     let mut files = Vec::new();
     walk(Path::new(ROOT), &mut files);
-    let texts = files.into_iter().filter(|path| path != "Cargo.lock").filter_map(|path| {
+    let texts = files.into_iter().filter(|path| !path.ends_with("Cargo.lock")).filter_map(|path| {
         let text = String::from_utf8(fs::read(Path::new(ROOT).join(&path)).ok()?).ok()?;
         Some((path, text))
     });
@@ -479,12 +486,55 @@ fn migrations(folder: &str, names: &[String]) -> Vec<String> {
     findings
 }
 
-fn dependencies(manifest: &str, contributing: &str) -> Vec<String> {
-    let manifest: toml::Table = manifest.parse().expect("Cargo.toml is TOML");
+fn dependencies(manifests: &[String], contributing: &str) -> Vec<String> {
+    let manifests: Vec<toml::Table> = manifests.iter().map(|manifest| manifest.parse().expect("Cargo.toml is TOML")).collect();
     let tables = ["dependencies", "dev-dependencies", "build-dependencies"];
-    let named: Vec<&str> =
-        tables.iter().filter_map(|table| manifest.get(*table)?.as_table()).flat_map(|table| table.keys().map(String::as_str)).collect();
-    table_has("CONTRIBUTING.md", contributing, &named, "dependency")
+    let of = |manifest: &toml::Table| -> Vec<String> {
+        tables.iter().filter_map(|table| manifest.get(*table)?.as_table()).flat_map(|table| table.keys().cloned()).collect()
+    };
+    let mut named: Vec<String> = manifests.iter().flat_map(of).filter(|name| name != "ringback").collect();
+    named.sort();
+    named.dedup();
+    table_has("CONTRIBUTING.md", contributing, &named.iter().map(String::as_str).collect::<Vec<_>>(), "dependency")
+}
+
+/// Each row of a threat model, a table with the columns asset, attacker, defence and test, names tests as `module::function`, or
+/// files, and all of them exist.
+fn threats(page: &str, text: &str, files: &[(String, String)], is_there: impl Fn(&str) -> bool) -> Vec<String> {
+    let (mut findings, mut rows, mut in_table) = (Vec::new(), 0, false);
+    for (at, line) in text.lines().enumerate() {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        in_table = line.starts_with('|') && (in_table || cells == ["asset", "attacker", "defence", "test"]);
+        if !in_table || cells[0] == "asset" || line.starts_with("|---") {
+            continue;
+        }
+        rows += 1;
+        let named: Vec<&str> = cells.last().unwrap_or(&"").split('`').skip(1).step_by(2).collect();
+        if cells.len() != 4 || named.is_empty() || cells.iter().any(|cell| cell.is_empty()) {
+            findings.push(format!("{page}:{}: a row has an asset, an attacker, a defence and a test", at + 1));
+        }
+        for name in named {
+            let exists = match name.split_once("::") {
+                None => is_there(name),
+                Some((module, function)) => files.iter().any(|(path, text)| has_test(path, text, module, function)),
+            };
+            if !exists {
+                findings.push(format!("{page}:{}: there is no test {name}; name one that holds the defence", at + 1));
+            }
+        }
+    }
+    if rows == 0 {
+        findings.push(format!("{page}:1: it has no table of threats"));
+    }
+    findings
+}
+
+/// Whether a file is a module of this name, or one of a test binary of this name, and has a test of that one.
+fn has_test(path: &str, text: &str, module: &str, function: &str) -> bool {
+    let path = path.trim_end_matches(".rs").trim_end_matches("/main").trim_end_matches("/mod");
+    // The targets of the test binary `fuzz` are tests by a macro.
+    let by_macro = |line: &str| line.starts_with("tests!(") && line.split(['(', ')', ',']).any(|name| name.trim() == function);
+    path.rsplit('/').next() == Some(module) && (text.contains(&format!("fn {function}(")) || text.lines().any(by_macro))
 }
 
 /// Tables of a page have a row for each of `names` that says something, and no row for anything else.
@@ -911,7 +961,8 @@ mod checks_can_fail {
     fn rows_that_are_missing_empty_double_or_unknown_are_found() {
         let manifest = "[dependencies]\na = \"1\"\n[dev-dependencies]\nb = { version = \"1\" }\n";
         let good = "| `a` | does a thing for us |\n| `b` | does another thing |\n";
-        assert_eq!(dependencies(manifest, good), Vec::<String>::new());
+        let manifest = [manifest.to_owned()];
+        assert_eq!(dependencies(&manifest, good), Vec::<String>::new());
         for (bad, count) in [
             ("", 2),
             ("| `a` | does a thing for us |\nb is named somewhere\n", 1),
@@ -919,7 +970,28 @@ mod checks_can_fail {
             ("| `a` | does a thing for us |\n| `b` | does another thing |\n| `a` | does it once more |\n", 1),
             ("| `a` | does a thing for us |\n| `b` | does another thing |\n| `c` | is no longer used |\n", 1),
         ] {
-            assert_eq!(dependencies(manifest, bad).len(), count, "{bad}");
+            assert_eq!(dependencies(&manifest, bad).len(), count, "{bad}");
+        }
+    }
+
+    #[test]
+    fn threats_without_a_test_are_found() {
+        let files =
+            [("tests/it/doors.rs".to_owned(), "fn knock() {}".to_owned()), ("tests/fuzz/main.rs".to_owned(), "tests!(a, b);".to_owned())];
+        let check = |row: &str| {
+            threats("docs/a.md", &format!("| asset | attacker | defence | test |\n|---|---|---|---|\n{row}"), &files, |path| path == "a")
+                .len()
+        };
+        assert_eq!(check("| a | b | c | `doors::knock`, `fuzz::b`, `a` |"), 0);
+        for row in [
+            "| a | b | c | `doors::gone` |",
+            "| a | b | c | `doors::kn` |",
+            "| a | b | c | `b` |",
+            "| a | b | c | it is tested |",
+            "| a | c | `a` |",
+            "",
+        ] {
+            assert_eq!(check(row), 1, "{row}");
         }
     }
 

@@ -18,7 +18,8 @@ use crate::domain::recharge::{Recharge, Status};
 use crate::domain::spreadsheet::cell;
 use crate::domain::time::Timestamp;
 use crate::limits;
-use crate::providers::http::{Columns, States};
+use crate::providers::http::States;
+use crate::providers::statement::{Line, Statement};
 use crate::store::{Sought, Store, TimeRange, Whose};
 
 /// Arguments of `reconcile`.
@@ -96,13 +97,6 @@ struct Counts {
     unreadable: u64,
 }
 
-/// A row of the statement.
-struct Line {
-    reference: String,
-    state: String,
-    amount: Option<String>,
-}
-
 impl Reconcile {
     pub(super) fn run(self) -> anyhow::Result<()> {
         super::runtime()?.block_on(self.compare())
@@ -124,8 +118,7 @@ impl Reconcile {
         super::is_there(&config, "--database")?;
         let store = open_store(&config, Surroundings::system(0)).await?;
         let file = File::open(&self.file).with_context(|| format!("{} cannot be read", self.file.display()))?;
-        let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(std::io::BufReader::new(file));
-        let places = Places::find(reader.headers()?, columns)?;
+        let statement = Statement::open(std::io::BufReader::new(file), columns)?;
         let mut comparison = Comparison {
             store: &*store,
             provider: &self.provider,
@@ -137,9 +130,9 @@ impl Reconcile {
             out: Out::new(self.format)?,
         };
         let mut lines = Vec::new();
-        for record in reader.records() {
+        for row in statement {
             comparison.counts.rows += 1;
-            match record.ok().and_then(|record| places.read(&record)) {
+            match row {
                 Some(line) => lines.push(line),
                 None => comparison.unreadable()?,
             }
@@ -151,31 +144,6 @@ impl Reconcile {
         comparison.find_missing(TimeRange { since: self.since, until: self.until }).await?;
         let Comparison { counts, out, .. } = comparison;
         out.finish(&counts)
-    }
-}
-
-/// Which column is which.
-struct Places {
-    reference: usize,
-    state: usize,
-    amount: Option<usize>,
-}
-
-impl Places {
-    fn find(headers: &csv::StringRecord, columns: &Columns) -> anyhow::Result<Self> {
-        let place = |name: &str| headers.iter().position(|header| header.eq_ignore_ascii_case(name));
-        let required = |name: &str| {
-            let listed = || headers.iter().collect::<Vec<_>>().join(", ");
-            place(name).with_context(|| format!("the statement has no column {name}; it has {}", listed()))
-        };
-        let amount = columns.amount.as_deref().map(required).transpose()?;
-        Ok(Self { reference: required(&columns.reference)?, state: required(&columns.state)?, amount })
-    }
-
-    fn read(&self, record: &csv::StringRecord) -> Option<Line> {
-        let text = |place: usize| record.get(place).map(str::to_owned);
-        let amount = self.amount.and_then(text).filter(|text| !text.is_empty());
-        Some(Line { reference: text(self.reference)?, state: text(self.state)?, amount })
     }
 }
 

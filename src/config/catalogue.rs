@@ -20,7 +20,18 @@ pub const DEFAULT: &str = include_str!("catalogue.toml");
 /// # Errors
 /// Every problem of the file.
 pub fn read_catalogue(path: Option<&Path>) -> Result<Catalogue, ConfigError> {
-    let object = path.map_or_else(|| read_toml(DEFAULT, "the catalogue that is built in"), read_file);
+    from_object(path.map_or_else(|| read_toml(DEFAULT, "the catalogue that is built in"), read_file))
+}
+
+/// Reads a catalogue's text.
+///
+/// # Errors
+/// Every problem of it.
+pub fn catalogue_from_text(text: &str) -> Result<Catalogue, ConfigError> {
+    from_object(read_toml(text, "the catalogue"))
+}
+
+fn from_object(object: Result<Map<String, Value>, String>) -> Result<Catalogue, ConfigError> {
     let mut fields = Fields::new(object.map_err(|problem| ConfigError(vec![problem]))?);
     let mut problems = Vec::new();
     let catalogue = Catalogue {

@@ -6,6 +6,7 @@
 pub mod callback;
 pub mod http;
 pub mod simulated;
+pub mod statement;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

@@ -43,6 +43,7 @@ pub use resolve::{Resolve, SystemResolver};
 
 use crate::clock::{Clock, Stopwatch};
 use crate::domain::attempt::{Fault, Outcome, OutcomeKind, Phases};
+use crate::domain::time::Timestamp;
 use crate::limits;
 
 /// How requests are made (settings of the same names).
@@ -300,7 +301,7 @@ impl Transport {
     }
 
     fn answered(&self, answer: Answer, trace: Trace) -> Outcome {
-        let retry_after = answer.headers.get(http::header::RETRY_AFTER).and_then(|value| self.retry_after(value));
+        let retry_after = answer.headers.get(http::header::RETRY_AFTER).and_then(|value| retry_after(value, self.clock.now()));
         let succeeded = (200..300).contains(&answer.status);
         let redirects = (300..400).contains(&answer.status).then(|| "redirects are not followed".to_owned());
         Outcome {
@@ -314,18 +315,18 @@ impl Transport {
             answer_body: Some(answer.body),
         }
     }
+}
 
-    /// Seconds, or a date of HTTP (RFC 9110 section 10.2.3). What is neither, or lies in the past, asks for nothing; a number of
-    /// any length is a number, of which the deadline makes what is sensible.
-    fn retry_after(&self, value: &HeaderValue) -> Option<Duration> {
-        let text = value.to_str().ok()?.trim();
-        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Some(Duration::from_secs(text.parse().unwrap_or(u32::MAX).into()));
-        }
-        let at = httpdate::parse_http_date(text).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
-        let now = Duration::from_millis(u64::try_from(self.clock.now().as_millis()).ok()?);
-        at.checked_sub(now)
+/// Reads `Retry-After`: seconds, or a date of HTTP (RFC 9110 section 10.2.3). Anything else, and the past, asks for nothing.
+pub fn retry_after(value: &HeaderValue, now: Timestamp) -> Option<Duration> {
+    let text = value.to_str().ok()?.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than a number holds asks for longer than any deadline all the same.
+        return Some(Duration::from_secs(text.parse::<u32>().unwrap_or(u32::MAX).into()));
     }
+    let at = httpdate::parse_http_date(text).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    let now = Duration::from_millis(u64::try_from(now.as_millis()).ok()?);
+    at.checked_sub(now)
 }
 
 fn shortened(mut text: String) -> String {

@@ -36,30 +36,6 @@ async fn both_headers_carry_a_token_and_nothing_else_does() {
     app.finish().await;
 }
 
-#[tokio::test]
-async fn a_vendors_token_opens_no_operators_call() {
-    let app = TestApp::start().await;
-    let vendor = app.vendor().await;
-    let own = format!("/v1/vendors/{}", vendor.id);
-    let tokens = format!("{own}/tokens");
-    for token in [&vendor.live, &vendor.test] {
-        for (method, path) in [
-            ("POST", "/v1/vendors"),
-            ("GET", "/v1/vendors"),
-            ("GET", own.as_str()),
-            ("PATCH", own.as_str()),
-            ("POST", tokens.as_str()),
-            ("GET", tokens.as_str()),
-            ("POST", "/v1/reports"),
-            ("POST", "/v1/events"),
-            ("GET", "/metrics"),
-        ] {
-            assert_eq!(app.call(method, path, token, None).await.code(403), "forbidden", "{method} {path}");
-        }
-    }
-    app.finish().await;
-}
-
 /// Every call of a vendor that names an object: method, path.
 async fn calls_by_id(app: &TestApp, vendor: &Vendor, hook: &Receiver) -> Vec<(&'static str, String)> {
     let endpoint = app.connected(vendor, hook).await;

@@ -34,6 +34,7 @@ mod master_key;
 mod observing;
 mod oversight;
 mod panel;
+mod panel_doors;
 mod pausing;
 mod personal_data;
 mod plain_data;

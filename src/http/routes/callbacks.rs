@@ -90,9 +90,9 @@ fn pairs(text: &[u8]) -> Option<Map<String, Value>> {
     (read.len() <= limits::CALLBACK_VALUES).then_some(read)
 }
 
-/// The fields of a body; none if it cannot be read. Its bytes alone say what it is, a JSON object, a multipart form or a form: no
+/// The fields of a callback's body; none if it cannot be read. Its bytes alone say what it is, a JSON object, a multipart form or a form: no
 /// signature covers `Content-Type`, and a caller must not choose another reading of a signed body.
-async fn read(body: &Bytes) -> Option<Map<String, Value>> {
+pub async fn read(body: &Bytes) -> Option<Map<String, Value>> {
     let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
     match text {
         [b'{' | b'[', ..] if !is_bounded(text) => None,

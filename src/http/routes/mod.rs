@@ -14,6 +14,8 @@ mod stream;
 mod tokens;
 mod vendors;
 
+pub use callbacks::read as read_callback;
+
 use axum::routing::get;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
