@@ -261,7 +261,8 @@ pub fn retry_after_header(data: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(data) else { return };
     let asked = retry_after(&value, NOW);
     let text = String::from_utf8_lossy(data);
-    if !text.trim().is_empty() && text.trim().bytes().all(|byte| byte.is_ascii_digit()) {
+    let digits = data.trim_ascii();
+    if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) {
         assert!(asked.is_some(), "{text}");
     }
     let _ = retry_after(&value, Timestamp::from_millis(-1));
