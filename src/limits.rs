@@ -214,16 +214,19 @@ pub const ERASED_LATELY: Duration = Duration::from_secs(3600);
 pub const ANSWER_KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// How long a batch waits for a lock of another session on PostgreSQL, before it is halved to find what is locked.
-pub const BATCH_LOCK_WAIT: Duration = Duration::from_millis(150);
+pub const BATCH_LOCK_WAIT: Duration = Duration::from_millis(250);
 /// Such waits in one round of the committer, at most.
 pub const LOCK_WAITS_PER_ROUND: u32 = 8;
 /// A write that meets a lock is tried again after this, then after twice as long, and so on, up to [`LOCKED_RETRY_MAX`].
 pub const LOCKED_RETRY: Duration = Duration::from_millis(250);
 /// The longest pause between two such tries.
-pub const LOCKED_RETRY_MAX: Duration = Duration::from_secs(4);
-/// A write that still meets a lock after this time is refused.
-pub const LOCKED_WAIT: Duration = Duration::from_secs(3);
-/// Writes of one vendor that wait for a lock; further ones are refused at once.
+pub const LOCKED_RETRY_MAX: Duration = Duration::from_secs(1);
+/// Such tries in one round of the committer.
+pub const LOCKED_TRIED_AT_ONCE: usize = 2;
+/// A write that still meets a lock after this time is refused. A node that stops in the middle of a transaction has its locks for
+/// two seconds.
+pub const LOCKED_WAIT: Duration = Duration::from_secs(5);
+/// Writes of one vendor that wait for a lock, and changes that do; further ones are refused at once.
 pub const LOCKED_WRITES_MAX: usize = 256;
 /// Bytes that are written to find out whether a store that failed can be written again.
 pub const PROBE_BYTES: usize = 64 << 10;

@@ -14,14 +14,16 @@ use crate::limits;
 use crate::store::{StoreError, Write};
 
 /// What one lock of another session may be about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Party {
     /// Everything of a stream.
     Stream(StreamId),
     /// What deliveries to an endpoint came to.
     Endpoint(EndpointId),
-    /// A write by itself, by its place in the batch.
+    /// A change by itself, by its place in the batch.
     Alone(usize),
+    /// A change that waits, by its number.
+    Waiting(u64),
 }
 
 fn party(at: usize, write: &Write) -> Party {
@@ -60,7 +62,11 @@ pub(super) fn halves(items: Vec<Item>) -> Result<(Vec<Item>, Vec<Item>), Vec<Ite
 
 /// What waits for locks.
 #[derive(Default)]
-pub(super) struct Locked(HashMap<Party, Wait>);
+pub(super) struct Locked {
+    waits: HashMap<Party, Wait>,
+    /// Number of the latest change that had to wait.
+    changes: u64,
+}
 
 struct Wait {
     /// Tries in a row that met the lock.
@@ -81,18 +87,18 @@ impl Locked {
     /// How long until something here has to be done.
     pub fn due_in(&self) -> Option<Duration> {
         let gives_up = |wait: &Wait| wait.items.iter().map(left_of).min();
-        self.0.values().filter(|wait| !wait.items.is_empty()).flat_map(|wait| [Some(wait.left()), gives_up(wait)]).flatten().min()
+        self.waits.values().filter(|wait| !wait.items.is_empty()).flat_map(|wait| [Some(wait.left()), gives_up(wait)]).flatten().min()
     }
 
     /// Takes what is of parties that are known to be locked: it never joins a batch of others, which would wait with it.
     /// Answers the rest, and those that cannot wait with their answers.
     pub fn set_aside_known(&mut self, items: Vec<Item>) -> (Vec<Item>, Vec<(Item, Answer)>) {
-        if self.0.is_empty() {
+        if self.waits.is_empty() {
             return (items, Vec::new());
         }
         let (mut free, mut refused) = (Vec::with_capacity(items.len()), Vec::new());
         for (at, item) in items.into_iter().enumerate() {
-            match self.0.get_mut(&party(at, &item.write)) {
+            match self.waits.get_mut(&party(at, &item.write)) {
                 Some(wait) => refused.extend(wait.add(item, busy())),
                 None => free.push(item),
             }
@@ -100,10 +106,12 @@ impl Locked {
         (free, refused)
     }
 
-    /// What is to be tried again now, each party by itself.
+    /// What is to be tried again now, each party by itself, and a few of them: each may wait for its lock again.
     pub fn take_due(&mut self) -> Vec<Vec<Item>> {
-        let due = self.0.values_mut().filter(|wait| !wait.items.is_empty() && wait.left().is_zero());
-        due.map(|wait| std::mem::take(&mut wait.items)).collect()
+        let due = self.waits.values_mut().filter(|wait| !wait.items.is_empty() && wait.left().is_zero());
+        let taken = due.take(limits::LOCKED_TRIED_AT_ONCE).map(|wait| std::mem::take(&mut wait.items)).collect();
+        self.waits.retain(|party, wait| !matches!(party, Party::Waiting(_)) || !wait.items.is_empty());
+        taken
     }
 
     /// Learns what a batch of these parties met. Answers those that do not wait.
@@ -112,31 +120,44 @@ impl Locked {
         let mut met = HashSet::new();
         for (at, (item, error)) in blocked.into_iter().enumerate() {
             let party = party(at, &item.write);
-            if matches!(party, Party::Alone(_)) {
-                refused.push((item, Err(error)));
-                continue;
-            }
-            let wait = self.0.entry(party).or_insert_with(|| Wait { tries: 0, tried: Stopwatch::start(), items: Vec::new() });
+            let party = if let Party::Alone(_) = party {
+                self.changes += 1;
+                Party::Waiting(self.changes)
+            } else {
+                party
+            };
+            let wait = self.waits.entry(party).or_insert_with(|| Wait { tries: 0, tried: Stopwatch::start(), items: Vec::new() });
             if met.insert(party) {
                 (wait.tries, wait.tried) = (wait.tries + 1, Stopwatch::start());
-                if wait.tries == 1 {
+                if wait.tries == 1 && !matches!(party, Party::Waiting(_)) {
                     tracing::warn!(?party, %error, "another session's lock blocks writes; retrying");
                 }
             }
             refused.extend(wait.add(item, error));
         }
+        self.refuse_beyond_bound(&mut refused);
         for party in tried.into_iter().filter(|party| !met.contains(party)) {
-            if self.0.remove(&party).is_some() {
+            if self.waits.remove(&party).is_some() {
                 tracing::info!(?party, "the lock that blocked writes is gone");
             }
         }
         refused
     }
 
+    /// As many changes wait as may.
+    fn refuse_beyond_bound(&mut self, refused: &mut Vec<(Item, Answer)>) {
+        let mut changes: Vec<Party> = self.waits.keys().filter(|party| matches!(party, Party::Waiting(_))).copied().collect();
+        changes.sort_unstable();
+        for party in changes.into_iter().skip(limits::LOCKED_WRITES_MAX) {
+            let items = self.waits.remove(&party).map(|wait| wait.items).unwrap_or_default();
+            refused.extend(items.into_iter().map(|item| (item, Err(busy()))));
+        }
+    }
+
     /// Those that have waited long enough.
     pub fn give_up(&mut self) -> Vec<(Item, Answer)> {
         let over = |wait: &mut Wait| wait.items.extract_if(.., |item| left_of(item).is_zero()).collect::<Vec<_>>();
-        self.0.values_mut().flat_map(over).map(|item| (item, Err(busy()))).collect()
+        self.waits.values_mut().flat_map(over).map(|item| (item, Err(busy()))).collect()
     }
 }
 
