@@ -34,7 +34,12 @@ const SHOWN: usize = 300;
 fn parse_forward(text: &str) -> Result<Url, String> {
     let is_whole = text.contains("://");
     let whole = if is_whole { text.to_owned() } else { format!("http://{text}") };
-    Url::parse(&whole).map_err(|error| format!("{error}; write a URL such as http://localhost:3000/hook"))
+    let problem = match Url::parse(&whole) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => return Ok(url),
+        Ok(url) => format!("events are posted to an http or https URL, not to {}", url.scheme()),
+        Err(error) => error.to_string(),
+    };
+    Err(format!("{problem}; write a URL such as http://localhost:3000/hook"))
 }
 
 /// Arguments of `listen`.

@@ -27,8 +27,8 @@ fn ringback(arguments: &[&str]) -> Command {
 
 /// Runs it beside the server of the test.
 async fn run(arguments: &[&str]) -> Output {
-    let mut command = ringback(arguments);
-    tokio::task::spawn_blocking(move || command.output().expect("it runs")).await.expect("it ends")
+    let output = tokio::process::Command::from(ringback(arguments)).kill_on_drop(true).output();
+    tokio::time::timeout(Duration::from_secs(60), output).await.expect("it ends").expect("it runs")
 }
 
 fn piped(arguments: &[&str], input: &[u8]) -> (Option<i32>, String) {
@@ -119,7 +119,7 @@ async fn what_listen_cannot_do_is_told() {
     for (arguments, code, part) in [
         (vec!["--forward", "http://127.0.0.1:1/", "--server", &server], 64, "--token or as RINGBACK_TOKEN"),
         (vec!["--forward", "http://127.0.0.1:1/", "--server", &server, "--token", "rb_live_wrong"], 1, "does not know this token"),
-        (vec!["--forward", "nowhere", "--server", &server, "--token", &vendor.live], 64, "--forward"),
+        (vec!["--forward", "ftp://nowhere/", "--server", &server, "--token", &vendor.live], 64, "--forward"),
         (vec!["--forward", "http://127.0.0.1:1/", "--server", &server, "--token", &vendor.live, "--secret", "short"], 64, "whsec_"),
         (vec!["--forward", "http://127.0.0.1:1/", "--server", &server, "--token", &vendor.live, "--events", "Not A Type"], 64, "--events"),
         (vec!["--forward", "http://127.0.0.1:1/", "--server", "http://127.0.0.1:1", "--token", &vendor.live], 1, "does not answer"),
