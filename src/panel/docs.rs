@@ -44,7 +44,7 @@ const PAGES: &[Page] = pages! {
     "recharges": "Recharges that Ringback executes: how vendors ask, how a provider is described, test mode",
     "panel": "The pages for vendors and for the operator",
     "operating": "Running a server: backups, upgrades, alerts, what to look at",
-    "circuit": "Endpoints that fail: the circuit breaker, what a probe tests, who is told what",
+    "circuit": "Endpoints that fail: the circuit breaker, what a probe tests, who is notified",
     "config": "Every setting",
     "scaling": "PostgreSQL and many nodes",
     "security": "What is protected, and how",
