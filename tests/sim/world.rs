@@ -302,9 +302,11 @@ impl World {
         }
     }
 
-    pub async fn backlog(&mut self) -> u64 {
+    /// Deliveries that have not ended, and replays, which may still open some.
+    pub async fn unfinished(&mut self) -> u64 {
         let operator = self.operator.clone();
-        self.get("/v1/overview", &operator).await["backlog"].as_u64().expect("a number")
+        let overview = self.get("/v1/overview", &operator).await;
+        ["backlog", "running_replays"].iter().map(|field| overview[field].as_u64().expect("a number")).sum()
     }
 
     // --- Steps -------------------------------------------------------------------------------------------------------
@@ -608,8 +610,9 @@ impl World {
             tokio::time::sleep(Duration::from_millis(1500)).await;
         }
         let (watch, mut passed) = (Stopwatch::start(), Duration::ZERO);
-        while self.backlog().await > 0 {
-            assert!(watch.elapsed() < PATIENCE, "{} deliveries are still open after {passed:?}", self.backlog().await);
+        while self.unfinished().await > 0 {
+            let unfinished = self.unfinished().await;
+            assert!(watch.elapsed() < PATIENCE, "{unfinished} deliveries and replays are still open after {passed:?}");
             // In small steps at first: what is due is to be sent, not to run into its deadline.
             let step = if passed < Duration::from_secs(3600) { Duration::from_secs(20) } else { Duration::from_secs(600) };
             if passed < Duration::from_secs(80 * 3600) {
