@@ -129,6 +129,11 @@ pub const GATHER_MAX: usize = 512;
 pub const READERS: usize = 4;
 /// Of these, how many one stream has at once for what may take long: lists, lookups, statements, the feed, counts.
 pub const READS_AT_ONCE: usize = 1;
+/// When such reads of a stream have taken this long, the next one waits for as long, so that what it reads, writes out and sends
+/// leaves the processor to others for half of the time.
+pub const READ_PAUSE_AFTER: Duration = Duration::from_millis(2);
+/// The longest such pause.
+pub const READ_PAUSE_MAX: Duration = Duration::from_millis(250);
 /// Rows that are fetched from PostgreSQL at a time where it is not known how many are wanted.
 pub const PORTAL_ROWS: usize = 100;
 /// Numbers for recharges that PostgreSQL is asked for at a time, at least. Those left when a node stops are used by nobody.

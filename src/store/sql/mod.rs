@@ -49,7 +49,7 @@ use super::{
     Listed, Mailing, OpenAsk, OpenRuns, OpenSize, Overview, Page, ProviderStanding, RechargeQuery, ReplayScope, Sought, Standing, Store,
     StoreError, SweepPlace, Swept, TimeRange, Trouble, WaitingMail, Whose, Write, Written,
 };
-use crate::clock::Ids;
+use crate::clock::{Ids, Stopwatch};
 use crate::domain::audit::Entry;
 use crate::domain::conflict::Conflict;
 use crate::domain::endpoint::Endpoint;
@@ -132,8 +132,8 @@ impl<D: Driver> SqlStore<D> {
         Self { driver, availability: Availability::default(), sealer, ids, turns: Turns::new(limits::READS_AT_ONCE) }
     }
 
-    /// Reads what may take long of a stream. The streams share few readers, so that one waits for itself and not for others. A
-    /// caller who has gone keeps the turn for as long as the reader works.
+    /// Reads what may take long of a stream. The streams share few readers, so that one waits for itself and not for others, and
+    /// has half of a reader's time. A caller who has gone keeps the turn for as long as the reader works.
     async fn read_of<T: Send + 'static>(
         &self,
         stream: StreamId,
@@ -141,8 +141,10 @@ impl<D: Driver> SqlStore<D> {
     ) -> Result<T, StoreError> {
         let turn = self.turns.take(stream).await;
         self.read(move |conn| {
-            let _turn = &turn;
-            query(conn)
+            let watch = Stopwatch::start();
+            let read = query(conn);
+            turn.iter().for_each(|turn| turn.worked(watch.elapsed()));
+            read
         })
         .await
     }
