@@ -3,27 +3,35 @@
 
 mod catalogue;
 mod database;
+mod file;
 mod people;
 mod providers;
+mod settings;
+mod shown;
+mod sources;
 mod values;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use catalogue::{DEFAULT as DEFAULT_CATALOGUE, catalogue_from_text, read_catalogue};
 pub use database::Database;
+use file::File;
 use ipnet::IpNet;
-use serde_json::{Map, Value};
+use serde_json::Value;
+pub use settings::{Kind, SETTINGS, Setting};
+pub use shown::{Effective, example};
+pub use sources::{Given, Sources};
 use url::Url;
 
 use crate::domain::catalogue::Catalogue;
 use crate::domain::retry::Policy;
 use crate::engine::{Bounds, Retention, Watch};
-use crate::fields::{Fields, Problem};
+use crate::fields::Fields;
 use crate::limits;
 use crate::ops::{Rules, networks};
 use crate::store::seal::MasterKey;
@@ -102,85 +110,20 @@ pub enum LogFormat {
     Json,
 }
 
-/// Every setting by name, with what it is for; the order is that of docs/config.md.
-pub const SETTINGS: [&str; 47] = [
-    "listen",
-    "metrics_listen",
-    "header_timeout",
-    "body_timeout",
-    "idle_timeout",
-    "max_connections",
-    "max_connections_per_address",
-    "database",
-    "master_key",
-    "master_key_previous",
-    "public_url",
-    "trusted_proxies",
-    "allow_networks",
-    "proxy",
-    "require_https",
-    "retry_schedule",
-    "delivery_deadline",
-    "disable_after",
-    "warn_after",
-    "probe_disabled",
-    "attempt_timeout",
-    "connect_timeout",
-    "max_in_flight",
-    "max_in_flight_per_endpoint",
-    "lane_window",
-    "lane_window_bytes",
-    "window_bytes",
-    "strict_hold",
-    "unsettled_max",
-    "answer_read_max",
-    "answer_kept",
-    "event_payload_max",
-    "drain_timeout",
-    "shard_lease",
-    "retention",
-    "recharge_retention",
-    "audit_retention",
-    "smtp_url",
-    "mail_from",
-    "log",
-    "log_format",
-    "otlp_endpoint",
-    "endpoints_per_vendor",
-    "token_rate_limit",
-    "operator_second_factor",
-    "frame_ancestors",
-    "catalogue",
-];
-
-/// What is wrong with a configuration: all of it.
+/// What is wrong with a configuration or with how a command is used: all of it. One problem is shown as it is, several with a line
+/// for each.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError(pub Vec<String>);
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("; "))
-    }
-}
-
-/// Where settings come from.
-#[derive(Debug, Clone, Default)]
-pub struct Sources {
-    /// The file given with `--config`.
-    pub file: Option<PathBuf>,
-    /// Settings given as flags.
-    pub flags: Vec<(&'static str, String)>,
-    /// The environment.
-    pub environment: Vec<(String, String)>,
-}
-
-impl Sources {
-    /// The process's own environment, with this file and these flags.
-    #[allow(clippy::disallowed_methods, reason = "this is the one place that reads it")]
-    pub fn of_process(file: Option<PathBuf>, flags: Vec<(&'static str, String)>) -> Self {
-        // What is not text cannot be a setting of ours.
-        let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Self { file, flags, environment: environment.collect() }
+        match self.0.as_slice() {
+            [one] => f.write_str(one),
+            all => {
+                write!(f, "{} problems:", all.len())?;
+                all.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+            }
+        }
     }
 }
 
@@ -202,19 +145,7 @@ impl Config {
     /// # Errors
     /// Every problem of file, environment and flags.
     pub fn read(sources: Sources) -> Result<Self, ConfigError> {
-        let mut object = sources.file.as_deref().map_or(Ok(Map::new()), read_file).map_err(|problem| ConfigError(vec![problem]))?;
-        for name in SETTINGS {
-            let variable = format!("RINGBACK_{}", name.to_uppercase());
-            let set = sources.environment.iter().find(|(given, value)| *given == variable && !value.is_empty());
-            if let Some((_, value)) = set {
-                // A secret in a file, put into the environment, often ends with a line break.
-                object.insert(name.to_owned(), Value::from(value.trim()));
-            }
-        }
-        for (name, value) in sources.flags {
-            object.insert(name.to_owned(), Value::from(value.trim()));
-        }
-        Self::from_object(object)
+        Self::of(&sources.gather()?)
     }
 
     /// Reads a configuration file's text alone, without environment and flags.
@@ -222,39 +153,19 @@ impl Config {
     /// # Errors
     /// Every problem of it.
     pub fn from_text(text: &str) -> Result<Self, ConfigError> {
-        Self::from_object(read_toml(text, "the file").map_err(|problem| ConfigError(vec![problem]))?)
+        Self::of(&Given::of_file(File::from_text(text, "the file").map_err(ConfigError)?))
     }
 
-    fn from_object(object: Map<String, Value>) -> Result<Self, ConfigError> {
-        let mut fields = Fields::new(object);
+    /// Reads what was given.
+    ///
+    /// # Errors
+    /// Every problem of it.
+    pub fn of(given: &Given) -> Result<Self, ConfigError> {
+        let mut fields = Fields::suggesting(given.object());
         let config = read_settings(&mut fields);
         check_relations(&config, &mut fields);
-        let problems = fields.finish();
-        if problems.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigError(problems.into_iter().map(|problem| told(problem, "docs/config.md")).collect()))
-        }
-    }
-}
-
-fn told(Problem { field, code, message }: Problem, document: &str) -> String {
-    if code == "unknown_field" { format!("{field}: there is no such setting; see {document}") } else { format!("{field} {message}") }
-}
-
-fn read_file(path: &Path) -> Result<Map<String, Value>, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    read_toml(&text, &path.display().to_string())
-}
-
-fn read_toml(text: &str, name: &str) -> Result<Map<String, Value>, String> {
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-        let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
-        format!("{name} is not TOML: line {line}: {}", error.message())
-    })?;
-    match serde_json::to_value(table) {
-        Ok(Value::Object(object)) => Ok(object),
-        _ => Err(format!("{name} has a value that no setting can have")),
+        let problems = given.problems(fields.finish());
+        if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
     }
 }
 
@@ -445,11 +356,48 @@ mod tests {
 
     #[test]
     fn all_problems_are_told_at_once() {
-        let wrong = SETTINGS.map(|name| (format!("RINGBACK_{}", name.to_uppercase()), "?,=[".to_owned()));
+        let wrong = SETTINGS.map(|setting| (setting.variable(), "?,=[".to_owned()));
         let error = Config::read(Sources { environment: wrong.to_vec(), ..Sources::default() }).unwrap_err();
-        for name in SETTINGS {
-            assert!(error.0.iter().any(|problem| problem.starts_with(name)), "{name} is not judged: {error}");
+        for name in SETTINGS.map(|setting| setting.variable()) {
+            assert!(error.0.iter().any(|problem| problem.starts_with(&name)), "{name} is not judged: {error}");
         }
+        assert_eq!(error.to_string().lines().count(), error.0.len() + 1, "a line for each: {error}");
+    }
+
+    #[test]
+    fn problems_name_where_a_value_was_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ringback.toml");
+        std::fs::write(&file, "log = \"info\"\ndatabse = \"sqlite:a.db\"\nretention = \"soon\"\n[[provider]]\nlog = 1\nnetwork = []\n")
+            .unwrap();
+        let environment = [("RINGBACK_LISTNE", "127.0.0.1:1"), ("RINGBACK_LOG", "loud"), ("RINGBACK_SERVICE_HOST", "x")];
+        let sources = Sources {
+            file: Some(file.clone()),
+            flags: vec![("listen", "here".to_owned())],
+            environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        };
+        let error = Config::read(sources).unwrap_err();
+        let name = file.display();
+        for expected in [
+            format!("{name}:2: databse is not a setting; did you mean database?"),
+            format!("{name}:3: retention must be a duration"),
+            format!("{name}:5: provider[0].log is not a setting of a provider; it belongs above the first [[provider]]"),
+            format!("{name}:6: provider[0].network is not known here; did you mean networks?"),
+            format!("{name}:4: provider[0].submit is required"),
+            "RINGBACK_LISTNE is not a setting; did you mean RINGBACK_LISTEN?".to_owned(),
+            "RINGBACK_LOG: log must be a level".to_owned(),
+            "--listen: listen must be an address".to_owned(),
+        ] {
+            assert!(error.0.iter().any(|problem| problem.starts_with(&expected)), "{expected}\n{error}");
+        }
+        assert!(!error.to_string().contains("SERVICE_HOST"), "an orchestrator sets such names: {error}");
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_table() {
+        let defaults = SETTINGS.iter().filter_map(|setting| Some((setting.variable(), setting.default?.to_owned())));
+        let given = Config::read(Sources { environment: defaults.collect(), ..Sources::default() }).unwrap();
+        assert_eq!(format!("{given:#?}"), format!("{:#?}", Config::read(Sources::default()).unwrap()));
     }
 
     #[test]

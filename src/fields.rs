@@ -36,12 +36,24 @@ impl Problem {
 pub struct Fields {
     left: Map<String, Value>,
     problems: Vec<Problem>,
+    /// The names that were asked for, if unknown fields are to be told with the one that was meant.
+    asked: Option<Vec<String>>,
 }
 
 impl Fields {
     /// Begins to read.
     pub fn new(object: Map<String, Value>) -> Self {
-        Self { left: object, problems: Vec::new() }
+        Self { left: object, problems: Vec::new(), asked: None }
+    }
+
+    /// Begins to read, and remembers what is asked for: see [`asked`](Self::asked).
+    pub fn suggesting(object: Map<String, Value>) -> Self {
+        Self { asked: Some(Vec::new()), ..Self::new(object) }
+    }
+
+    /// The names that were asked for so far.
+    pub fn asked(&self) -> &[String] {
+        self.asked.as_deref().unwrap_or_default()
     }
 
     /// Adds a problem.
@@ -71,6 +83,7 @@ impl Fields {
 
     /// A value of any type; `null` counts as absent.
     pub fn value(&mut self, name: &str) -> Option<Value> {
+        self.asked.iter_mut().for_each(|asked| asked.push(name.to_owned()));
         self.left.swap_remove(name).filter(|value| !value.is_null())
     }
 

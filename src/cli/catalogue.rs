@@ -25,9 +25,9 @@ impl Catalogue {
                 let catalogue = read_catalogue(Some(&file))?;
                 let services: usize = catalogue.networks.iter().map(|network| network.services.len()).sum();
                 let (networks, circles) = (catalogue.networks.len(), catalogue.circles.len());
-                anstream::println!("the catalogue is good: {networks} networks, {services} services, {circles} circles");
+                outln!("the catalogue is good: {networks} networks, {services} services, {circles} circles")?;
             }
-            Self::Show => anstream::print!("{DEFAULT_CATALOGUE}"),
+            Self::Show => out!("{DEFAULT_CATALOGUE}")?,
         }
         Ok(())
     }

@@ -1,8 +1,5 @@
 //! `ringback completions`: what a shell needs to complete the commands and flags of this very program.
 
-use std::io::Write;
-
-use anyhow::Context;
 use clap::{Args, CommandFactory};
 
 /// Arguments of `completions`.
@@ -17,6 +14,6 @@ impl Completions {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut super::Cli::command(), "ringback", &mut script);
-        std::io::stdout().write_all(&script).context("the completions could not be written")
+        Ok(super::output::write(&script)?)
     }
 }

@@ -79,7 +79,7 @@ fn bad(part: &'static str, seen: impl Into<String>, advice: impl Into<String>) -
 
 impl Doctor {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let config = self.settings.read(None)?;
+        let config = self.settings.read()?;
         let findings = super::runtime()?.block_on(examine(&config))?;
         if self.json {
             let one = |finding: &Finding| {

@@ -24,7 +24,7 @@ pub(super) enum MasterKey {
 impl MasterKey {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let Self::Rotate(settings) = self;
-        let config = settings.read(None)?;
+        let config = settings.read()?;
         let surroundings = Surroundings::system(0);
         let in_file = config.database.file().filter(|_| config.master_key.is_none());
         if in_file.is_none() && config.master_key_previous.is_none() {
@@ -46,10 +46,10 @@ impl MasterKey {
             super::change(&*store, &surroundings, Deed::Note, super::note("master_key.rotated", "")).await?;
             anyhow::Ok(sealed)
         })?;
-        anstream::println!("the secrets of {sealed} endpoints are sealed with the new master key");
+        outln!("the secrets of {sealed} endpoints are sealed with the new master key")?;
         if let Some(file) = in_file {
             let aside = keys::end_rotation(file, surroundings.clock.now())?;
-            anstream::println!("the key before it is in {}; remove it once no backup needs it", aside.display());
+            outln!("the key before it is in {}; remove it once no backup needs it", aside.display())?;
         }
         Ok(())
     }

@@ -48,20 +48,21 @@ impl MigrateStore {
         let to = read(vec![("database", self.to), ("master_key", key.to_base64())])?;
         let shows_progress = std::io::stderr().is_terminal();
         super::runtime()?.block_on(app::move_store(&from, &to, &surroundings, |step| match step {
-            Step::GoesOn => anstream::println!("going on where the last run ended"),
+            // Progress that cannot be told does not stop the move.
+            Step::GoesOn => drop(outln!("going on where the last run ended")),
             Step::Wrote(table, rows) if shows_progress => anstream::eprint!("\r{table}: {rows} rows\x1b[K"),
             Step::Wrote(..) => {}
             Step::Same(table, rows) => {
                 let clear = if shows_progress { "\r\x1b[K" } else { "" };
                 anstream::eprint!("{clear}");
-                anstream::println!("{table:<15} {rows:>12} rows, the same on both sides");
+                drop(outln!("{table:<15} {rows:>12} rows, the same on both sides"));
             }
         }))?;
-        anstream::println!(
+        outln!(
             "everything is in {}; start the server on it with the same master key, and keep {} as a backup",
             to.database,
             from.database
-        );
+        )?;
         Ok(())
     }
 }

@@ -1,10 +1,15 @@
 //! The commands. Logs and errors go to stderr; exit codes are 0 done, 1 failed, 64 wrong use or configuration.
 
+// Its macros are for all that follow.
+#[macro_use]
+mod output;
+
 mod bench;
 mod catalogue;
 mod check;
 mod client;
 mod completions;
+mod config;
 mod demo;
 mod doctor;
 mod listen;
@@ -21,16 +26,19 @@ mod trigger;
 mod user;
 mod verify;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::clock::Surroundings;
-use crate::config::{Config, ConfigError, Database, Sources};
+use crate::config::{Config, ConfigError, Database, Given, Sources};
 use crate::domain::audit::{Actor, Note};
 use crate::store::{Change, Deed, Done, Store, Write, Written};
+use output::Unwritable;
 
 /// Makes sure a vendor learns what became of every recharge.
 #[derive(Debug, Parser)]
@@ -41,8 +49,9 @@ struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Every setting can stand in the file given with --config, or in the environment as RINGBACK_ and its name in capitals; \
-docs/config.md has them all.
+Every setting can stand in a file (--config FILE, else the one RINGBACK_CONFIG names, ./ringback.toml or \
+/etc/ringback/ringback.toml), or in the environment as RINGBACK_ and its name in capitals. `ringback config init` writes an \
+example file; docs/config.md has all settings.
 
 Exit codes: 0 done, 1 failed, 64 wrong use or configuration, 70 a part of the program panicked. Logs and errors go to stderr.";
 
@@ -83,9 +92,9 @@ enum Command {
     Decrypt(verify::Decrypt),
     /// Measure how fast it is here, beside the limit that no sender can beat
     Bench(Box<bench::Bench>),
-    /// Look at the configuration
+    /// Check the configuration, show what is in force, or write an example
     #[command(subcommand)]
-    Config(ConfigCommand),
+    Config(config::Config),
     /// Look at what can be recharged
     #[command(subcommand)]
     Catalogue(catalogue::Catalogue),
@@ -95,29 +104,42 @@ enum Command {
     Completions(completions::Completions),
 }
 
-#[derive(Debug, Subcommand)]
-enum ConfigCommand {
-    /// Tell all problems of the configuration at once; there are none if the exit code is 0
-    Check(Settings),
-}
-
 /// Settings that every command takes which opens the store.
 #[derive(Debug, Clone, Default, Args)]
 struct Settings {
     /// The database [default: sqlite:ringback.db]
     #[arg(long, value_name = "URL")]
     database: Option<String>,
-    /// A file with settings, in TOML
+    /// A file with settings, in TOML [default: the one RINGBACK_CONFIG names, ./ringback.toml or /etc/ringback/ringback.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
 impl Settings {
-    fn read(self, listen: Option<String>) -> Result<Config, ConfigError> {
+    /// What all sources give together.
+    fn gather(self, listen: Option<String>) -> Result<Given, ConfigError> {
         let flags = [("database", self.database), ("listen", listen)];
         let flags = flags.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-        Config::read(Sources::of_process(self.config, flags))
+        Sources::of_process(self.config, flags).gather()
     }
+
+    /// Reads them for a command that works in the database. When it is done, it is said which one that was.
+    fn read(self) -> Result<Config, ConfigError> {
+        let given = self.gather(None)?;
+        let config = Config::of(&given)?;
+        given.warnings.iter().for_each(|warning| say(format_args!("ringback: {warning}")));
+        let origin = given.origin("database").unwrap_or_else(|| "default".to_owned());
+        drop(DATABASE.set(format!("database: {} ({origin})", config.database)));
+        Ok(config)
+    }
+}
+
+/// The database that the command works in, and what named it.
+static DATABASE: OnceLock<String> = OnceLock::new();
+
+/// Says something on stderr. There is nothing to do where that cannot be written.
+fn say(line: std::fmt::Arguments<'_>) {
+    drop(writeln!(anstream::stderr(), "{line}"));
 }
 
 const FAILED: u8 = 1;
@@ -130,22 +152,33 @@ pub fn main() -> ExitCode {
         Err(error) => return not_run(&error),
     };
     match run(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            anstream::eprintln!("ringback: {error:#}");
-            ExitCode::from(if error.is::<ConfigError>() { WRONG_USE } else { FAILED })
+        Ok(()) => {
+            // An error is one line, and names the database itself.
+            DATABASE.get().into_iter().for_each(|database| say(format_args!("{database}")));
+            ExitCode::SUCCESS
         }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    if error.downcast_ref::<Unwritable>().is_some_and(Unwritable::is_reader_gone) {
+        // Whoever has read enough misses nothing.
+        return ExitCode::SUCCESS;
+    }
+    say(format_args!("ringback: {error:#}"));
+    ExitCode::from(if error.is::<ConfigError>() { WRONG_USE } else { FAILED })
 }
 
 /// Help and version where they were asked for, help too where the command is missing, else one line.
 fn not_run(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            // A reader that has gone away misses nothing that matters.
-            drop(error.print());
+            if let Err(error) = error.print().and_then(|()| std::io::stdout().flush()).map_err(Unwritable) {
+                return failed(&error.into());
+            }
         }
-        _ => anstream::eprintln!("ringback: {}; see {} --help", in_one_line(error), typed_command()),
+        _ => say(format_args!("ringback: {}; see {} --help", in_one_line(error), typed_command())),
     }
     if error.use_stderr() { ExitCode::from(WRONG_USE) } else { ExitCode::SUCCESS }
 }
@@ -187,14 +220,10 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Verify(verify) => verify.run(),
         Command::Decrypt(decrypt) => decrypt.run(),
         Command::Bench(bench) => bench.run(),
-        Command::Config(ConfigCommand::Check(settings)) => {
-            settings.read(None)?;
-            anstream::println!("the configuration is good");
-            Ok(())
-        }
+        Command::Config(command) => command.run(),
         Command::Catalogue(command) => command.run(),
         Command::Openapi => {
-            anstream::print!("{}", crate::http::openapi());
+            out!("{}", crate::http::openapi())?;
             Ok(())
         }
         Command::Completions(completions) => completions.run(),

@@ -20,13 +20,13 @@ pub(super) struct Nodes {
 
 impl Nodes {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let config = self.settings.read(None)?;
+        let config = self.settings.read()?;
         super::is_there(&config, "--database")?;
         let nodes = super::runtime()?.block_on(async { anyhow::Ok(cluster(&config).await?.nodes().await?) })?;
         if self.json {
-            anstream::println!("{}", serde_json::to_string_pretty(&nodes.iter().map(in_json).collect::<Vec<_>>())?);
+            outln!("{}", serde_json::to_string_pretty(&nodes.iter().map(in_json).collect::<Vec<_>>())?)?;
         } else {
-            anstream::print!("{}", in_words(&nodes));
+            out!("{}", in_words(&nodes))?;
         }
         Ok(())
     }

@@ -103,7 +103,7 @@ impl Reconcile {
     }
 
     async fn compare(self) -> anyhow::Result<()> {
-        let config = self.settings.clone().read(None)?;
+        let config = self.settings.clone().read()?;
         let Some(provider) = config.providers.iter().find(|provider| provider.terms.name == self.provider) else {
             let known: Vec<&str> = config.providers.iter().map(|provider| provider.terms.name.as_str()).collect();
             bail!(

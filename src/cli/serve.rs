@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Settings;
 use crate::app::{App, Listeners, Outside};
+use crate::config::Config;
 
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
@@ -21,8 +22,10 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let config = self.settings.read(self.listen)?;
+        let given = self.settings.gather(self.listen)?;
+        let config = Config::of(&given)?;
         let _log = super::log::to_stderr(&config.log, config.log_format)?;
+        given.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         super::runtime()?.block_on(async {
             let app = App::start(&config, Outside::system()).await?;
             let listeners = Listeners::bind(&config).await?;

@@ -12,7 +12,7 @@ use crate::domain::audit::Note;
 use crate::domain::id::TokenId;
 use crate::domain::token::{Scope, Token as Stored, TokenText};
 use crate::limits;
-use crate::store::{Deed, Page, Store};
+use crate::store::{Deed, Done, Page, Store};
 
 /// What can be done with tokens.
 #[derive(Debug, Subcommand)]
@@ -75,25 +75,26 @@ impl Create {
         if self.name.chars().count() > limits::NAME_MAX || self.name.chars().any(char::is_control) {
             bail!(ConfigError(vec![format!("--name must have at most {} characters, on one line", limits::NAME_MAX)]));
         }
-        let config = self.settings.read(None)?;
+        let config = self.settings.read()?;
         super::is_there_or_named(&config)?;
         let surroundings = Surroundings::system(0);
-        let text = super::runtime()?.block_on(async {
+        super::runtime()?.block_on(async {
             let store = open_store(&config, surroundings.clone()).await?;
-            make(&*store, &surroundings, &self.name).await
-        })?;
-        if self.json {
-            anstream::println!("{}", json!({"token": text.expose()}))
-        } else {
-            anstream::println!("{}", text.expose())
-        }
-        Ok(())
+            let (id, text) = make(&*store, &surroundings, &self.name).await?;
+            let printed = if self.json { outln!("{}", json!({"token": text.expose()})) } else { outln!("{}", text.expose()) };
+            if let Err(error) = printed {
+                // Nobody has it.
+                revoke(&*store, &surroundings, id).await?;
+                return Err(anyhow::Error::from(error).context("the token was made, could not be printed, and was revoked"));
+            }
+            Ok(())
+        })
     }
 }
 
 impl List {
     fn run(self) -> anyhow::Result<()> {
-        let config = self.settings.read(None)?;
+        let config = self.settings.read()?;
         super::is_there(&config, "--database")?;
         let mut tokens = super::runtime()?.block_on(async {
             let store = open_store(&config, Surroundings::system(0)).await?;
@@ -102,9 +103,9 @@ impl List {
         tokens.reverse();
         if self.json {
             let listed = tokens.iter().map(|token| json!({"id": token.id, "name": token.name, "created_at": token.created_at}));
-            anstream::println!("{}", serde_json::Value::from_iter(listed));
+            outln!("{}", serde_json::Value::from_iter(listed))?;
         } else {
-            tokens.iter().for_each(|token| anstream::println!("{}  {}  {}", token.id, token.created_at, token.name));
+            tokens.iter().try_for_each(|token| outln!("{}  {}  {}", token.id, token.created_at, token.name))?;
         }
         Ok(())
     }
@@ -113,23 +114,23 @@ impl List {
 impl Revoke {
     fn run(self) -> anyhow::Result<()> {
         let id: TokenId = self.id.parse().map_err(|_| ConfigError(vec![format!("{} is not the id of a token (tok_…)", self.id)]))?;
-        let config = self.settings.read(None)?;
+        let config = self.settings.read()?;
         super::is_there(&config, "--database")?;
         let surroundings = Surroundings::system(0);
         let done = super::runtime()?.block_on(async {
             let store = open_store(&config, surroundings.clone()).await?;
-            super::change(&*store, &surroundings, Deed::RevokeToken { id, vendor: None }, super::note("token.revoked", id)).await
+            revoke(&*store, &surroundings, id).await
         })?;
         if !done.came_to_pass() {
             bail!("there is no operator's token {id} that is not revoked; see ringback token list");
         }
-        anstream::println!("{id} is revoked");
+        outln!("{id} is revoked")?;
         Ok(())
     }
 }
 
 /// Makes an operator's token in a store.
-pub(super) async fn make(store: &dyn Store, surroundings: &Surroundings, name: &str) -> anyhow::Result<TokenText> {
+pub(super) async fn make(store: &dyn Store, surroundings: &Surroundings, name: &str) -> anyhow::Result<(TokenId, TokenText)> {
     let mut random = [0; TokenText::RANDOM];
     surroundings.entropy.fill(&mut random);
     let text = TokenText::new(&Scope::Operator, &random);
@@ -138,5 +139,9 @@ pub(super) async fn make(store: &dyn Store, surroundings: &Surroundings, name: &
     let token = Stored { id, scope: Scope::Operator, name: name.to_owned(), allowed_ips: Vec::new(), created_at: now, last_used_at: None };
     let note = Note { details: json!({"name": name}), ..super::note("token.created", id) };
     super::change(store, surroundings, Deed::CreateToken(token, text.hash()), note).await?;
-    Ok(text)
+    Ok((id, text))
+}
+
+async fn revoke(store: &dyn Store, surroundings: &Surroundings, id: TokenId) -> anyhow::Result<Done> {
+    super::change(store, surroundings, Deed::RevokeToken { id, vendor: None }, super::note("token.revoked", id)).await
 }

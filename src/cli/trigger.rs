@@ -106,9 +106,9 @@ impl EventType {
         let text = |name: &str| recharge[name].as_str().unwrap_or_default();
         let event_type = format!("recharge.{}", text("status"));
         if as_json {
-            anstream::println!("{recharge}");
+            outln!("{recharge}")?;
         } else {
-            anstream::println!("{event_type} for {}: recharge {}", text("reference_no"), text("id"));
+            outln!("{event_type} for {}: recharge {}", text("reference_no"), text("id"))?;
         }
         let wanted = if self == Self::Success { "success" } else { "failed" };
         if text("status") != wanted {
@@ -133,7 +133,7 @@ impl Resend {
         super::runtime()?.block_on(async {
             let caller = self.remote.caller()?;
             caller.post(&format!("/v1/deliveries/{}/resend", self.delivery), &json!({})).await?;
-            anstream::println!("{} is on its way again", self.delivery);
+            outln!("{} is on its way again", self.delivery)?;
             Ok(())
         })
     }

@@ -49,7 +49,7 @@ impl Create {
         if !self.operator {
             bail!(ConfigError(vec!["say --operator; vendors' logins are made with POST /v1/vendors/{id}/users".to_owned()]));
         }
-        let config = self.settings.read(None)?;
+        let config = self.settings.read()?;
         super::is_there_or_named(&config)?;
         let password = match password_in_environment() {
             Some(password) => password,
@@ -63,9 +63,9 @@ impl Create {
             make(&*store, &surroundings, &self.email, &password).await
         })?;
         if self.json {
-            anstream::println!("{}", json!({"id": user.id, "email": user.email}));
+            outln!("{}", json!({"id": user.id, "email": user.email}))?;
         } else {
-            anstream::println!("{} can log in as {}", user.id, user.email);
+            outln!("{} can log in as {}", user.id, user.email)?;
         }
         Ok(())
     }

@@ -96,12 +96,12 @@ impl Verify {
         let now = Surroundings::system(0).clock.now();
         match judge(&request, &secret, profile, now, self.any_age) {
             Ok(good) => {
-                anstream::println!("{GOOD}✓{GOOD:#} {good}");
+                outln!("{GOOD}✓{GOOD:#} {good}")?;
                 Ok(())
             }
             Err(why) => {
-                anstream::println!("{BAD}✗{BAD:#} {}", why.what);
-                anstream::println!("{FAINT}  {}{FAINT:#}", why.mend);
+                outln!("{BAD}✗{BAD:#} {}", why.what)?;
+                outln!("{FAINT}  {}{FAINT:#}", why.mend)?;
                 bail!("the request does not verify");
             }
         }
@@ -230,7 +230,7 @@ impl Decrypt {
         let request = Captured::read(from_stdin()?);
         match opened(&request.body, &self.secret) {
             Ok(plain) => {
-                anstream::println!("{plain}");
+                outln!("{plain}")?;
                 Ok(())
             }
             Err(why) => bail!("{}: {}", why.what, why.mend),

@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
-use super::{ConfigError, read_file, read_toml, told};
+use super::ConfigError;
+use super::file::File;
 use crate::domain::catalogue::{Amounts, Catalogue, Circle, Country, Network, Package, Packages, Product};
 use crate::domain::money::Currency;
 use crate::fields::{Fields, Problem};
@@ -20,7 +21,7 @@ pub const DEFAULT: &str = include_str!("catalogue.toml");
 /// # Errors
 /// Every problem of the file.
 pub fn read_catalogue(path: Option<&Path>) -> Result<Catalogue, ConfigError> {
-    from_object(path.map_or_else(|| read_toml(DEFAULT, "the catalogue that is built in"), read_file))
+    from_file(path.map_or_else(|| File::from_text(DEFAULT, "the catalogue that is built in"), File::read))
 }
 
 /// Reads a catalogue's text.
@@ -28,11 +29,12 @@ pub fn read_catalogue(path: Option<&Path>) -> Result<Catalogue, ConfigError> {
 /// # Errors
 /// Every problem of it.
 pub fn catalogue_from_text(text: &str) -> Result<Catalogue, ConfigError> {
-    from_object(read_toml(text, "the catalogue"))
+    from_file(File::from_text(text, "the catalogue"))
 }
 
-fn from_object(object: Result<Map<String, Value>, String>) -> Result<Catalogue, ConfigError> {
-    let mut fields = Fields::new(object.map_err(|problem| ConfigError(vec![problem]))?);
+fn from_file(file: Result<File, Vec<String>>) -> Result<Catalogue, ConfigError> {
+    let file = file.map_err(ConfigError)?;
+    let mut fields = Fields::new(file.object.clone());
     let mut problems = Vec::new();
     let catalogue = Catalogue {
         networks: each(&mut fields, "network", &mut problems, network),
@@ -46,7 +48,12 @@ fn from_object(object: Result<Map<String, Value>, String>) -> Result<Catalogue, 
     if problems.is_empty() {
         Ok(catalogue)
     } else {
-        Err(ConfigError(problems.into_iter().map(|problem| told(problem, "docs/recharges.md")).collect()))
+        let told = |Problem { field, code, message }: Problem| {
+            let message = if code == "unknown_field" { "is not known here; see docs/recharges.md" } else { &message };
+            let place = file.place(&field).map(|place| format!("{place}: ")).unwrap_or_default();
+            format!("{place}{field} {message}")
+        };
+        Err(ConfigError(problems.into_iter().map(told).collect()))
     }
 }
 
@@ -252,7 +259,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("catalogue.toml");
         std::fs::write(&path, text).unwrap();
-        read_catalogue(Some(&path)).err().map(|error| error.0).unwrap_or_default()
+        let problems = read_catalogue(Some(&path)).err().map(|error| error.0).unwrap_or_default();
+        let place = format!("{}:", path.display());
+        problems.iter().map(|problem| problem.strip_prefix(&place).unwrap_or(problem).to_owned()).collect()
     }
 
     #[test]
@@ -271,14 +280,14 @@ mod tests {
             [[network]]\nid = 1\nname = \"B\"\ncountry = \"np\"\ncurrency = \"NPR\"\ncolour = 1\n[[circle]]\nname = \"C\"\n";
         let found = problems(text);
         for expected in [
-            "network[0].country must be np or in",
-            "network[0].service[0].name is required",
-            "network[0].service[0].digits must be a number of digits",
-            "network[0].service[0].amounts is required",
-            "network[1].service must be there at least once",
-            "network[1].colour: there is no such setting; see docs/recharges.md",
-            "network[1].id 1 is another network's already",
-            "circle[0].id is required",
+            "4: network[0].country must be np or in",
+            "6: network[0].service[0].name is required",
+            "6: network[0].service[0].digits must be a number of digits",
+            "6: network[0].service[0].amounts is required",
+            "7: network[1].service must be there at least once",
+            "12: network[1].colour is not known here; see docs/recharges.md",
+            "8: network[1].id 1 is another network's already",
+            "13: circle[0].id is required",
         ] {
             assert!(found.iter().any(|problem| problem.starts_with(expected)), "{expected}: {found:#?}");
         }

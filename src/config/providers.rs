@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue, Method};
 use serde_json::{Map, Value};
 
 use super::Span;
+use super::settings::closest;
 use crate::domain::secret::Secret;
 use crate::fields::{Fields, Problem};
 use crate::limits;
@@ -43,9 +44,14 @@ pub(super) fn providers(fields: &mut Fields) -> Vec<Settings> {
 }
 
 fn within<T>(table: Option<Value>, read: impl FnOnce(&mut Fields) -> T) -> (T, Vec<Problem>) {
-    let mut fields = Fields::new(if let Some(Value::Object(object)) = table { object } else { Map::new() });
+    let mut fields = Fields::suggesting(if let Some(Value::Object(object)) = table { object } else { Map::new() });
     let value = read(&mut fields);
-    (value, fields.finish())
+    let asked = fields.asked().to_vec();
+    let told = |problem: Problem| match closest(&problem.field, asked.iter().map(String::as_str)) {
+        Some(meant) if problem.code == "unknown_field" => Problem { message: format!("did you mean {meant}?"), ..problem },
+        _ => problem,
+    };
+    (value, fields.finish().into_iter().map(told).collect())
 }
 
 fn inside(problem: Problem, place: &str) -> Problem {

@@ -1,6 +1,7 @@
 //! The command line: completions, help, and what is said to those who got it wrong.
 
-use std::process::Command;
+use std::fs;
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -91,4 +92,91 @@ fn a_missing_command_is_answered_with_those_there_are() {
         assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(64), true), "{arguments:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains(known), "{arguments:?}");
     }
+}
+
+/// The configuration that is meant: the file named, the one of the environment, or the one of the working directory.
+#[test]
+fn the_configuration_is_found_where_it_is_documented() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    for (name, level) in [("ringback.toml", "debug"), ("other.toml", "warn"), ("third.toml", "trace")] {
+        fs::write(path(name), format!("log = \"{level}\"\n")).expect("it is written");
+    }
+    let show = |arguments: &[&str], environment: &[(&str, &str)]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringback"));
+        command.args(["config", "show"]).args(arguments).current_dir(folder.path()).envs(environment.iter().copied());
+        let output = command.output().expect("it runs");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text").lines().find(|line| line.starts_with("log ")).expect("it is shown").to_owned()
+    };
+    assert!(show(&[], &[]).ends_with("# ringback.toml:1"), "{}", show(&[], &[]));
+    assert!(show(&[], &[("RINGBACK_CONFIG", "other.toml")]).ends_with("# other.toml:1"));
+    assert!(show(&["--config", "third.toml"], &[("RINGBACK_CONFIG", "other.toml")]).contains("\"trace\""));
+    assert!(show(&[], &[("RINGBACK_LOG", "error")]).ends_with("# RINGBACK_LOG"));
+}
+
+/// What is written is read back, is not written over, and shows no secret.
+#[test]
+fn an_example_configuration_is_written_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringback"));
+        command.args(arguments).current_dir(folder.path()).env("RINGBACK_DATABASE", "postgres://u:s3cret@h/d");
+        command.env("RINGBACK_MASTER_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").output().expect("it runs")
+    };
+    let made = run(&["config", "init"]);
+    assert!(made.status.success() && run(&["config", "check"]).status.success(), "{made:?}");
+    let again = run(&["config", "init"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("ringback.toml exists already"), "{again:?}");
+    let printed = run(&["config", "init", "-"]);
+    assert_eq!(fs::read(folder.path().join("ringback.toml")).expect("it is there"), printed.stdout);
+    for arguments in [&["config", "show"][..], &["config", "show", "--json"]] {
+        let shown = run(arguments);
+        let text = String::from_utf8(shown.stdout).expect("text");
+        assert!(shown.status.success() && text.contains("u:•••@h/d") && !text.contains("s3cret") && !text.contains("AAEC"), "{text}");
+    }
+}
+
+/// A full disk behind stdout: one line on stderr, exit code 1, and no token that nobody has.
+#[test]
+fn a_stdout_that_cannot_be_written_is_an_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = format!("sqlite:{}/it.db", folder.path().display());
+    let run = |arguments: &[&str], out: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringback"));
+        command.args(arguments).env("RINGBACK_DATABASE", &database).stdout(out).stderr(Stdio::piped());
+        command.spawn().expect("it starts").wait_with_output().expect("it ends")
+    };
+    let full = || Stdio::from(fs::File::options().write(true).open("/dev/full").expect("Linux has it"));
+    for arguments in [
+        &["config", "check"][..],
+        &["config", "show"],
+        &["config", "init", "-"],
+        &["openapi"],
+        &["catalogue", "show"],
+        &["completions", "bash"],
+        &["token", "create", "--operator"],
+        &["token", "create", "--operator", "--json"],
+        &["token", "list", "--json"],
+        &["demo"],
+        &["--help"],
+    ] {
+        let output = run(arguments, full());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.starts_with("ringback: ") && said.lines().count() == 1 && said.contains("No space left"), "{arguments:?}: {said}");
+    }
+    let listed = run(&["token", "list", "--json"], Stdio::piped());
+    assert_eq!(String::from_utf8_lossy(&listed.stdout).trim(), "[]", "what nobody has is revoked");
+}
+
+/// `ringback openapi | head -1` is no error.
+#[test]
+fn a_reader_that_has_enough_is_no_error() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ringback"));
+    let mut child = child.arg("openapi").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
 }

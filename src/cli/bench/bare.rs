@@ -71,7 +71,7 @@ impl Bare {
         while let Some(ended) = loops.join_next().await {
             ended??;
         }
-        anstream::println!("{}", json!({"per_second": self.count as f64 / watch.elapsed().as_secs_f64()}));
+        outln!("{}", json!({"per_second": self.count as f64 / watch.elapsed().as_secs_f64()}))?;
         Ok(())
     }
 }

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::super::output::Unwritable;
+
 /// A figure, with a sample from each round.
 #[derive(Debug)]
 struct Figure {
@@ -43,13 +45,18 @@ impl Case {
         self.figures.iter().find(|figure| figure.name == name).map(|figure| figure.median())
     }
 
-    pub fn print(&self) {
-        anstream::println!("\n{}: {}", self.shape, self.what);
-        anstream::println!("  {:<38} {:>12} {:>12} {:>12}", "", "median", "least", "most");
+    /// Prints a table.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub fn print(&self) -> Result<(), Unwritable> {
+        outln!("\n{}: {}", self.shape, self.what)?;
+        outln!("  {:<38} {:>12} {:>12} {:>12}", "", "median", "least", "most")?;
         for figure in &self.figures {
             let [median, least, most] = figure.summary().map(shown);
-            anstream::println!("  {:<38} {median:>12} {least:>12} {most:>12}", format!("{}, {}", figure.name, figure.unit));
+            outln!("  {:<38} {median:>12} {least:>12} {most:>12}", format!("{}, {}", figure.name, figure.unit))?;
         }
+        Ok(())
     }
 
     pub fn json(&self) -> Value {

@@ -142,7 +142,7 @@ async fn measure(mut shapes: Vec<Shape>, options: Options) -> anyhow::Result<()>
     }
     let machine = machine();
     if !options.json {
-        anstream::println!("{machine}");
+        outln!("{machine}")?;
     }
     let mut stage = Stage::set(options).await?;
     let mut cases: Vec<Case> = Vec::new();
@@ -159,14 +159,14 @@ async fn measure(mut shapes: Vec<Shape>, options: Options) -> anyhow::Result<()>
             Shape::All => Vec::new(),
         };
         if !stage.options.json {
-            measured.iter().for_each(Case::print);
+            measured.iter().try_for_each(Case::print)?;
         }
         cases.extend(measured);
     }
     if stage.options.json {
         let version = env!("CARGO_PKG_VERSION");
         let cases: Vec<_> = cases.iter().map(Case::json).collect();
-        anstream::println!("{}", json!({"version": version, "machine": machine, "cases": cases}));
+        outln!("{}", json!({"version": version, "machine": machine, "cases": cases}))?;
     }
     stage.end().await
 }

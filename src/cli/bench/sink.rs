@@ -76,7 +76,7 @@ struct Sink {
 /// Listens on a free port, says where, and goes on until it is killed.
 pub(super) async fn run() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    anstream::println!("listening on http://{}", listener.local_addr()?);
+    outln!("listening on http://{}", listener.local_addr()?)?;
     let sink = Arc::new(Sink::default());
     loop {
         let (stream, _) = listener.accept().await?;

@@ -83,7 +83,7 @@ impl Stage {
         let folder = folder.map_or_else(|| ".".into(), PathBuf::from);
         let token = {
             let store = open_store(&config, surroundings.clone()).await?;
-            super::super::token::make(&*store, &surroundings, "bench").await?.expose().to_owned()
+            super::super::token::make(&*store, &surroundings, "bench").await?.1.expose().to_owned()
         };
         let cluster = match config.database {
             Database::Sqlite(_) => None,

@@ -18,6 +18,8 @@ use provider::Provider;
 use receivers::{Kind, Received, Receiver, Taken};
 use serde_json::{Value, json};
 use show::Summary;
+
+use super::output::Unwritable;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 
@@ -92,7 +94,7 @@ impl Demo {
         ];
         let config = Config::read(Sources { flags, file: Some(file), ..Sources::default() })?;
         let store = open_store(&config, Surroundings::system(0)).await?;
-        let operator = super::token::make(&*store, &Surroundings::system(0), "demo").await?;
+        let (_, operator) = super::token::make(&*store, &Surroundings::system(0), "demo").await?;
         super::user::make(&*store, &Surroundings::system(0), OPERATOR, PASSWORD).await?;
         drop(store);
         let app = App::start(&config, Outside::system()).await?;
@@ -103,13 +105,13 @@ impl Demo {
         provider.call_back_to(address).await?;
         let stage = Stage::set(address, operator.expose()).await?;
         if !self.json {
-            show::opening(&format!("http://{address}"), operator.expose(), &stage.vendors);
+            show::opening(&format!("http://{address}"), operator.expose(), &stage.vendors)?;
         }
         let summary = stage.play(&self).await?;
         if self.json {
-            summary.print_json()
+            summary.print_json()?;
         } else {
-            summary.print()
+            summary.print()?;
         }
         drop(stop);
         serving.await??;
@@ -177,7 +179,7 @@ impl Stage {
         while demo.length.is_none_or(|length| watch.elapsed() < *length) {
             tokio::select! {
                 () = &mut asked_to_stop => break,
-                Some(received) = self.received.recv() => self.note(received, demo.json),
+                Some(received) = self.received.recv() => self.note(received, demo.json)?,
                 _ = beat.tick() => self.order().await?,
             }
         }
@@ -201,15 +203,16 @@ impl Stage {
         vendor.client.post("/v1/recharges", &order).await.map(drop)
     }
 
-    fn note(&mut self, received: Received, quietly: bool) {
+    fn note(&mut self, received: Received, quietly: bool) -> Result<(), Unwritable> {
         if !quietly {
-            show::line(&received);
+            show::line(&received)?;
         }
         match received.taken {
             Taken::Verified { sent_for_ms, .. } => drop(self.delivered.entry(received.event_id).or_insert(sent_for_ms)),
             Taken::Wrong => self.wrong += 1,
             Taken::TurnedAway => {}
         }
+        Ok(())
     }
 
     /// Waits until every delivery has ended, and compares what the feed says with what the receivers have.
@@ -217,7 +220,7 @@ impl Stage {
         let watch = Stopwatch::start();
         loop {
             while let Ok(received) = self.received.try_recv() {
-                self.note(received, quietly);
+                self.note(received, quietly)?;
             }
             let mut summary = Summary { recharges: self.recharges, ..Summary::default() };
             let mut pending = 0;

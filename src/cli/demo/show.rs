@@ -2,45 +2,44 @@
 
 use serde_json::json;
 
+use super::super::output::Unwritable;
 use super::super::style::{BAD, FAINT, GOOD, ODD, STRONG};
 use super::receivers::{Kind, Received, Taken};
 use super::{OPERATOR, PASSWORD, VENDORS, Vendor};
 
 /// Where everything is.
-pub(super) fn opening(url: &str, operator: &str, vendors: &[Vendor]) {
-    anstream::println!("{STRONG}Ringback{STRONG:#} makes sure a vendor learns what became of every recharge.\n");
-    anstream::println!(
-        "  {STRONG}Panel      {url}/panel{STRONG:#}   {FAINT}log in with the password{FAINT:#} {PASSWORD} {FAINT}as{FAINT:#}"
-    );
-    anstream::println!("             {OPERATOR}   {FAINT}(the operator){FAINT:#}");
+pub(super) fn opening(url: &str, operator: &str, vendors: &[Vendor]) -> Result<(), Unwritable> {
+    outln!("{STRONG}Ringback{STRONG:#} makes sure a vendor learns what became of every recharge.\n")?;
+    outln!("  {STRONG}Panel      {url}/panel{STRONG:#}   {FAINT}log in with the password{FAINT:#} {PASSWORD} {FAINT}as{FAINT:#}")?;
+    outln!("             {OPERATOR}   {FAINT}(the operator){FAINT:#}")?;
     for vendor in vendors {
-        anstream::println!("             {}   {FAINT}({}){FAINT:#}", vendor.email, vendor.name);
+        outln!("             {}   {FAINT}({}){FAINT:#}", vendor.email, vendor.name)?;
     }
-    anstream::println!();
-    anstream::println!("  API        {url}   {FAINT}(the document: {url}/openapi.json){FAINT:#}");
-    anstream::println!("  operator   {operator}");
+    outln!()?;
+    outln!("  API        {url}   {FAINT}(the document: {url}/openapi.json){FAINT:#}")?;
+    outln!("  operator   {operator}")?;
     for vendor in vendors {
         let kind = if vendor.kind == Kind::Standard { "standard" } else { "globaltopup" };
         let mood = if vendor.is_flaky { ", answers 500 to one request in four" } else { "" };
-        anstream::println!("  {:<10} {}   {FAINT}({kind}{mood}){FAINT:#}", vendor.name, vendor.token);
+        outln!("  {:<10} {}   {FAINT}({kind}{mood}){FAINT:#}", vendor.name, vendor.token)?;
     }
     let example = &vendors[0].token;
-    anstream::println!("\n  {FAINT}Look for yourself:{FAINT:#} curl -H 'Authorization: Bearer {example}' {url}/v1/deliveries\n");
+    outln!("\n  {FAINT}Look for yourself:{FAINT:#} curl -H 'Authorization: Bearer {example}' {url}/v1/deliveries\n")
 }
 
 /// One outcome.
-pub(super) fn line(received: &Received) {
+pub(super) fn line(received: &Received) -> Result<(), Unwritable> {
     let time = &received.at.to_string()[11..23];
     let name = VENDORS[received.vendor].name;
     match &received.taken {
         Taken::Verified { reference_no, status, amount, sent_for_ms } => {
             let (style, sign) = if status == "success" { (GOOD, "✓") } else { (BAD, "✗") };
-            anstream::println!(
+            outln!(
                 "{FAINT}{time}{FAINT:#}  {name:<10}  {style}{sign} {status:<8}{style:#}  {reference_no:<12} {amount:>8} NPR   {FAINT}delivered and verified in {sent_for_ms} ms{FAINT:#}"
-            );
+            )
         }
-        Taken::TurnedAway => anstream::println!("{FAINT}{time}{FAINT:#}  {name:<10}  {ODD}… answered 500, it is tried again{ODD:#}"),
-        Taken::Wrong => anstream::println!("{FAINT}{time}{FAINT:#}  {name:<10}  {BAD}! a request that does not verify{BAD:#}"),
+        Taken::TurnedAway => outln!("{FAINT}{time}{FAINT:#}  {name:<10}  {ODD}… answered 500, it is tried again{ODD:#}"),
+        Taken::Wrong => outln!("{FAINT}{time}{FAINT:#}  {name:<10}  {BAD}! a request that does not verify{BAD:#}"),
     }
 }
 
@@ -59,30 +58,30 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    pub fn print(&self) {
+    pub fn print(&self) -> Result<(), Unwritable> {
         let verdict = if self.missing == 0 { "every event reached its receiver and verified" } else { "not every event arrived" };
         let style = if self.missing == 0 { GOOD } else { BAD };
-        anstream::println!("\n{style}{verdict}{style:#}");
-        anstream::println!("recharges: {}", self.recharges);
-        anstream::println!("events: {}", self.events);
-        anstream::println!("deliveries succeeded: {}", self.succeeded);
-        anstream::println!("retried: {}", self.retried);
-        anstream::println!("p50: {} ms", self.p50);
-        anstream::println!("p99: {} ms", self.p99);
+        outln!("\n{style}{verdict}{style:#}")?;
+        outln!("recharges: {}", self.recharges)?;
+        outln!("events: {}", self.events)?;
+        outln!("deliveries succeeded: {}", self.succeeded)?;
+        outln!("retried: {}", self.retried)?;
+        outln!("p50: {} ms", self.p50)?;
+        outln!("p99: {} ms", self.p99)?;
         if self.missing > 0 {
-            anstream::println!("missing: {}", self.missing);
+            outln!("missing: {}", self.missing)?;
         }
-        anstream::println!(
+        outln!(
             "{FAINT}(one event per settled recharge; retried deliveries needed more than one attempt, \
              because a receiver answered 500;\n p50 and p99 are from the outcome's acceptance to the receiver having verified it, waits for retries included){FAINT:#}"
-        );
+        )
     }
 
-    pub fn print_json(&self) {
+    pub fn print_json(&self) -> Result<(), Unwritable> {
         let Self { recharges, events, succeeded, retried, p50, p99, missing } = self;
         let summary = json!({
             "recharges": recharges, "events": events, "deliveries succeeded": succeeded, "retried": retried, "p50": p50, "p99": p99, "missing": missing
         });
-        anstream::println!("{summary}");
+        outln!("{summary}")
     }
 }
