@@ -177,6 +177,11 @@ impl App {
         Ok(Self { engine, loops, committer: committing, api, bounds, drain_timeout: config.drain_timeout, traces })
     }
 
+    /// The path of the page that makes the first operator's login, if there is none yet and the store answers.
+    pub async fn first_operator_path(&self) -> Option<String> {
+        self.api.ops.first_operator_path().await.ok().flatten()
+    }
+
     /// The engine, for those who turn its steps by hand.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
@@ -211,6 +216,7 @@ impl App {
         if let Ok(ended) = served {
             ended.context("the server's task failed")?;
         }
+        tracing::info!(seconds = draining.elapsed().as_secs_f64(), "stopped");
         Ok(())
     }
 }

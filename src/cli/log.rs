@@ -30,7 +30,7 @@ pub(super) fn to_stderr(filter: &str, format: LogFormat) -> io::Result<Log> {
     // Only a second subscriber in one process is refused, and then the first one logs.
     drop(match format {
         LogFormat::Text => subscriber.with_ansi(io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
     });
     let log = writer.clone();
     panics::end_process_on_panic(move || log.flush_within(FLUSH_WITHIN));

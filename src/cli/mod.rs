@@ -129,7 +129,7 @@ impl Settings {
         let config = Config::of(&given)?;
         given.warnings.iter().for_each(|warning| say(format_args!("ringback: {warning}")));
         let origin = given.origin("database").unwrap_or_else(|| "default".to_owned());
-        drop(DATABASE.set(format!("database: {} ({origin})", config.database)));
+        drop(DATABASE.set(format!("database: {} ({origin})", config.database.full_name())));
         Ok(config)
     }
 }

@@ -31,22 +31,32 @@ impl Serve {
             let listeners = Listeners::bind(&config).await?;
             // Whoever is told the address may ask for the stop at once.
             let stop = asked_to_stop()?;
-            tell(&listeners);
+            tell(&config, &listeners, app.first_operator_path().await);
             app.run(listeners, stop).await
         })
     }
 }
 
-/// Prints the bound addresses. A stdout that cannot be written does not stop the server.
-fn tell(Listeners { api, metrics }: &Listeners) {
+/// Prints the bound addresses, where everything is, and the way to the first login. A stdout that cannot be written does not stop
+/// the server.
+fn tell(config: &Config, Listeners { api, metrics }: &Listeners, first_operator: Option<String>) {
     let address = |listener: &TcpListener| listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
     let mut lines = format!("listening on http://{}\n", address(api));
     if let Some(metrics) = metrics {
         lines.push_str(&format!("metrics on http://{}\n", address(metrics)));
     }
+    // An address that stands for all of them is no address to go to.
+    let reachable = address(api).replace("0.0.0.0:", "localhost:").replace("[::]:", "localhost:");
+    let base = config.rules.public_url.clone().unwrap_or_else(|| format!("http://{reachable}"));
+    let version = env!("CARGO_PKG_VERSION");
+    lines.push_str(&format!("\nringback {version}\n  panel     {base}/panel\n  docs      {base}/docs\n  database  {}\n", config.database.full_name()));
+    if let Some(path) = first_operator {
+        lines.push_str(&format!("\nNo operator has a login yet. This link makes the first one:\n  {base}{path}\n"));
+    }
     if let Err(error) = anstream::stdout().write_all(lines.as_bytes()) {
         tracing::warn!(%error, "failed to print the addresses");
     }
+    tracing::info!(version, listen = address(api), metrics_listen = metrics.as_ref().map(address), database = config.database.full_name(), "started");
 }
 
 /// Exit code of a process that a second signal ended before it had drained.

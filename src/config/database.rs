@@ -25,6 +25,16 @@ impl Database {
     }
 }
 
+impl Database {
+    /// Which one it is, wherever it is read: the whole path of a file, or the address without what is secret.
+    pub fn full_name(&self) -> String {
+        match self {
+            Self::Sqlite(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string(),
+            Self::Postgres(_) => self.to_string(),
+        }
+    }
+}
+
 impl Default for Database {
     fn default() -> Self {
         Self::Sqlite(PathBuf::from("ringback.db"))

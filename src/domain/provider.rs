@@ -22,6 +22,18 @@ pub enum Word {
     NotSent(String),
 }
 
+impl Word {
+    /// What it comes to, for logs: without what a provider may have said of a person.
+    pub fn summary(&self) -> &'static str {
+        match self {
+            Self::Settled { status, .. } => status.as_str(),
+            Self::Queued => "queued",
+            Self::Unclear(_) => "unclear",
+            Self::NotSent(_) => "not sent",
+        }
+    }
+}
+
 /// What a provider's callback is about, and what it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Said {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::board::{Finished, Job};
-use crate::domain::attempt::{Fault, FaultCause, OutcomeKind, Reach};
+use crate::domain::attempt::{Fault, FaultCause, Reach};
+use crate::domain::circuit::Transition;
 use crate::domain::endpoint::Ordering as Strictness;
 use crate::domain::id::EndpointId;
 use crate::domain::retry::Decision;
@@ -50,19 +51,28 @@ impl Engine {
         if let Some(traces) = &self.traces {
             traces.attempt(&job.run, job.plan.endpoint.vendor, started_at, &outcome);
         }
-        if outcome.kind != OutcomeKind::Succeeded {
-            tracing::debug!(
-                endpoint.id = %job.run.key.endpoint, event.id = %job.run.event.id, delivery.id = %job.run.key.delivery(), attempt = job.run.attempts + 1,
-                outcome = outcome.kind.as_str(), status = outcome.status, duration_ms = outcome.phases.total / 1000, "an attempt failed"
-            );
-        }
+        tracing::debug!(
+            endpoint.id = %job.run.key.endpoint, event.id = %job.run.event.id, delivery.id = %job.run.key.delivery(), attempt = job.run.attempts + 1,
+            outcome = outcome.kind.as_str(), status = outcome.status, error = outcome.error, duration_ms = outcome.phases.total / 1000,
+            "attempted a delivery"
+        );
         let jitter = self.surroundings.entropy.jitter();
         let key = job.run.key;
         let is_strict = job.plan.endpoint.settings.ordering == Strictness::Strict;
-        let Finished { settle, decision, next, mended } = self.act(|board, now| board.finished(job, started_at, outcome, now, jitter));
+        let Finished { settle, decision, next, mended, transition } =
+            self.act(|board, now| board.finished(job, started_at, outcome, now, jitter));
         settle.latency.into_iter().for_each(|took| self.meters.delivery_seconds.record(took.as_secs_f64()));
         if decision == Decision::Exhausted {
             tracing::info!(delivery.id = %key.delivery(), attempts = settle.attempts, "a delivery is exhausted: its deadline has passed");
+        }
+        match transition {
+            Transition::Opened => {
+                tracing::warn!(endpoint.id = %key.endpoint, "the endpoint keeps failing; its circuit is open and probes go out")
+            }
+            Transition::Closed { .. } => {
+                tracing::info!(endpoint.id = %key.endpoint, "the endpoint accepts events again; its circuit is closed")
+            }
+            Transition::None => {}
         }
         if let Some((cause, reach)) = mended {
             self.mended(key.endpoint, cause, reach);

@@ -27,6 +27,7 @@ use super::pace::Standing;
 use super::pause::Pause;
 use super::plan::Plan;
 use crate::domain::attempt::{FaultCause, Reach};
+use crate::domain::circuit::Transition;
 use crate::domain::delivery::{DeliveryState, EndReason, OpenRun, RunKey};
 use crate::domain::id::EndpointId;
 use crate::domain::retry::{Decision, Policy};
@@ -93,6 +94,8 @@ pub(super) struct Finished {
     pub next: Option<Job>,
     /// The fault that is over with this.
     pub mended: Option<(FaultCause, Reach)>,
+    /// What it did to the endpoint's circuit.
+    pub transition: Transition,
 }
 
 pub(super) struct Board {

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use parking_lot::Mutex;
@@ -42,18 +43,33 @@ impl Breaker {
         }
     }
 
-    fn learn(&mut self, word: &Word, now: Timestamp) {
+    /// Learns from a call. Answers whether the provider is left alone from now on, or no longer.
+    fn learn(&mut self, word: &Word, now: Timestamp) -> Option<Shift> {
         match word {
-            Word::Settled { .. } | Word::Queued => *self = Self::default(),
+            Word::Settled { .. } | Word::Queued => {
+                let before = std::mem::take(self);
+                before.closed_until.map(|_| Shift::Closed)
+            }
             Word::Unclear(_) | Word::NotSent(_) => {
                 self.failures += 1;
-                if self.failures >= limits::PROVIDER_FAILURES {
-                    let times = 1 << (self.failures - limits::PROVIDER_FAILURES).min(4);
-                    self.closed_until = Some(now.plus(limits::PROVIDER_RESTS * times));
+                if self.failures < limits::PROVIDER_FAILURES {
+                    return None;
                 }
+                let rest = limits::PROVIDER_RESTS * (1 << (self.failures - limits::PROVIDER_FAILURES).min(4));
+                let before = self.closed_until.replace(now.plus(rest));
+                before.is_none().then_some(Shift::Opened(rest))
             }
         }
     }
+}
+
+/// What a call changed for a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shift {
+    /// It gets no new recharges for so long.
+    Opened(Duration),
+    /// It gets new ones again.
+    Closed,
 }
 
 /// A provider at work.
@@ -179,11 +195,20 @@ impl Engine {
         let word = if is_new { desk.provider.submit(&submission).await } else { desk.provider.enquire(&submission).await };
         failpoint::reach("submit.after");
         let now = self.now();
-        desk.breaker.lock().learn(&word, now);
+        let provider = &desk.provider.terms().name;
+        let call = if is_new { "submit" } else { "enquire" };
+        tracing::debug!(provider, recharge = %submission.recharge.id, call, answer = word.summary(), "called a provider");
+        match desk.breaker.lock().learn(&word, now) {
+            Some(Shift::Opened(rest)) => {
+                tracing::warn!(provider, seconds = rest.as_secs(), "the provider keeps failing; it gets no new recharges for a while");
+            }
+            Some(Shift::Closed) => tracing::info!(provider, "the provider answers again; it gets new recharges"),
+            None => {}
+        }
         let asked = submission.asked + u32::from(!is_new);
         let after = desk.provider.terms().enquire_after;
         if let Word::Unclear(why) | Word::NotSent(why) = &word {
-            tracing::info!(recharge = %submission.recharge.id, provider = desk.provider.terms().name, %why, "a provider said nothing of a recharge");
+            tracing::info!(recharge = %submission.recharge.id, provider, %why, "the provider gave no outcome of a recharge; it is asked again");
         }
         let next = match &word {
             Word::Settled { .. } => Next::Over,

@@ -9,6 +9,7 @@ mod input;
 pub mod listen;
 mod once;
 mod routes;
+mod trail;
 mod views;
 
 pub use forwarded::caller_address;
@@ -21,6 +22,7 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use ipnet::IpNet;
+use tracing::Instrument;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
@@ -119,12 +121,20 @@ async fn contain_panics(request: Request, next: Next) -> Response {
     panics::contain(next.run(request)).await.unwrap_or_else(|_| error::internal().into_response())
 }
 
-/// Counts a request by its route, not by its path: routes are few.
+/// Counts a request by its route, not by its path: routes are few. Gives it an id, which its log lines and its answer have.
 async fn measure(State(api): State<Api>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let (method, watch) = (request.method().clone(), Stopwatch::start());
-    let response = next.run(request).await;
-    let route = route.as_ref().map_or("none", MatchedPath::as_str);
-    api.meters.request(&method, route, response.status().as_u16(), watch.elapsed());
-    response
+    let id = trail::request_id(request.headers());
+    let span = tracing::error_span!("request", id = id.to_str().unwrap_or_default());
+    async move {
+        let mut response = next.run(request).await;
+        let (route, status) = (route.as_ref().map_or("none", MatchedPath::as_str), response.status().as_u16());
+        api.meters.request(&method, route, status, watch.elapsed());
+        tracing::debug!(%method, route, status, duration_ms = watch.elapsed().as_millis() as u64, "answered a request");
+        response.headers_mut().insert(trail::X_REQUEST_ID, id);
+        response
+    }
+    .instrument(span)
+    .await
 }

@@ -11,6 +11,7 @@ mod conflicts;
 mod deliveries;
 mod endpoints;
 mod feed;
+mod first_operator;
 mod handshake;
 mod input;
 mod invitations;
@@ -191,6 +192,7 @@ pub struct Ops {
     paces: access::Paces,
     allowances: allowances::Allowances,
     forgotten: Arc<Semaphore>,
+    setup: first_operator::Setup,
     /// Tests and handshakes under way, of each stream and of this node.
     tests: Turns<StreamId>,
     node_tests: Arc<Semaphore>,
@@ -236,6 +238,7 @@ impl Ops {
             tests: Turns::new(limits::TESTS_AT_ONCE),
             node_tests: Arc::new(Semaphore::new((rules.max_in_flight / limits::TESTS_SHARE as usize).max(1))),
             forgotten: Arc::new(Semaphore::new(limits::FORGOTTEN_AT_ONCE)),
+            setup: first_operator::Setup::default(),
             tokens: access::TokenCache::default(),
             running: once::Running::default(),
             followers: feed::Followers::default(),

@@ -27,6 +27,7 @@ pub(super) fn routes() -> Router<Api> {
         .route("/panel/second-factor", get(second_factor).post(pass_second_factor))
         .route("/panel/forgotten", get(forgotten).post(ask_for_new_password))
         .route("/panel/link/{ticket}", get(link).post(follow))
+        .route("/panel/setup/{ticket}", get(setup).post(set_up))
 }
 
 /// The first page of whoever is logged in.
@@ -224,6 +225,48 @@ async fn follow(State(api): State<Api>, visit: Visit, Path(text): Path<String>, 
         Err(OpsError::Invalid(wrong)) => {
             Ok((StatusCode::UNPROCESSABLE_ENTITY, choose_page(&purpose, &action(&ticket), &wrong)).into_response())
         }
+        Err(other) => Err(Refusal::from(other)),
+    }
+}
+
+// --- The first operator ----------------------------------------------------------------------------------------------
+
+fn setup_page(ticket: &Ticket, given: &str, wrong: &[Problem]) -> Markup {
+    let email = Input { kind: "email", required: true, autocomplete: "username", ..Input::text("email", "E-mail", given) };
+    let least = limits::PASSWORD.start();
+    let help = format!("At least {least} characters. A few words that have nothing to do with each other are good.");
+    let password = Input {
+        kind: "password",
+        required: true,
+        autocomplete: "new-password",
+        help: Some(&help),
+        ..Input::text("password", "Password", "")
+    };
+    frame::bare(
+        "Set up Ringback",
+        html! {
+            h1 { "Set up Ringback" }
+            p { "Make the first operator's login. Operators see all vendors, make tokens and invite others." }
+            (problems(wrong, &["email", "password"]))
+            form method="post" action={ "/panel/setup/" (ticket.expose()) } {
+                (email.draw(wrong)) (password.draw(wrong))
+                button.main type="submit" { "Make the login" }
+            }
+        },
+    )
+}
+
+async fn setup(State(api): State<Api>, Path(text): Path<String>) -> Shown {
+    let ticket = Ticket::given(text);
+    api.ops.may_set_up(&ticket).await?;
+    Ok(setup_page(&ticket, "", &[]))
+}
+
+async fn set_up(State(api): State<Api>, visit: Visit, Path(text): Path<String>, OpenForm(form): OpenForm) -> Shown<Response> {
+    let (ticket, email) = (Ticket::given(text), form.text("email").to_owned());
+    match api.ops.make_first_operator(visit.who, &ticket, form.fields()).await {
+        Ok(new) => Ok(entered(&visit, &new, ("/panel/operator", false))),
+        Err(OpsError::Invalid(wrong)) => Ok((StatusCode::UNPROCESSABLE_ENTITY, setup_page(&ticket, &email, &wrong)).into_response()),
         Err(other) => Err(Refusal::from(other)),
     }
 }

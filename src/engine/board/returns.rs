@@ -29,6 +29,7 @@ impl Board {
         let (deadline, replay) = (run.deadline, run.replay);
         let is_first = key.run == 1 && replay.is_none() && kind == OutcomeKind::Succeeded;
         let latency = is_first.then(|| now.since(run.event.created_at));
+        let mut transition = Transition::None;
         // Where another node decides by now what follows, only a success counts.
         let after = if !self.is_current(endpoint, epoch) {
             follow(decision, &run, false, None, now)
@@ -37,7 +38,7 @@ impl Board {
                 let (event_type, failed_since) = (Arc::clone(&run.event.event_type), run.failed_since);
                 let result = AttemptResult { delivery: key_of(key), event_type, failed_since, replayed: replay.is_some(), kind };
                 let is_isolated = lane.pace.circuit().is_isolated(failed_since);
-                let transition = lane.pace.learn(&result, plan.cap, &policy, now);
+                transition = lane.pace.learn(&result, plan.cap, &policy, now);
                 let deleted = lane.is_deleted();
                 // An isolated run keeps its own times; those of the others are the probes', while the circuit is open.
                 let next_probe_at = lane.pace.circuit().next_probe_at(now).filter(|_| !is_isolated);
@@ -56,7 +57,7 @@ impl Board {
         }
         let attempt = Attempt { number: attempts, run: key.run, started_at, outcome };
         let settle = Settle { key, attempt: Some(attempt), attempts, deadline, now, after, replay, latency, epoch };
-        Finished { settle, decision, next: self.next(now), mended }
+        Finished { settle, decision, next: self.next(now), mended, transition }
     }
 
     /// What an answer says about faults of our own: a kept-alive connection still works, a new one that all is well.
