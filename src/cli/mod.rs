@@ -194,7 +194,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Catalogue(command) => command.run(),
         Command::Openapi => {
-            anstream::print!("{}", crate::http::openapi());
+            anstream::print!("{}", crate::http::openapi(None));
             Ok(())
         }
         Command::Completions(completions) => completions.run(),
