@@ -229,6 +229,8 @@ async fn forms_refusals_and_live_parts_stay_below_the_public_path() {
         assert_eq!(wrong.status, 401);
         links("wrong password", &wrong);
         visitor.log_in(PATH, "ops@platform.example").await;
+        let answer = visitor.get("/ringback/docs/api.md?ask=cancel").await;
+        assert!(links("answer of the documents", &answer).iter().any(|link| link.starts_with("/ringback/docs/")), "{}", answer.text);
         let page = visitor.get("/ringback/panel/operator/vendors").await;
         let foreign = visitor.post("/ringback/panel/operator/vendors", &[("name", "x")]).await;
         assert_eq!(foreign.status, 403);

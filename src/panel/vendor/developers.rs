@@ -51,7 +51,7 @@ static CALLS: LazyLock<Vec<Call>> = LazyLock::new(|| {
 });
 
 pub(super) async fn show(State(api): State<Api>, seat: OfVendor, query: Query) -> Markup {
-    let server = api.ops.public_url();
+    let server = api.ops.rules().public_url.as_deref().unwrap_or("https://…");
     let ask = format!(
         "curl {server}/v1/recharges \\\n  -H 'Authorization: Bearer rb_test_…' -H 'Content-Type: application/json' \\\n  \
          -d '{{\"reference_no\": \"T-1\", \"operator_id\": 1, \"connection_no\": \"9801234502\", \"amount\": \"50.00\"}}'"
@@ -81,7 +81,7 @@ pub(super) async fn show(State(api): State<Api>, seat: OfVendor, query: Query) -
         section.sheet {
             h2 { "The API" }
             p {
-                "Paths follow " code { (server) } ". Send a token as " code { "Authorization: Bearer …" } ". The whole of it, for machines: "
+                "Paths are appended to " code { (server) } ". Send a token as " code { "Authorization: Bearer …" } ". The whole of it, for machines: "
                 a href="/openapi.json" { "openapi.json" } " (OpenAPI 3.1)."
             }
             div.table { table.cards {
