@@ -223,7 +223,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Config(command) => command.run(),
         Command::Catalogue(command) => command.run(),
         Command::Openapi => {
-            out!("{}", crate::http::openapi())?;
+            out!("{}", crate::http::openapi(None))?;
             Ok(())
         }
         Command::Completions(completions) => completions.run(),

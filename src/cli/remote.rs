@@ -8,7 +8,7 @@ use bytes::Bytes;
 use clap::Args;
 use http::{HeaderValue, Method, Request, header};
 use serde_json::Value;
-use url::Url;
+use url::{Position, Url};
 
 use crate::app::Outside;
 use crate::config::{ConfigError, token_in_environment};
@@ -90,6 +90,11 @@ pub(super) struct Refused {
     text: String,
 }
 
+/// The address of a call: the server's own may have a path.
+fn address_of(server: &Url, path: &str) -> Result<Url, url::ParseError> {
+    Url::parse(&format!("{}{path}", server[..Position::AfterPath].trim_end_matches('/')))
+}
+
 impl Caller {
     pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
         self.call(Method::GET, path, &Value::Null).await
@@ -100,7 +105,7 @@ impl Caller {
     }
 
     async fn call(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Value> {
-        let url = self.server.join(path).with_context(|| format!("{} is no address of a server", self.server))?;
+        let url = address_of(&self.server, path).with_context(|| format!("{} is no address of a server", self.server))?;
         let target = Target::new(&url).with_context(|| format!("--server {}", self.server))?;
         let bytes = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
         let write = || {
@@ -128,5 +133,21 @@ impl Caller {
             text.push_str(&format!("; {} {}", part("field"), part("message")));
         }
         bail!(Refused { status, text })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_go_below_the_path_of_the_server() {
+        for (server, address) in [
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080/v1/events?after=1"),
+            ("https://pay.example/ringback", "https://pay.example/ringback/v1/events?after=1"),
+            ("https://pay.example/a/b/?x#y", "https://pay.example/a/b/v1/events?after=1"),
+        ] {
+            assert_eq!(address_of(&server.parse().unwrap(), "/v1/events?after=1").unwrap().as_str(), address);
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use url::Url;
 
+use crate::domain::catalogue::Country;
 use crate::fields::Fields;
 use crate::limits;
 use crate::transport::mail::Mailer;
@@ -27,16 +28,45 @@ pub(super) fn mail(fields: &mut Fields) -> Option<(String, String)> {
     Some((url, from))
 }
 
-/// Where links lead.
+/// First segments of the server's own paths. A proxy may remove the public path or keep it, so that none of these may be one:
+/// `/panel/login` would have two meanings.
+const OWN_PATHS: [&str; 11] =
+    ["api", "callbacks", "docs", "favicon.ico", "healthz", "llms.txt", "metrics", "openapi.json", "panel", "readyz", "v1"];
+
+/// Where people reach the server: an address, and a path if a proxy serves it below one. Without a slash at its end.
 pub(super) fn public_url(fields: &mut Fields) -> Option<String> {
     let text = fields.text("public_url", limits::URL_MAX)?;
-    match Url::parse(&text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Some(text.trim_end_matches('/').to_owned()),
-        _ => {
-            fields.invalid("public_url", "must be a URL such as https://ringback.example.com");
-            None
-        }
+    match Url::parse(&text).ok().and_then(|url| without_more(&url)) {
+        Some(url) => match path_problem(url.path().trim_end_matches('/')) {
+            None => return Some(url.as_str().trim_end_matches('/').to_owned()),
+            Some(problem) => fields.invalid("public_url", problem),
+        },
+        None => fields.invalid(
+            "public_url",
+            "must be a URL such as https://ringback.example.com or https://example.com/ringback, without user, query and fragment",
+        ),
     }
+    None
+}
+
+/// The URL, if it is an address with at most a path.
+fn without_more(url: &Url) -> Option<Url> {
+    let is_web = matches!(url.scheme(), "http" | "https") && url.has_host();
+    let has_more = !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some();
+    (is_web && !has_more).then(|| url.clone())
+}
+
+/// What keeps a path from being served: it stands in cookies, headers and pages as it is.
+fn path_problem(path: &str) -> Option<String> {
+    let mut segments = path.split('/').skip(1);
+    let is_plain =
+        |segment: &str| !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte));
+    if !segments.clone().all(is_plain) {
+        return Some("has a path with more than letters, digits and - . _ ~ between its slashes".to_owned());
+    }
+    let first = segments.next()?;
+    let is_own = OWN_PATHS.contains(&first) || Country::ALL.iter().any(|country| country.as_str() == first);
+    is_own.then(|| format!("has a path that begins with /{first}, which is one of the server's own paths; use another such as /ringback"))
 }
 
 /// Origins such as `https://platform.example`.

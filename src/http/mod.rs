@@ -7,6 +7,7 @@ mod error;
 mod forwarded;
 mod input;
 pub mod listen;
+mod mount;
 mod once;
 mod routes;
 mod trail;
@@ -24,6 +25,7 @@ use axum::response::{IntoResponse, Response};
 use ipnet::IpNet;
 use tracing::Instrument;
 use utoipa::OpenApi;
+use utoipa::openapi::Server;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
@@ -96,9 +98,11 @@ fn build(part: Part) -> (Router<Api>, utoipa::openapi::OpenApi) {
     router.split_for_parts()
 }
 
-/// The OpenAPI document of all parts, as JSON.
-pub fn openapi() -> String {
-    let mut text = build(Part::All).1.to_pretty_json().expect("the document serializes");
+/// The OpenAPI document of all parts, as JSON; with the address of a server, if it has one that people know.
+pub fn openapi(server: Option<&str>) -> String {
+    let mut document = build(Part::All).1;
+    document.servers = server.map(|url| vec![Server::new(url)]);
+    let mut text = document.to_pretty_json().expect("the document serializes");
     text.push('\n');
     text
 }
@@ -107,13 +111,15 @@ pub fn openapi() -> String {
 pub fn router(api: Api, part: Part, pages: Router<Api>) -> Router {
     let (router, _) = build(part);
     let router = if part == Part::Health { router } else { router.merge(routes::platform::routes()).merge(pages) };
-    router
+    let path = api.ops.public_path().to_owned();
+    let router = router
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(DefaultBodyLimit::max(limits::BODY_MAX))
         .layer(from_fn(contain_panics))
         .layer(from_fn_with_state(api.clone(), measure))
-        .with_state(api)
+        .with_state(api);
+    mount::mounted(router, &path)
 }
 
 /// Answers 500 for a handler that panics.

@@ -274,6 +274,12 @@ impl Ops {
         self.rules.public_url.clone().unwrap_or_else(listens_on)
     }
 
+    /// The path of `public_url`, such as `/ringback`; empty if it has none.
+    pub fn public_path(&self) -> &str {
+        let address = self.rules.public_url.as_deref().and_then(|url| url.split_once("://")).map_or("", |(_, address)| address);
+        address.find('/').map_or("", |at| &address[at..])
+    }
+
     /// The present.
     pub fn now(&self) -> Timestamp {
         self.surroundings.clock.now()

@@ -237,10 +237,10 @@ fn find(question: &str, page: &str) -> Vec<Passage> {
 /// What fits a question best, with where it stands.
 fn answer(found: &[Passage]) -> String {
     if found.is_empty() {
-        return "Nothing in the documents fits this question. What there is: /docs/llms.txt\n".to_owned();
+        return "Nothing in the documents fits this question. What there is: [llms.txt](/docs/llms.txt)\n".to_owned();
     }
     let part = |Passage { page, heading, text }: &Passage| {
-        format!("## {heading}\n\nSource: /docs/{page}.md#{}\n\n{text}\n", anchor(last(heading)))
+        format!("## {heading}\n\nSource: [{page}](/docs/{page}.md#{})\n\n{text}\n", anchor(last(heading)))
     };
     found.iter().map(part).collect::<Vec<_>>().join("\n")
 }

@@ -35,14 +35,16 @@ async fn start(person: Person) -> Redirect {
     Redirect::to(if person.logged_in.vendor.is_some() { "/panel/live" } else { "/panel/operator" })
 }
 
-/// Where a login goes on to: a page of the panel, in characters that a header and an address can have.
-fn next_of(text: &str) -> &str {
+/// Where a login goes on to: a page of the panel, in characters that a header and an address can have. A page of the platform may
+/// have written it with the public path.
+fn next_of<'a>(text: &'a str, public_path: &str) -> &'a str {
+    let text = text.strip_prefix(public_path).unwrap_or(text);
     let is_ours = text.strip_prefix("/panel").is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
     let is_plain = text.len() <= limits::URL_MAX && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     if is_ours && is_plain && !text.contains("//") { text } else { "/panel" }
 }
 
-fn login_page(query: &Query, email: &str, wrong: Option<&OpsError>) -> Markup {
+fn login_page(query: &Query, next: &str, email: &str, wrong: Option<&OpsError>) -> Markup {
     let told = match query.get("told") {
         "logged-out" => Some("You are logged out."),
         "password-set" => Some("Your password is set. Log in with it."),
@@ -62,7 +64,7 @@ fn login_page(query: &Query, email: &str, wrong: Option<&OpsError>) -> Markup {
                 None => {},
             }
             form method="post" action="/panel/login" {
-                (hidden("next", next_of(query.get("next"))))
+                (hidden("next", next))
                 (email_field.draw(&[])) (password.draw(&[]))
                 div.acts { button.main type="submit" { "Log in" } a href="/panel/forgotten" { "Forgotten your password?" } }
             }
@@ -70,8 +72,8 @@ fn login_page(query: &Query, email: &str, wrong: Option<&OpsError>) -> Markup {
     )
 }
 
-async fn login(query: Query) -> Markup {
-    login_page(&query, "", None)
+async fn login(State(api): State<Api>, query: Query) -> Markup {
+    login_page(&query, next_of(query.get("next"), api.ops.public_path()), "", None)
 }
 
 fn entered(visit: &Visit, new: &NewSession, (to, by_link): (&str, bool)) -> Response {
@@ -83,7 +85,7 @@ fn entered(visit: &Visit, new: &NewSession, (to, by_link): (&str, bool)) -> Resp
 }
 
 async fn log_in(State(api): State<Api>, visit: Visit, OpenForm(mut form): OpenForm) -> Shown<Response> {
-    let (email, next) = (form.text("email").to_owned(), next_of(form.text("next")).to_owned());
+    let (email, next) = (form.text("email").to_owned(), next_of(form.text("next"), api.ops.public_path()).to_owned());
     form.0.swap_remove("next");
     match api.ops.log_in(visit.who, form.fields()).await {
         Ok(new) if new.session.awaits_second_factor => {
@@ -92,7 +94,7 @@ async fn log_in(State(api): State<Api>, visit: Visit, OpenForm(mut form): OpenFo
         }
         Ok(new) => Ok(entered(&visit, &new, (&next, false))),
         Err(wrong @ (OpsError::WrongCredentials(_) | OpsError::Invalid(_))) => {
-            Ok((StatusCode::UNAUTHORIZED, login_page(&Query::default(), &email, Some(&wrong))).into_response())
+            Ok((StatusCode::UNAUTHORIZED, login_page(&Query::default(), &next, &email, Some(&wrong))).into_response())
         }
         Err(other) => Err(other.into()),
     }
@@ -116,7 +118,7 @@ fn second_factor_page(half: &Half, next: &str, wrong: Option<&OpsError>) -> Mark
             h1 { "Second factor" }
             @if let Some(wrong) = wrong { p.notice.bad role="alert" { (capital(&wrong.to_string())) "." } }
             form method="post" action="/panel/second-factor" {
-                (hidden(PROOF, &proof(&half.ticket))) (hidden("next", next_of(next)))
+                (hidden(PROOF, &proof(&half.ticket))) (hidden("next", next))
                 (code.draw(&[]))
                 button.main type="submit" { "Go on" }
             }
@@ -124,12 +126,12 @@ fn second_factor_page(half: &Half, next: &str, wrong: Option<&OpsError>) -> Mark
     )
 }
 
-async fn second_factor(half: Half, query: Query) -> Markup {
-    second_factor_page(&half, query.get("next"), None)
+async fn second_factor(State(api): State<Api>, half: Half, query: Query) -> Markup {
+    second_factor_page(&half, next_of(query.get("next"), api.ops.public_path()), None)
 }
 
 async fn pass_second_factor(State(api): State<Api>, visit: Visit, half: Half, mut form: Form) -> Shown<Response> {
-    let next = next_of(form.text("next")).to_owned();
+    let next = next_of(form.text("next"), api.ops.public_path()).to_owned();
     form.0.swap_remove("next");
     match api.ops.pass_second_factor(&half.logged_in, (visit.who, &half.ticket), form.fields()).await {
         Ok(new) => Ok(entered(&visit, &new, (&next, false))),
@@ -278,7 +280,9 @@ mod tests {
     #[test]
     fn a_login_goes_on_to_a_page_of_the_panel_only() {
         for page in ["/panel", "/panel/live/deliveries?state=failed", "/panel?told=saved", "/panel/live/recharges?cursor=a%20b#row"] {
-            assert_eq!(next_of(page), page);
+            assert_eq!(next_of(page, ""), page);
+            assert_eq!(next_of(page, "/ringback"), page);
+            assert_eq!(next_of(&format!("/ringback{page}"), "/ringback"), page);
         }
         let long = format!("/panel/{}", "x".repeat(limits::URL_MAX));
         for other in [
@@ -298,7 +302,8 @@ mod tests {
             "/panel/\u{7f}",
             &long,
         ] {
-            assert_eq!(next_of(other), "/panel", "{other:?}");
+            assert_eq!(next_of(other, ""), "/panel", "{other:?}");
+            assert_eq!(next_of(&format!("/ringback{other}"), "/ringback"), "/panel", "{other:?}");
         }
     }
 }

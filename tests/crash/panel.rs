@@ -21,3 +21,8 @@ fn every_page_is_for_everybody() {
 fn people_find_their_way() {
     run("journeys.test.mjs");
 }
+
+#[test]
+fn the_panel_stays_below_its_path() {
+    run("below.test.mjs");
+}

@@ -17,7 +17,7 @@ async fn documents_are_pages_and_markdown_and_answer_questions_without_a_token()
     let markdown = get("/docs/api.md").await;
     assert_eq!((markdown.expect_text(200), markdown.header("content-type")), (written.as_str(), Some("text/markdown; charset=utf-8")));
     let answer = get("/docs/api.md?ask=How%20do%20I%20cancel%20a%20pending%20delivery%3F").await;
-    assert!(answer.expect_text(200).contains("Source: /docs/api.md#") && answer.text.contains("/cancel"), "{}", answer.text);
+    assert!(answer.expect_text(200).contains("Source: [api](/docs/api.md#") && answer.text.contains("/cancel"), "{}", answer.text);
     assert!(get("/docs/api.md?ask=zzz").await.expect_text(200).contains("/docs/llms.txt"));
     assert!(get("/docs?ask=%22%3E%3Cscript%3Ealert(1)%3C%2Fscript%3E").await.expect_text(200).find("<script>alert").is_none());
     for path in ["/llms.txt", "/docs/llms.txt"] {

@@ -151,7 +151,12 @@ pub struct Scene {
 
 impl Scene {
     pub async fn set() -> Self {
-        let (app, hook) = (TestApp::start().await, Receiver::start().await);
+        Self::set_with(&[]).await
+    }
+
+    /// The same, of a server with these settings.
+    pub async fn set_with(settings: &[(&'static str, &str)]) -> Self {
+        let (app, hook) = (TestApp::with(settings).await, Receiver::start().await);
         let named = json!({"name": MARK, "email": format!("{MARK}@example.com")});
         let made = app.post("/v1/vendors", &app.operator, named).await.expect(201);
         let vendor = Vendor { id: text(&made["id"]), live: text(&made["live_token"]), test: text(&made["test_token"]) };

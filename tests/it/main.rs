@@ -31,6 +31,7 @@ mod logins;
 mod mail_server;
 mod mails;
 mod master_key;
+mod mounted;
 mod observing;
 mod oversight;
 mod panel;

@@ -14,7 +14,7 @@ use crate::panel::{Browser, OURS, PASSWORD, form, operator, proof, user};
 
 /// What a route belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Area {
+pub enum Area {
     /// Pages of a vendor, in both modes.
     Vendor,
     /// Pages of the operator.
@@ -27,11 +27,11 @@ enum Area {
 
 /// One route.
 #[derive(Debug, Clone)]
-struct Route {
-    area: Area,
-    method: &'static str,
+pub struct Route {
+    pub area: Area,
+    pub method: &'static str,
     /// Without the mode where it is a vendor's.
-    path: String,
+    pub path: String,
 }
 
 impl Route {
@@ -66,7 +66,7 @@ const AREAS: [(&str, Area); 6] = [
 ];
 
 /// All routes of the panel, as its source has them. The two of `panel/mod.rs` are the start and "no such page".
-fn routes() -> Vec<Route> {
+pub fn routes() -> Vec<Route> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/panel");
     let (mut folders, mut routes) = (vec![root.clone()], Vec::new());
     while let Some(folder) = folders.pop() {
@@ -118,7 +118,7 @@ fn fields<'a>(route: &Route, proof: &'a str, mode: &'a str, object: &'a str) -> 
 
 impl Scene {
     /// The route's path with the ids of this scene in it, for a vendor's page in this mode.
-    fn page(&self, route: &Route, mode: &str) -> String {
+    pub fn page(&self, route: &Route, mode: &str) -> String {
         let prefix = if route.area == Area::Vendor { format!("/panel/{mode}") } else { String::new() };
         let of = |parameter: &str, before: &str| -> String {
             let kind = match (parameter, before) {

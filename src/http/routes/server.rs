@@ -58,6 +58,6 @@ pub(in super::super) async fn metrics_of_their_own(State(api): State<Api>) -> im
 
 /// This document.
 #[utoipa::path(get, path = "/openapi.json", tag = "server", security(()), responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json")))]
-pub(in super::super) async fn openapi() -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/json")], super::super::openapi())
+pub(in super::super) async fn openapi(State(api): State<Api>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], super::super::openapi(api.ops.rules().public_url.as_deref()))
 }

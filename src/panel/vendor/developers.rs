@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use axum::extract::State;
 use maud::{Markup, html};
 use serde_json::Value;
 
@@ -9,7 +10,7 @@ use super::super::door::OfVendor;
 use super::super::draw::code;
 use super::super::form::Query;
 use super::super::frame;
-use crate::http;
+use crate::http::{self, Api};
 
 /// What a number's last two digits make the simulated provider do (docs/recharges.md).
 const MAGIC: [(&str, &str); 11] = [
@@ -36,7 +37,7 @@ struct Call {
 }
 
 static CALLS: LazyLock<Vec<Call>> = LazyLock::new(|| {
-    let document: Value = serde_json::from_str(&http::openapi()).unwrap_or_default();
+    let document: Value = serde_json::from_str(&http::openapi(None)).unwrap_or_default();
     let mut calls = Vec::new();
     for (path, methods) in document["paths"].as_object().into_iter().flatten() {
         for (method, call) in methods.as_object().into_iter().flatten().filter(|(_, call)| call.is_object()) {
@@ -49,8 +50,12 @@ static CALLS: LazyLock<Vec<Call>> = LazyLock::new(|| {
     calls
 });
 
-pub(super) async fn show(seat: OfVendor, query: Query) -> Markup {
-    let ask = "curl https://…/v1/recharges \\\n  -H 'Authorization: Bearer rb_test_…' -H 'Content-Type: application/json' \\\n  -d '{\"reference_no\": \"T-1\", \"operator_id\": 1, \"connection_no\": \"9801234502\", \"amount\": \"50.00\"}'";
+pub(super) async fn show(State(api): State<Api>, seat: OfVendor, query: Query) -> Markup {
+    let server = api.ops.rules().public_url.as_deref().unwrap_or("https://…");
+    let ask = format!(
+        "curl {server}/v1/recharges \\\n  -H 'Authorization: Bearer rb_test_…' -H 'Content-Type: application/json' \\\n  \
+         -d '{{\"reference_no\": \"T-1\", \"operator_id\": 1, \"connection_no\": \"9801234502\", \"amount\": \"50.00\"}}'"
+    );
     let body = html! {
         div.top { div { h1 { "Developers" } p { "A receiver that is right, in an afternoon." } } }
         section.sheet {
@@ -67,7 +72,7 @@ pub(super) async fn show(seat: OfVendor, query: Query) -> Markup {
         section.sheet {
             h2 { "Test mode" }
             p { "Recharges of a test token go to a simulated provider. The last two digits of the connection number say what becomes of them:" }
-            (code("A recharge in test mode", ask))
+            (code("A recharge in test mode", &ask))
             div.table { table {
                 thead { tr { th scope="col" { "Ends in" } th scope="col" { "What happens" } } }
                 tbody { @for (digits, told) in MAGIC { tr { td.mono { (digits) } td { (told) } } } }
@@ -75,7 +80,10 @@ pub(super) async fn show(seat: OfVendor, query: Query) -> Markup {
         }
         section.sheet {
             h2 { "The API" }
-            p { "Send a token as " code { "Authorization: Bearer …" } ". The whole of it, for machines: " a href="/openapi.json" { "/openapi.json" } " (OpenAPI 3.1)." }
+            p {
+                "Paths are appended to " code { (server) } ". Send a token as " code { "Authorization: Bearer …" } ". The whole of it, for machines: "
+                a href="/openapi.json" { "openapi.json" } " (OpenAPI 3.1)."
+            }
             div.table { table.cards {
                 thead { tr { th scope="col" { "Call" } th scope="col" { "What it does" } } }
                 tbody {
