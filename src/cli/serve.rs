@@ -49,14 +49,23 @@ fn tell(config: &Config, Listeners { api, metrics }: &Listeners, first_operator:
     let reachable = address(api).replace("0.0.0.0:", "localhost:").replace("[::]:", "localhost:");
     let base = config.rules.public_url.clone().unwrap_or_else(|| format!("http://{reachable}"));
     let version = env!("CARGO_PKG_VERSION");
-    lines.push_str(&format!("\nringback {version}\n  panel     {base}/panel\n  docs      {base}/docs\n  database  {}\n", config.database.full_name()));
+    lines.push_str(&format!(
+        "\nringback {version}\n  panel     {base}/panel\n  docs      {base}/docs\n  database  {}\n",
+        config.database.full_name()
+    ));
     if let Some(path) = first_operator {
         lines.push_str(&format!("\nNo operator has a login yet. This link makes the first one:\n  {base}{path}\n"));
     }
     if let Err(error) = anstream::stdout().write_all(lines.as_bytes()) {
         tracing::warn!(%error, "failed to print the addresses");
     }
-    tracing::info!(version, listen = address(api), metrics_listen = metrics.as_ref().map(address), database = config.database.full_name(), "started");
+    tracing::info!(
+        version,
+        listen = address(api),
+        metrics_listen = metrics.as_ref().map(address),
+        database = config.database.full_name(),
+        "started"
+    );
 }
 
 /// Exit code of a process that a second signal ended before it had drained.

@@ -22,6 +22,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use http::HeaderValue;
 use ipnet::IpNet;
 use tracing::Instrument;
 use utoipa::OpenApi;
@@ -131,7 +132,8 @@ async fn contain_panics(request: Request, next: Next) -> Response {
 async fn measure(State(api): State<Api>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let (method, watch) = (request.method().clone(), Stopwatch::start());
-    let id = trail::request_id(request.headers());
+    let new = || HeaderValue::try_from(api.ops.request_id()).expect("letters, digits and a hyphen");
+    let id = trail::given_id(request.headers()).unwrap_or_else(new);
     let span = tracing::error_span!("request", id = id.to_str().unwrap_or_default());
     async move {
         let mut response = next.run(request).await;

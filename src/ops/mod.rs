@@ -21,6 +21,7 @@ mod orders;
 mod oversight;
 mod replays;
 mod reports;
+mod requests;
 mod sessions;
 mod settings;
 mod users;
@@ -193,6 +194,7 @@ pub struct Ops {
     allowances: allowances::Allowances,
     forgotten: Arc<Semaphore>,
     setup: first_operator::Setup,
+    requests: requests::RequestIds,
     /// Tests and handshakes under way, of each stream and of this node.
     tests: Turns<StreamId>,
     node_tests: Arc<Semaphore>,
@@ -239,6 +241,7 @@ impl Ops {
             node_tests: Arc::new(Semaphore::new((rules.max_in_flight / limits::TESTS_SHARE as usize).max(1))),
             forgotten: Arc::new(Semaphore::new(limits::FORGOTTEN_AT_ONCE)),
             setup: first_operator::Setup::default(),
+            requests: requests::RequestIds::new(&*surroundings.entropy),
             tokens: access::TokenCache::default(),
             running: once::Running::default(),
             followers: feed::Followers::default(),

@@ -20,6 +20,13 @@ impl Reply {
     }
 
     /// The body as JSON; `Null` if there is none.
+    /// The text, if it has this status.
+    #[track_caller]
+    pub fn expect_page(&self, status: u16) -> &str {
+        assert_eq!(self.status, status, "{}", self.text);
+        &self.text
+    }
+
     pub fn json(&self) -> Value {
         if self.text.is_empty() {
             Value::Null

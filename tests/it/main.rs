@@ -19,6 +19,7 @@ mod failing;
 mod fair_share;
 mod faults;
 mod feed;
+mod first_run;
 mod fuzz;
 mod ground_rules;
 mod guard;

@@ -17,19 +17,32 @@ async fn log_lines_are_json_where_that_is_asked_for() {
     let (place, hook) = (Place::with_database(), Receiver::start().await);
     let mut server = Server::with(&place, &[("log", "ringback=debug"), ("log_format", "json")]);
     let token = place.token();
-    let (vendor, _) = connected(&server, &token, &hook).await;
+    let (vendor, live) = connected(&server, &token, &hook).await;
     hook.next([Answer::status(500)]);
     let reports = json!({"reports": [{"vendor_id": vendor, "reference_no": "R-1", "status": "success"}]});
     server.call("POST", "/v1/reports", &token, reports).await.expect(200);
     until("the second attempt", || async { (hook.count() == 2).then_some(()) }).await;
+    let headers = &[("x-request-id", "proxy-7")];
+    let asked = send(server.address, Request { method: "GET", path: "/v1/recharges", token: Some(&live), headers, ..Request::default() });
+    assert_eq!(asked.await.header("x-request-id"), Some("proxy-7"), "a proxy's id is kept");
     server.terminate();
     assert_eq!(server.ended().await, Some(0));
     let log = log_of(place.folder.path());
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"))).collect();
     assert!(lines.iter().all(|line| line["timestamp"].is_string() && line["level"].is_string() && line["message"].is_string()), "{log}");
-    let failed = lines.iter().find(|line| line["message"] == "an attempt failed").expect("the failure is logged");
+    let find = |message: &'static str| lines.iter().filter(move |line| line["message"] == message);
+    let attempts: Vec<&Value> = find("attempted a delivery").collect();
+    assert_eq!(attempts.len(), 2, "one line each: {log}");
+    let failed = attempts[0];
     assert_eq!((&failed["outcome"], &failed["status"], &failed["attempt"]), (&json!("rejected"), &json!(500), &json!(1)));
     assert!(failed["endpoint.id"].as_str().is_some_and(|id| id.starts_with("ep_")), "{failed}");
+    assert_eq!(attempts[1]["outcome"], "succeeded");
+    let started = find("started").next().expect("the start is logged");
+    assert!(started["listen"] == server.address.to_string() && started["database"] == place.file().display().to_string(), "{started}");
+    assert_eq!(find("stopped").count(), 1);
+    let request = find("answered a request").find(|line| line["span"]["id"] == "proxy-7").expect("the request is logged with its id");
+    assert_eq!((&request["method"], &request["route"], &request["status"]), (&json!("GET"), &json!("/v1/recharges"), &json!(200)));
+    assert!(!log.contains(&token) && !log.contains(&live), "no token is logged");
 }
 
 #[tokio::test]
