@@ -248,6 +248,7 @@ fn read_file(path: &Path) -> Result<Map<String, Value>, String> {
 }
 
 fn read_toml(text: &str, name: &str) -> Result<Map<String, Value>, String> {
+    let text = text.trim_start_matches('\u{feff}');
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
         format!("{name} is not TOML: line {line}: {}", error.message())
