@@ -1,4 +1,5 @@
-//! The commands. Logs and errors go to stderr; exit codes are 0 done, 1 failed, 64 wrong use or configuration.
+//! The commands. Logs and errors go to stderr; exit codes are 0 done, 1 failed, 3 `reconcile` found differences, 64 wrong use or
+//! configuration.
 
 mod bench;
 mod catalogue;
@@ -44,7 +45,7 @@ const AFTER_HELP: &str = "\
 Every setting can stand in the file given with --config, or in the environment as RINGBACK_ and its name in capitals; \
 docs/config.md has them all.
 
-Exit codes: 0 done, 1 failed, 64 wrong use or configuration, 70 a part of the program panicked. Logs and errors go to stderr.";
+Exit codes: 0 done, 1 failed, 3 differences found by reconcile, 64 wrong use or configuration, 70 a part of the program panicked. Logs and errors go to stderr.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -121,6 +122,7 @@ impl Settings {
 }
 
 const FAILED: u8 = 1;
+const DIFFERENT: u8 = 3;
 const WRONG_USE: u8 = 64;
 
 /// Runs the command that the arguments name.
@@ -131,6 +133,7 @@ pub fn main() -> ExitCode {
     };
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<reconcile::Differs>() => ExitCode::from(DIFFERENT),
         Err(error) => {
             anstream::eprintln!("ringback: {error:#}");
             ExitCode::from(if error.is::<ConfigError>() { WRONG_USE } else { FAILED })
