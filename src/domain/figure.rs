@@ -50,7 +50,7 @@ pub enum NotAFigure {
     Groups,
     /// It has two meanings, and its column has amounts of both kinds.
     #[error(
-        "could be a thousand times as much, and the column has decimal points and decimal commas; say --decimal point or --decimal comma"
+        "could be a thousand times as much, and its column has decimal points and decimal commas; say --decimal point or --decimal comma"
     )]
     Ambiguous,
     /// What stands next to the number is no currency.
@@ -271,13 +271,14 @@ impl Habit {
         }
     }
 
-    /// The mark that decides where an amount has two meanings: the one that the other amounts prove, or else a point. None if they
-    /// prove both.
-    pub fn decimal(self) -> Option<Decimal> {
+    /// The mark that decides where an amount has two meanings: the one that the other amounts prove, or else the usual one, or else
+    /// a point. None if the amounts prove both and no mark is usual.
+    pub fn decimal(self, usual: Option<Decimal>) -> Option<Decimal> {
         match (self.points, self.commas) {
-            (true, true) => None,
+            (true, false) => Some(Decimal::Point),
             (false, true) => Some(Decimal::Comma),
-            (_, false) => Some(Decimal::Point),
+            (true, true) => usual,
+            (false, false) => usual.or(Some(Decimal::Point)),
         }
     }
 
@@ -438,11 +439,13 @@ mod tests {
             texts.iter().for_each(|text| habit.note(&text.parse().unwrap()));
             habit
         };
-        assert_eq!(habit(&[]).decimal(), Some(Decimal::Point), "the rule where nothing is known");
-        assert_eq!(habit(&["1,000", "500"]).decimal(), Some(Decimal::Point));
-        assert_eq!(habit(&["1.000", "50,00"]).decimal(), Some(Decimal::Comma));
-        assert_eq!(habit(&["1.000.000"]).decimal(), Some(Decimal::Comma), "points separate thousands");
-        assert_eq!(habit(&["50.00", "50,00"]).decimal(), None);
+        assert_eq!(habit(&[]).decimal(None), Some(Decimal::Point), "the rule where nothing is known");
+        assert_eq!(habit(&[]).decimal(Some(Decimal::Comma)), Some(Decimal::Comma));
+        assert_eq!(habit(&["50.00"]).decimal(Some(Decimal::Comma)), Some(Decimal::Point), "the column knows better");
+        assert_eq!(habit(&["1,000", "500"]).decimal(None), Some(Decimal::Point));
+        assert_eq!(habit(&["1.000", "50,00"]).decimal(None), Some(Decimal::Comma));
+        assert_eq!(habit(&["1.000.000"]).decimal(None), Some(Decimal::Comma), "points separate thousands");
+        assert_eq!(habit(&["50.00", "50,00"]).decimal(None), None);
         assert!(habit(&["-5", "(6)", "0"]).are_debits() && !habit(&["-5", "6"]).are_debits() && !habit(&[]).are_debits());
     }
 

@@ -118,7 +118,7 @@ impl<R: Read + Seek> Statement<R> {
         }
         rewound(&mut input)?;
         let rows = opened(Text::new(input, writing), &layout)?;
-        let decimal = decimal.or(columns.decimal).or(seen.habit.decimal());
+        let decimal = decimal.or(seen.habit.decimal(columns.decimal));
         Ok(Self { rows, layout, habit: seen.habit, decimal, cut: seen.cut, record: ByteRecord::new(), ended: false })
     }
 }

@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::money::Currency;
 
+type Row = (String, String, Option<i64>);
+
 fn columns() -> Columns {
     Columns { reference: "reference".to_owned(), state: "state".to_owned(), amount: Some("amount".to_owned()), decimal: None }
 }
@@ -14,7 +16,7 @@ fn open(bytes: impl Into<Vec<u8>>) -> Result<Statement<Cursor<Vec<u8>>>, NoState
 }
 
 /// References, states and amounts of the rows that can be read, and what is said about the others.
-fn read(bytes: impl Into<Vec<u8>>) -> (Vec<(String, String, Option<i64>)>, Vec<String>) {
+fn read(bytes: impl Into<Vec<u8>>) -> (Vec<Row>, Vec<String>) {
     let statement = open(bytes).unwrap();
     let decimal = statement.decimal();
     let npr: Currency = "NPR".parse().unwrap();
@@ -30,7 +32,7 @@ fn read(bytes: impl Into<Vec<u8>>) -> (Vec<(String, String, Option<i64>)>, Vec<S
     (rows, bad)
 }
 
-fn expected() -> Vec<(String, String, Option<i64>)> {
+fn expected() -> Vec<Row> {
     [("rch_1", "Success", 100_000), ("rch_2", "Failed", 5000)]
         .map(|(id, state, amount)| (id.to_owned(), state.to_owned(), Some(amount)))
         .to_vec()
