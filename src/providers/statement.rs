@@ -76,6 +76,8 @@ pub struct Amount {
 pub struct BadRow {
     /// The line of the file that it begins on.
     pub line: u64,
+    /// Our reference, as far as it can be read.
+    pub reference: String,
     /// The column, as the file names it.
     pub column: String,
     /// What is wrong, and what to do.
@@ -163,6 +165,7 @@ impl<R: Read> Iterator for Statement<R> {
                     self.ended = true;
                     let line = self.rows.position().line();
                     return Some(Err(BadRow {
+                        reference: String::new(),
                         line,
                         column: "1".to_owned(),
                         problem: format!("the file cannot be read further: {error}"),
@@ -208,7 +211,8 @@ impl Layout {
         if is_remark(record, names.len(), &reference, &state) || (reference == names[places.reference] && state == names[places.state]) {
             return None;
         }
-        let bad = |place: usize, problem: String| Some(Err(BadRow { line, column: names[place].clone(), problem }));
+        let bad =
+            |place: usize, problem: String| Some(Err(BadRow { line, reference: reference.clone(), column: names[place].clone(), problem }));
         // Some programs leave empty cells at the end of a line out, so the amount may be missing.
         let needed = places.reference.max(places.state);
         let (cells, all) = (record.len(), names.len());

@@ -105,6 +105,13 @@ async fn a_statement_is_compared_however_a_spreadsheet_wrote_it() {
     assert_eq!((&row["reference"], &row["line"]), (&json!(first), &json!(2)));
     let (code, differences, _) = scene.compared(format!("{english}{first},Failed,x1\n").as_bytes(), &[]).await;
     assert_eq!((code, differences[0]["kind"].as_str()), (3, Some("twice")));
+    let unquoted = english.replace("\"Rs. 1,000\"", "1,000.00");
+    let (code, differences, _) = scene.compared(unquoted.as_bytes(), &[]).await;
+    assert_eq!(
+        (code, differences.len(), &differences[0]["kind"]),
+        (3, 1, &json!("unreadable")),
+        "a row that cannot be read is not missing"
+    );
     let (code, differences, _) = scene.compared(english.replace(",50\n", ",5O\n").as_bytes(), &[]).await;
     assert_eq!((code, differences.len(), &differences[0]["kind"]), (3, 1, &json!("unreadable")));
     assert!(text(&differences[0]["what_to_do"]).starts_with("line 4, column Amount: \"5O\""), "{differences:?}");

@@ -131,7 +131,9 @@ impl Comparison<'_> {
 
     pub(super) fn unreadable(&mut self, row: &BadRow) -> anyhow::Result<()> {
         self.counts.unreadable += 1;
-        let reference = format!("row {}", self.counts.rows);
+        let reference = if row.reference.is_empty() { format!("row {}", self.counts.rows) } else { row.reference.clone() };
+        // It is there, although nothing can be said about it.
+        self.seen.extend(row.reference.parse::<RechargeId>().map(RechargeId::get));
         let difference = Difference { line: Some(row.line), reference, ..nothing(Kind::Unreadable, row.to_string()) };
         self.out.difference(&difference)
     }
