@@ -1,4 +1,5 @@
-//! The commands. Logs and errors go to stderr; exit codes are 0 done, 1 failed, 64 wrong use or configuration.
+//! The commands. Logs and errors go to stderr; exit codes are 0 done, 1 failed, 3 `reconcile` found differences, 64 wrong use or
+//! configuration.
 
 // Its macros are for all that follow.
 #[macro_use]
@@ -53,7 +54,7 @@ Every setting can stand in a file (--config FILE, else the one RINGBACK_CONFIG n
 /etc/ringback/ringback.toml), or in the environment as RINGBACK_ and its name in capitals. `ringback config init` writes an \
 example file; docs/config.md has all settings.
 
-Exit codes: 0 done, 1 failed, 64 wrong use or configuration, 70 a part of the program panicked. Logs and errors go to stderr.";
+Exit codes: 0 done, 1 failed, 3 differences found by reconcile, 64 wrong use or configuration, 70 a part of the program panicked. Logs and errors go to stderr.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -143,6 +144,7 @@ fn say(line: std::fmt::Arguments<'_>) {
 }
 
 const FAILED: u8 = 1;
+const DIFFERENT: u8 = 3;
 const WRONG_USE: u8 = 64;
 
 /// Runs the command that the arguments name.
@@ -157,6 +159,7 @@ pub fn main() -> ExitCode {
             DATABASE.get().into_iter().for_each(|database| say(format_args!("{database}")));
             ExitCode::SUCCESS
         }
+        Err(error) if error.is::<reconcile::Differs>() => ExitCode::from(DIFFERENT),
         Err(error) => failed(&error),
     }
 }

@@ -267,6 +267,7 @@ mod tests {
     #[test]
     fn the_default_one_is_good() {
         let catalogue = read_catalogue(None).unwrap();
+        assert!(catalogue_from_text(&format!("\u{feff}{DEFAULT}")).is_ok(), "a byte order mark is skipped");
         let ncell = catalogue.network(1).unwrap();
         assert_eq!((ncell.name.as_str(), ncell.service(None).unwrap().id, ncell.services.len()), ("Ncell", 1, 6));
         let prabhu = catalogue.network(41).unwrap();

@@ -38,7 +38,7 @@ impl File {
     /// # Errors
     /// It is not TOML: each problem with the line it is in.
     pub fn from_text(text: &str, name: &str) -> Result<Self, Vec<String>> {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let text = text.trim_start_matches('\u{feff}');
         let (table, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
             let mut problems: Vec<String> = errors.iter().map(|error| told(text, name, error.span(), error.message())).collect();

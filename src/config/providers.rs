@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::Span;
 use super::settings::closest;
+use crate::domain::figure::Decimal;
 use crate::domain::secret::Secret;
 use crate::fields::{Fields, Problem};
 use crate::limits;
@@ -261,6 +262,7 @@ fn columns(fields: &mut Fields) -> Columns {
         reference: fields.required_text("reference", limits::NAME_MAX),
         state: fields.required_text("state", limits::NAME_MAX),
         amount: fields.text("amount", limits::NAME_MAX),
+        decimal: fields.parse::<Decimal>("decimal"),
     }
 }
 

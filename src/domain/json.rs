@@ -24,13 +24,23 @@ enum Open {
     Object(Map<String, Value>, Option<String>),
 }
 
-/// Reads JSON. Numbers keep the digits that they were written with; a name that an object has twice has its last value; a byte
-/// order mark at the beginning is passed over.
+/// The text without the byte order marks in front of it. Some programs write one, and a PHP script prints one for each file
+/// with a mark that it includes, with line breaks between them.
+pub fn without_bom(text: &[u8]) -> &[u8] {
+    let mut rest = text;
+    while let Some(after) = rest.trim_ascii_start().strip_prefix(b"\xef\xbb\xbf") {
+        rest = after;
+    }
+    rest
+}
+
+/// Reads JSON. Numbers keep the digits that they were written with; a name that an object has twice has its last value; byte
+/// order marks at the beginning are skipped.
 ///
 /// # Errors
 /// [`BadJson`] for what is no JSON, or is nested deeper than [`JSON_DEPTH_MAX`](limits::JSON_DEPTH_MAX).
 pub fn parse(text: &[u8]) -> Result<Value, BadJson> {
-    let mut parser = SliceJsonParser::new(text);
+    let mut parser = SliceJsonParser::new(without_bom(text));
     let (mut open, mut whole): (Vec<Open>, Option<Value>) = (Vec::new(), None);
     loop {
         let event = parser.parse_next().map_err(|error| {
@@ -188,7 +198,13 @@ mod tests {
 
     #[test]
     fn a_byte_order_mark_is_passed_over_and_the_last_of_equal_names_counts() {
-        assert_eq!(back("\u{feff}{\"a\":1}"), r#"{"a":1}"#);
+        for mark in ["\u{feff}", "\u{feff}\u{feff}", "\r\n\u{feff} ", "\u{feff}\n\u{feff}\n"] {
+            assert_eq!(back(&format!("{mark}{{\"a\":1}}")), r#"{"a":1}"#, "{mark:?}");
+        }
+        for text in ["\u{feff}", "{\u{feff}\"a\":1}", "{\"a\":1}\u{feff}"] {
+            assert!(parse(text.as_bytes()).is_err(), "{text:?}");
+        }
+        assert_eq!(back("[\"\u{feff}\"]"), "[\"\u{feff}\"]", "within a text it stays");
         assert_eq!(back(r#"{"a":1,"b":2,"a":3}"#), r#"{"a":3,"b":2}"#);
     }
 

@@ -57,7 +57,7 @@ impl FromRequest<Api> for Body {
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
         let bytes = whole_body(request, api).await?;
-        if bytes.is_empty() {
+        if json::without_bom(&bytes).is_empty() {
             return Ok(Self(Fields::default()));
         }
         match json::parse(&bytes) {

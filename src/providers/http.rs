@@ -15,6 +15,7 @@ use url::form_urlencoded::{Serializer, byte_serialize};
 use super::callback::{Envelope, Proof, Proven};
 use super::{Provider, Terms, Trust};
 use crate::domain::attempt::Outcome;
+use crate::domain::figure::Decimal;
 use crate::domain::json;
 use crate::domain::provider::{Said, Word};
 use crate::domain::recharge::Status;
@@ -108,6 +109,8 @@ pub struct Columns {
     pub state: String,
     /// The amount.
     pub amount: Option<String>,
+    /// The decimal mark of amounts that could have either, such as `1,000`.
+    pub decimal: Option<Decimal>,
 }
 
 /// What the configuration says of a provider.

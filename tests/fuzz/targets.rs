@@ -4,6 +4,7 @@
 //! moment; `make fuzz` runs the same functions under libFuzzer, which keeps inputs that reach new code.
 
 use std::cell::RefCell;
+use std::io::Cursor;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -242,7 +243,7 @@ pub fn event_json(data: &[u8]) {
         assert_eq!(again.expect("it is").to_string(), text, "and written as before");
     }
     // The library has names that mean something to it, and its own bound on nesting.
-    let plain = data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(data);
+    let plain = json::without_bom(data);
     let names = |part: &[u8]| plain.windows(part.len()).any(|window| window == part);
     let has_exponent = plain.windows(2).any(|pair| pair[0].is_ascii_digit() && matches!(pair[1], b'e' | b'E'));
     let nested = plain.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
@@ -320,15 +321,25 @@ pub fn catalogue(data: &[u8]) {
 
 /// A provider's statement, whose columns are `ref`, `state` and `amount`.
 pub fn statement(data: &[u8]) {
-    let columns = Columns { reference: "ref".to_owned(), state: "state".to_owned(), amount: Some("amount".to_owned()) };
-    match Statement::open(data, &columns) {
+    let columns = Columns { reference: "ref".to_owned(), state: "state".to_owned(), amount: Some("amount".to_owned()), decimal: None };
+    match Statement::open(Cursor::new(data), &columns, None) {
         Err(problem) => told(&problem.to_string()),
         Ok(rows) => {
+            let decimal = rows.decimal();
             for (at, row) in rows.enumerate() {
                 assert!(at <= data.len(), "more rows than bytes");
-                let Some(line) = row else { continue };
+                let line = match row {
+                    Ok(line) => line,
+                    Err(problem) => {
+                        told(&problem.to_string());
+                        continue;
+                    }
+                };
                 if let Some(amount) = &line.amount {
-                    money(amount);
+                    money(&amount.text);
+                    if let Ok(figure) = &amount.figure {
+                        let _ = figure.minor("NPR".parse().expect("a currency"), decimal);
+                    }
                 }
                 for text in [&line.reference, &line.state] {
                     a_cell(text);

@@ -44,6 +44,7 @@ mod providers;
 mod proxy;
 mod receiver;
 mod recharges;
+mod reconcile;
 mod recovery;
 mod replays;
 mod reports;

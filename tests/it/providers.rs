@@ -432,6 +432,37 @@ async fn callbacks_of_any_form_are_read_or_refused() {
     scene.app.finish().await;
 }
 
+/// Some programs write a byte order mark in front of what they say. A signature covers it all the same.
+#[tokio::test]
+async fn a_byte_order_mark_is_skipped_in_answers_and_callbacks() {
+    let marked = |body: Value| format!("\u{feff}{body}");
+    let marked_answer = |body: Value| Answer::status(200).with_body(marked(body));
+    let scene = Scene::with(r#"hmac_header = "x-sig", hmac_secret = "key""#).await;
+    scene.provider.always(marked_answer(json!({"state": "Success", "id": "P-1"})));
+    let made = scene.order("R-1").await;
+    assert_eq!(scene.until_status(&made, "success").await["provider_ref"], "P-1", "an answer");
+    scene.provider.always(marked_answer(json!({"state": "Queued"})));
+    let made = scene.order("R-2").await;
+    scene.until_calls(2).await;
+    let body = marked(json!({"reference": made["id"], "status": "Success"}));
+    let call = async |signed_part: &str| {
+        let signature = data_encoding::HEXLOWER.encode(&mac(b"key", signed_part.as_bytes()));
+        signed(&scene, ("POST", "/callbacks/topup"), &[("x-sig", &signature), ("content-type", "application/json")], &body).await
+    };
+    assert_eq!(call(body.trim_start_matches('\u{feff}')).await.code(401), "unauthorized", "the mark is signed, too");
+    assert_eq!(call(&body).await.expect(200)["verdict"], "accepted");
+    scene.provider.always(says(json!({"state": "Queued"})));
+    let made = scene.order("R-3").await;
+    scene.until_calls(3).await;
+    scene.provider.always(marked_answer(json!({"state": "Success"})));
+    scene.pass(4, 10).await;
+    scene.until_status(&made, "success").await;
+    let body = marked(json!({"name": "Shop", "email": "shop@example.com"}));
+    let headers = [("content-type", "application/json"), ("authorization", &format!("Bearer {}", scene.app.operator))];
+    signed(&scene, ("POST", "/v1/vendors"), &headers, &body).await.expect(201);
+    scene.app.finish().await;
+}
+
 /// The answer is parsed whole; only what is kept of it is shortened.
 #[tokio::test]
 async fn a_long_answer_is_parsed_whole() {

@@ -18,24 +18,9 @@ use crate::domain::id::RechargeId;
 use crate::domain::money::Currency;
 use crate::domain::recharge::{Recharge, Status};
 use crate::domain::spreadsheet::cell;
+use crate::domain::statement::{COLUMNS, COUNT, DIGEST};
 use crate::ops::Mine;
 use crate::store::TimeRange;
-
-const HEADER: [&str; 13] = [
-    "id",
-    "transaction_id",
-    "reference_no",
-    "status",
-    "late",
-    "amount",
-    "currency",
-    "operator",
-    "connection_no",
-    "provider",
-    "provider_ref",
-    "created_at",
-    "settled_at",
-];
 
 /// Where a statement stands.
 struct Statement {
@@ -101,7 +86,7 @@ impl Statement {
 
     fn lines(&mut self, page: &[Recharge], with_header: bool) -> Bytes {
         let mut writer = csv::Writer::from_writer(Vec::new());
-        let written = with_header.then(|| writer.write_record(HEADER)).transpose();
+        let written = with_header.then(|| writer.write_record(COLUMNS)).transpose();
         written.expect("memory takes what is written");
         for recharge in page {
             self.count += 1;
@@ -133,12 +118,12 @@ impl Statement {
     }
 
     fn trailer(&self) -> Bytes {
-        let mut lines = format!("# count,{}\n", self.count);
+        let mut lines = format!("{COUNT},{}\n", self.count);
         for (code, (currency, sum)) in &self.sums {
             lines.push_str(&format!("# sum of success,{code},{}\n", currency.format_sum(*sum)));
         }
         let digest: String = self.digest.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        lines.push_str(&format!("# sha256,{digest}\n"));
+        lines.push_str(&format!("{DIGEST},{digest}\n"));
         lines.into()
     }
 }
