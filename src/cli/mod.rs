@@ -1,5 +1,6 @@
 //! The commands. Logs and errors go to stderr; exit codes are 0 done, 1 failed, 64 wrong use or configuration.
 
+mod backup;
 mod bench;
 mod catalogue;
 mod check;
@@ -14,6 +15,7 @@ mod migrate_store;
 mod nodes;
 mod reconcile;
 mod remote;
+mod restore;
 mod serve;
 mod style;
 mod token;
@@ -65,6 +67,10 @@ enum Command {
     Nodes(nodes::Nodes),
     /// Move everything from a SQLite file to a PostgreSQL database
     MigrateStore(migrate_store::MigrateStore),
+    /// Back up the database into a file, next to the running server
+    Backup(backup::Backup),
+    /// Put a backup in place of the database, while no server runs
+    Restore(restore::Restore),
     /// Compare a provider's statement with the ledger
     Reconcile(reconcile::Reconcile),
     /// Look at a running installation: what is wrong, and what to do
@@ -178,6 +184,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::MasterKey(command) => command.run(),
         Command::Nodes(nodes) => nodes.run(),
         Command::MigrateStore(command) => command.run(),
+        Command::Backup(backup) => backup.run(),
+        Command::Restore(restore) => restore.run(),
         Command::Reconcile(reconcile) => reconcile.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Listen(listen) => listen.run(),
@@ -206,6 +214,14 @@ fn is_there(config: &Config, flag: &str) -> anyhow::Result<()> {
     match config.database.file() {
         Some(file) if !file.exists() => anyhow::bail!("there is no database at {}; name it with {flag}", file.display()),
         _ => Ok(()),
+    }
+}
+
+/// The database of a configuration, for people: with the whole path of a file.
+fn named(database: &Database) -> String {
+    match database {
+        Database::Sqlite(path) => std::path::absolute(path).as_deref().unwrap_or(path).display().to_string(),
+        Database::Postgres(_) => database.to_string(),
     }
 }
 

@@ -86,7 +86,7 @@ pub(super) struct Record {
     mark: Mutex<HighWater>,
 }
 
-fn beside(database: &Path, end: &str) -> PathBuf {
+pub(super) fn beside(database: &Path, end: &str) -> PathBuf {
     let mut path = database.as_os_str().to_owned();
     path.push(end);
     PathBuf::from(path)
@@ -113,6 +113,7 @@ impl DatabaseLock {
         let record_path = beside(&path, ".lock");
         let record = open_for_lock(&record_path)?;
         lock(&record, &record_path, &path)?;
+        share_owner(&record, &database);
         let (last, found) = (Left::read(&record), Identity::of(&path).map_err(unreadable)?);
         let has_log = fs::metadata(beside(&path, "-wal")).is_ok_and(|log| log.len() > 0);
         let is_as_closed = !has_log && (found.bytes == 0 || last.and_then(|last| last.closed) == Some(found));
@@ -130,7 +131,7 @@ impl DatabaseLock {
         if let Some(last) = self.last.filter(|last| !mark.covers(&last.mark)) {
             return Err(StoreError::Unusable(format!(
                 "{} is older than what was last committed to it ({mark}; the record in {} says {}). Its write-ahead log was removed, or \
-                 an older copy was put in its place. Put the newest copy back, or restore a backup with scripts/restore, which skips \
+                 an older copy was put in its place. Put the newest copy back, or restore a backup with ringback restore, which skips \
                  event numbers that receivers have seen. To accept the loss, remove {}",
                 self.path.display(),
                 self.record.path.display(),
@@ -168,6 +169,56 @@ impl DatabaseLock {
     }
 }
 
+/// The exclusive right to replace a database file, or to put one where there is none.
+pub(super) struct ReplaceLock {
+    record: PathBuf,
+    /// The record was made by this lock, not by a server.
+    is_new: bool,
+    last: Option<Left>,
+    _files: Vec<File>,
+}
+
+impl ReplaceLock {
+    /// Locks the database at `path`, if there is one, and its record.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`]: a server runs on it, or a file cannot be locked.
+    pub fn acquire(path: &Path) -> Result<Self, StoreError> {
+        let mut files = Vec::new();
+        if path.exists() {
+            let database = open_for_lock(path)?;
+            lock(&database, path, path)?;
+            files.push(database);
+        }
+        let record = beside(path, ".lock");
+        let is_new = !record.exists();
+        let file = open_for_lock(&record)?;
+        let mut acquired = Self { record, is_new, last: None, _files: files };
+        lock(&file, &acquired.record, path)?;
+        acquired.last = Left::read(&file);
+        acquired._files.push(file);
+        Ok(acquired)
+    }
+
+    /// Events that the present database has had, by its record.
+    pub fn events(&self) -> Option<i64> {
+        self.last.map(|last| last.mark.events)
+    }
+
+    /// Removes the record: it describes a database that has been replaced.
+    pub fn forget(&mut self) {
+        self.is_new = true;
+    }
+}
+
+impl Drop for ReplaceLock {
+    fn drop(&mut self) {
+        if self.is_new {
+            drop(fs::remove_file(&self.record));
+        }
+    }
+}
+
 fn open_for_lock(path: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(|error| {
@@ -176,6 +227,17 @@ fn open_for_lock(path: &Path) -> Result<File, StoreError> {
             path.display()
         ))
     })
+}
+
+/// Gives a lock file to the owner of the database. A command that root runs would otherwise leave one that the server, which runs
+/// as another user, cannot open.
+fn share_owner(record: &File, database: &File) {
+    if let (Ok(ours), Ok(theirs)) = (record.metadata(), database.metadata())
+        && ours.uid() != theirs.uid()
+    {
+        // Only root can do it, and only root has to.
+        drop(std::os::unix::fs::fchown(record, Some(theirs.uid()), Some(theirs.gid())));
+    }
 }
 
 fn lock(file: &File, path: &Path, database: &Path) -> Result<(), StoreError> {
@@ -191,15 +253,15 @@ fn lock(file: &File, path: &Path, database: &Path) -> Result<(), StoreError> {
 
 fn damaged(path: &Path, findings: &[String]) -> StoreError {
     StoreError::Unusable(format!(
-        "{} is damaged ({}); nothing was changed. Restore a backup with scripts/restore. A copy of a database in use is whole only if it \
-         was made with scripts/backup",
+        "{} is damaged ({}); nothing was changed. Restore a backup with ringback restore. A copy of a database in use is whole only if \
+         it was made with ringback backup",
         path.display(),
         findings.join("; ")
     ))
 }
 
 /// What a check (`integrity_check` or the faster `quick_check`) finds.
-fn findings(conn: &Connection, check: &str) -> Result<Vec<String>, StoreError> {
+pub(super) fn findings(conn: &Connection, check: &str) -> Result<Vec<String>, StoreError> {
     let run = || {
         let mut statement = conn.prepare(&format!("PRAGMA {check}({FINDINGS})"))?;
         let lines = statement.query_map([], |row| row.get::<_, String>(0))?;

@@ -1,0 +1,100 @@
+//! `ringback restore`: a backup in place of the database.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use super::Settings;
+use crate::app::keys;
+use crate::clock::Surroundings;
+use crate::config::{Config, Database};
+use crate::store::backup::{Kind, stamp};
+use crate::store::seal::Sealer;
+use crate::store::{postgres, sqlite};
+
+/// Arguments of `restore`.
+#[derive(Debug, Args)]
+pub(super) struct Restore {
+    #[command(flatten)]
+    settings: Settings,
+    /// The backup, made by ringback backup
+    file: PathBuf,
+    /// Put aside the database that is there
+    #[arg(long)]
+    force: bool,
+    /// Event numbers and transaction ids to skip, because they may have been used since the backup
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000, value_parser = clap::value_parser!(i64).range(0..=1_000_000_000_000))]
+    skip: i64,
+}
+
+impl Restore {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let config = self.settings.read(None)?;
+        let surroundings = Surroundings::system(0);
+        let now = surroundings.clock.now();
+        match (Kind::of(&self.file)?, &config.database) {
+            (Kind::Sqlite, Database::Sqlite(database)) => {
+                let key = match &config.master_key {
+                    Some(key) => Some(key.clone()),
+                    None => keys::read_present(database)?,
+                };
+                let previous = config.master_key_previous.clone();
+                let sealer = key.as_ref().map(|key| Sealer::new(key, previous.as_ref(), surroundings.entropy.clone()));
+                let target = sqlite::Target { database, replace: self.force, skip: self.skip, now };
+                let restored = sqlite::restore(&self.file, &target, sealer.as_ref())?;
+                let from = restored.made_at.as_ref().map(|at| format!(", as of {at}")).unwrap_or_default();
+                anstream::println!("{}: restored {}{from}", super::named(&config.database), restored.counts);
+                if let Some(aside) = &restored.aside {
+                    anstream::println!("what was there is now {}", aside.display());
+                }
+                anstream::println!("skipped {} event numbers and transaction ids", restored.skipped);
+                let is_right = restored.opens == Some(true) || put_key_back(&config, database, &restored, &stamp(now))?;
+                anstream::println!("{}", next(&config, is_right, restored.opens.is_some()));
+            }
+            (Kind::Postgres, Database::Postgres(url)) => {
+                let target = postgres::backup::Target { url, replace: self.force, skip: self.skip, now };
+                let restored = postgres::backup::restore(&self.file, &target)?;
+                anstream::println!("{}: restored {}", super::named(&config.database), restored.counts);
+                if let Some(aside) = restored.aside {
+                    anstream::println!("what was there is now in the schema {aside}");
+                }
+                anstream::println!("skipped {} event numbers and transaction ids", self.skip);
+                anstream::println!("next: start the servers with the master key of that time, and run ringback doctor");
+            }
+            (kind, database) => {
+                let of = if kind == Kind::Sqlite { "a SQLite file" } else { "a PostgreSQL database" };
+                bail!("{} is a backup of {of}, and the database is {}; name one of that kind", self.file.display(), super::named(database));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Puts a key from the backup into its file; answers whether there is one that opens the database now.
+fn put_key_back(config: &Config, database: &Path, restored: &sqlite::Restored, stamp: &str) -> anyhow::Result<bool> {
+    if config.master_key.is_some() || restored.keys.is_empty() {
+        return Ok(false);
+    }
+    let place = keys::present(database);
+    let aside = keys::put_back(database, &restored.keys, stamp).context("the database is restored, and its master key is not")?;
+    anstream::println!("put the master key of the backup into {}", place.display());
+    if let Some(aside) = aside {
+        anstream::println!("the key that was there is now {}; what was put aside needs it", aside.display());
+    }
+    Ok(true)
+}
+
+/// What to do after a restore of a file.
+fn next(config: &Config, is_right: bool, is_known: bool) -> String {
+    let start = "start the server, and run ringback doctor";
+    let place = match config.database.file() {
+        Some(file) if config.master_key.is_none() => format!("{}", keys::present(file).display()),
+        _ => "the setting master_key".to_owned(),
+    };
+    match (is_right, is_known) {
+        (true, _) => format!("next: {start}"),
+        (false, true) => format!("next: {place} is not the master key of this backup; put the key of that time there. Then {start}"),
+        (false, false) => format!("next: put the master key of that time into {place}, for the server's user alone. Then {start}"),
+    }
+}
