@@ -2,6 +2,7 @@
 
 mod access;
 mod accounts;
+mod backup;
 mod bad_days;
 mod cancelling;
 mod client;

@@ -150,7 +150,11 @@ struct Tables {
 impl Tables {
     fn read(mut text: impl BufRead) -> std::io::Result<Self> {
         let (mut tables, mut line, mut copied) = (Self::default(), Vec::new(), None);
-        while { line.clear(); text.read_until(b'\n', &mut line)? } > 0 {
+        while {
+            line.clear();
+            text.read_until(b'\n', &mut line)?
+        } > 0
+        {
             match &copied {
                 None => copied = tables.begin(&line),
                 Some(_) if line == b"\\.\n" => copied = None,
@@ -306,7 +310,9 @@ fn start(command: &mut Command, name: &str, server: Option<i64>) -> Result<std::
     command.spawn().map_err(|error| match error.kind() {
         ErrorKind::NotFound => {
             let version = server.map(|version| format!("-{version}")).unwrap_or_default();
-            unusable(format!("{name} is not installed; install the Debian package postgresql-client{version}, in the server's version or newer"))
+            unusable(format!(
+                "{name} is not installed; install the Debian package postgresql-client{version}, in the server's version or newer"
+            ))
         }
         _ => unusable(format!("{name} cannot be run: {error}")),
     })

@@ -119,7 +119,8 @@ impl Description {
         if !conn.table_exists(None, "backup")? {
             return Ok(Self::default());
         }
-        let text = |name: &str| conn.query_row("SELECT value FROM backup WHERE name = ?1", [name], |row| row.get::<_, String>(0)).optional();
+        let text =
+            |name: &str| conn.query_row("SELECT value FROM backup WHERE name = ?1", [name], |row| row.get::<_, String>(0)).optional();
         let number = |name: &str| Ok::<_, StoreError>(text(name)?.and_then(|text| text.parse::<u64>().ok()));
         let counts = number(RECHARGES)?.zip(number(EVENTS)?).map(|(recharges, events)| Counts { recharges, events });
         let keys = KEYS.into_iter().filter_map(|name| text(name).transpose()).collect::<Result<Vec<_>, _>>()?;

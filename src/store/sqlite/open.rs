@@ -86,6 +86,7 @@ impl SqliteStore {
 
 /// A file that is known to be ours, with the tables of this version.
 fn prepare(path: &Path, sealer: &Sealer, surroundings: &Surroundings) -> Result<Connection, StoreError> {
+    make_private(path);
     // Nothing is written before it is known to be ours.
     check_file(path, sealer)?;
     let mut conn = connect(path)?;
@@ -122,7 +123,6 @@ fn make_private(path: &Path) {
 
 /// A connection that may write.
 pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
-    make_private(path);
     let mut conn = Connection::open(path)?;
     conn.busy_handler(Some(|looks| look_again_within(BUSY_TIMEOUT, looks)))?;
     // Has an effect only on an empty file, and only before anything else is written to it.

@@ -24,9 +24,9 @@ use super::open::newest_version;
 use crate::domain::time::Timestamp;
 use crate::store::backup::{Counts, FORMAT, stamp};
 use crate::store::seal::{MasterKey, Sealer};
-use crate::store::sql::{self, HighWater};
 use crate::store::sql::conn::Conn;
 use crate::store::sql::references::References;
+use crate::store::sql::{self, HighWater};
 
 /// Where a backup goes, and how.
 pub struct Target<'a> {
@@ -149,7 +149,7 @@ impl Place {
 
     /// Steps 1 to 3; answers the other name of the file that was there.
     fn replace_by(&self, copy: tempfile::NamedTempFile, now: Timestamp) -> Result<Option<PathBuf>, StoreError> {
-        let aside = beside(&self.path, &format!(".before-{}", stamp(now)));
+        let aside = free_name(&beside(&self.path, &format!(".before-{}", stamp(now))));
         let moved = || {
             if self.present.is_none() {
                 return Ok(None);
@@ -172,6 +172,12 @@ impl Place {
         copy.persist(&self.path).map_err(|error| self.unusable(&error.error))?;
         Ok(moved)
     }
+}
+
+/// The name, or the next one that is not taken: two restores may happen in one second.
+fn free_name(name: &Path) -> PathBuf {
+    let others = (2..).map(|number| beside(name, &format!("-{number}")));
+    std::iter::once(name.to_owned()).chain(others).find(|name| !name.exists()).unwrap_or_default()
 }
 
 fn sync_folder(folder: &Path) -> std::io::Result<()> {
