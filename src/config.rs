@@ -174,6 +174,14 @@ pub struct Sources {
     pub environment: Vec<(String, String)>,
 }
 
+/// What the master key is needed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KeyUse {
+    /// Values that are sealed in the database are opened.
+    Opens,
+    None,
+}
+
 impl Sources {
     /// The process's own environment, with this file and these flags.
     #[allow(clippy::disallowed_methods, reason = "this is the one place that reads it")]
@@ -202,6 +210,18 @@ impl Config {
     /// # Errors
     /// Every problem of file, environment and flags.
     pub fn read(sources: Sources) -> Result<Self, ConfigError> {
+        Self::read_as(sources, KeyUse::Opens)
+    }
+
+    /// The same for a command that copies a database without opening what is sealed in it: PostgreSQL's master key may be absent.
+    ///
+    /// # Errors
+    /// Every problem of it.
+    pub fn read_for_copy(sources: Sources) -> Result<Self, ConfigError> {
+        Self::read_as(sources, KeyUse::None)
+    }
+
+    fn read_as(sources: Sources, key: KeyUse) -> Result<Self, ConfigError> {
         let mut object = sources.file.as_deref().map_or(Ok(Map::new()), read_file).map_err(|problem| ConfigError(vec![problem]))?;
         for name in SETTINGS {
             let variable = format!("RINGBACK_{}", name.to_uppercase());
@@ -214,7 +234,7 @@ impl Config {
         for (name, value) in sources.flags {
             object.insert(name.to_owned(), Value::from(value.trim()));
         }
-        Self::from_object(object)
+        Self::from_object(object, key)
     }
 
     /// Reads a configuration file's text alone, without environment and flags.
@@ -222,12 +242,18 @@ impl Config {
     /// # Errors
     /// Every problem of it.
     pub fn from_text(text: &str) -> Result<Self, ConfigError> {
-        Self::from_object(read_toml(text, "the file").map_err(|problem| ConfigError(vec![problem]))?)
+        Self::from_object(read_toml(text, "the file").map_err(|problem| ConfigError(vec![problem]))?, KeyUse::Opens)
     }
 
-    fn from_object(object: Map<String, Value>) -> Result<Self, ConfigError> {
+    fn from_object(object: Map<String, Value>, key: KeyUse) -> Result<Self, ConfigError> {
         let mut fields = Fields::new(object);
         let config = read_settings(&mut fields);
+        if key == KeyUse::Opens && config.database.file().is_none() && config.master_key.is_none() {
+            fields.invalid(
+                "master_key",
+                "is required with a PostgreSQL database: base64 of 32 bytes, such as `openssl rand -base64 32` makes",
+            );
+        }
         check_relations(&config, &mut fields);
         let problems = fields.finish();
         if problems.is_empty() {
@@ -392,9 +418,6 @@ fn behind_per_second() -> u32 {
 /// Bounds that depend on each other.
 fn check_relations(config: &Config, fields: &mut Fields) {
     let Config { bounds, transport, rules, .. } = config;
-    if config.database.file().is_none() && config.master_key.is_none() {
-        fields.invalid("master_key", "is required with a PostgreSQL database: base64 of 32 bytes, such as `openssl rand -base64 32` makes");
-    }
     let mut at_most = |name: &str, value: usize, other: &str, bound: usize| {
         if value > bound {
             fields.invalid(name, format!("must not be greater than {other} ({bound})"));

@@ -30,7 +30,7 @@ pub(super) struct Backup {
 
 impl Backup {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let config = self.settings.read(None)?;
+        let config = self.settings.read_for_copy()?;
         super::is_there(&config, "--database")?;
         let shown = self.file.display();
         if self.file.is_dir() {

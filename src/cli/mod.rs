@@ -124,6 +124,12 @@ impl Settings {
         let flags = flags.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
         Config::read(Sources::of_process(self.config, flags))
     }
+
+    /// The same for a command that copies a database and does not need its master key.
+    fn read_for_copy(self) -> Result<Config, ConfigError> {
+        let flags = self.database.into_iter().map(|database| ("database", database)).collect();
+        Config::read_for_copy(Sources::of_process(self.config, flags))
+    }
 }
 
 const FAILED: u8 = 1;

@@ -30,7 +30,7 @@ pub(super) struct Restore {
 
 impl Restore {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let config = self.settings.read(None)?;
+        let config = self.settings.read_for_copy()?;
         let surroundings = Surroundings::system(0);
         let now = surroundings.clock.now();
         match (Kind::of(&self.file)?, &config.database) {

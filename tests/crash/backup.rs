@@ -202,7 +202,7 @@ fn no_program_gets_the_password_as_an_argument() {
             program.arg(command).arg(&backup).env("RINGBACK_DATABASE", address).env("SPIED", here).env_remove("PGPASSWORD");
             let path = std::env::var("PATH").expect("a path");
             let said = done(&program.env("PATH", format!("{here}:{path}")).output().expect("it runs"));
-            assert!(said.contains("1 recharge, 1 event") && !said.contains("secret"), "{said}");
+            assert!(said.contains("1 recharge, 1 event") && (password.is_empty() || !said.contains(&format!(":{password}"))), "{said}");
         }
         let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect("it was written");
         let arguments = read("arguments");

@@ -33,6 +33,7 @@ mod mail_server;
 mod mails;
 mod master_key;
 mod observing;
+mod operator_path;
 mod oversight;
 mod panel;
 mod panel_doors;
