@@ -175,6 +175,24 @@ fn a_damaged_database_can_be_restored_over_and_not_backed_up() {
     assert_eq!(installed.tokens(), 1);
 }
 
+/// SQLite replays a write-ahead log into whatever file has the database's name.
+#[test]
+fn a_log_that_a_deleted_database_left_is_not_replayed() {
+    let installed = Installed::new();
+    installed.backup("good", &[]);
+    let (database, log) = (installed.path("ringback.db"), installed.path("ringback.db-wal"));
+    let conn = rusqlite::Connection::open(&database).expect("it opens");
+    conn.execute_batch("PRAGMA wal_autocheckpoint = 0; CREATE TABLE later (a)").expect("a table");
+    fs::copy(&log, installed.path("log")).expect("a log");
+    drop(conn);
+    fs::remove_file(&database).expect("it is removed");
+    fs::rename(installed.path("log"), &log).expect("it is put back");
+    done(&installed.restore("good", &[]));
+    assert_eq!(installed.tokens(), 1);
+    let conn = rusqlite::Connection::open(&database).expect("it opens");
+    assert!(!conn.table_exists(None, "later").expect("an answer"));
+}
+
 #[test]
 fn the_database_is_found_as_the_server_finds_it() {
     let place = Place::with_database();

@@ -169,57 +169,7 @@ impl DatabaseLock {
     }
 }
 
-/// The exclusive right to replace a database file, or to put one where there is none.
-pub(super) struct ReplaceLock {
-    record: PathBuf,
-    /// The record was made by this lock, not by a server.
-    is_new: bool,
-    last: Option<Left>,
-    _files: Vec<File>,
-}
-
-impl ReplaceLock {
-    /// Locks the database at `path`, if there is one, and its record.
-    ///
-    /// # Errors
-    /// [`StoreError::Unusable`]: a server runs on it, or a file cannot be locked.
-    pub fn acquire(path: &Path) -> Result<Self, StoreError> {
-        let mut files = Vec::new();
-        if path.exists() {
-            let database = open_for_lock(path)?;
-            lock(&database, path, path)?;
-            files.push(database);
-        }
-        let record = beside(path, ".lock");
-        let is_new = !record.exists();
-        let file = open_for_lock(&record)?;
-        let mut acquired = Self { record, is_new, last: None, _files: files };
-        lock(&file, &acquired.record, path)?;
-        acquired.last = Left::read(&file);
-        acquired._files.push(file);
-        Ok(acquired)
-    }
-
-    /// Events that the present database has had, by its record.
-    pub fn events(&self) -> Option<i64> {
-        self.last.map(|last| last.mark.events)
-    }
-
-    /// Removes the record: it describes a database that has been replaced.
-    pub fn forget(&mut self) {
-        self.is_new = true;
-    }
-}
-
-impl Drop for ReplaceLock {
-    fn drop(&mut self) {
-        if self.is_new {
-            drop(fs::remove_file(&self.record));
-        }
-    }
-}
-
-fn open_for_lock(path: &Path) -> Result<File, StoreError> {
+pub(super) fn open_for_lock(path: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(|error| {
         StoreError::Unusable(format!(
@@ -240,7 +190,7 @@ fn share_owner(record: &File, database: &File) {
     }
 }
 
-fn lock(file: &File, path: &Path, database: &Path) -> Result<(), StoreError> {
+pub(super) fn lock(file: &File, path: &Path, database: &Path) -> Result<(), StoreError> {
     match file.try_lock() {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => Err(StoreError::Unusable(format!(
@@ -258,6 +208,11 @@ fn damaged(path: &Path, findings: &[String]) -> StoreError {
         path.display(),
         findings.join("; ")
     ))
+}
+
+/// The mark in the record of a database, if it has one.
+pub(super) fn recorded(record: &File) -> Option<HighWater> {
+    Left::read(record).map(|last| last.mark)
 }
 
 /// What a check (`integrity_check` or the faster `quick_check`) finds.

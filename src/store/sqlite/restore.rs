@@ -19,7 +19,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 
 use super::StoreError;
 use super::backup::{Description, count, open_copy};
-use super::file::{ReplaceLock, beside, findings};
+use super::file::{beside, findings, lock, open_for_lock, recorded};
 use super::open::newest_version;
 use crate::domain::time::Timestamp;
 use crate::store::backup::{Counts, FORMAT, stamp};
@@ -69,10 +69,10 @@ pub fn restore(backup: &Path, target: &Target, sealer: Option<&Sealer>) -> Resul
             place.path.display()
         )));
     }
-    let mut lock = ReplaceLock::acquire(&place.path)?;
+    let mut held = ReplaceLock::acquire(&place.path)?;
     refuse_if_open(&place)?;
     let copy = place.copy(backup)?;
-    let restored = Restored { aside: None, ..prepare(backup, copy.path(), &Skip { at_least: target.skip, known: lock.events() }, sealer)? };
+    let restored = Restored { aside: None, ..prepare(backup, copy.path(), &Skip { at_least: target.skip, known: held.events() }, sealer)? };
     if restored.opens == Some(false) && !restored.keys.is_empty() && !target.replace {
         return Err(StoreError::Unusable(format!(
             "the folder of {} has another master key than {}; --force puts that key aside",
@@ -82,10 +82,60 @@ pub fn restore(backup: &Path, target: &Target, sealer: Option<&Sealer>) -> Resul
     }
     copy.as_file().sync_all().map_err(|error| place.unusable(&error))?;
     let aside = place.replace_by(copy, target.now)?;
-    lock.forget();
-    drop(lock);
+    held.forget();
+    drop(held);
     sync_folder(&place.folder).map_err(|error| place.unusable(&error))?;
     Ok(Restored { aside, ..restored })
+}
+
+/// The exclusive right to replace a database file, or to put one where there is none.
+struct ReplaceLock {
+    record: PathBuf,
+    /// The record was made by this lock, not by a server.
+    is_new: bool,
+    mark: Option<HighWater>,
+    _files: Vec<File>,
+}
+
+impl ReplaceLock {
+    /// Locks the database at `path`, if there is one, and its record.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`]: a server runs on it, or a file cannot be locked.
+    fn acquire(path: &Path) -> Result<Self, StoreError> {
+        let mut files = Vec::new();
+        if path.exists() {
+            let database = open_for_lock(path)?;
+            lock(&database, path, path)?;
+            files.push(database);
+        }
+        let record = beside(path, ".lock");
+        let is_new = !record.exists();
+        let file = open_for_lock(&record)?;
+        let mut acquired = Self { record, is_new, mark: None, _files: files };
+        lock(&file, &acquired.record, path)?;
+        acquired.mark = recorded(&file);
+        acquired._files.push(file);
+        Ok(acquired)
+    }
+
+    /// Events that the present database has had, by its record.
+    fn events(&self) -> Option<i64> {
+        self.mark.map(|mark| mark.events)
+    }
+
+    /// Removes the record: it describes a database that has been replaced.
+    fn forget(&mut self) {
+        self.is_new = true;
+    }
+}
+
+impl Drop for ReplaceLock {
+    fn drop(&mut self) {
+        if self.is_new {
+            drop(fs::remove_file(&self.record));
+        }
+    }
 }
 
 /// The file that is replaced, and its folder.
@@ -150,27 +200,26 @@ impl Place {
     /// Steps 1 to 3; answers the other name of the file that was there.
     fn replace_by(&self, copy: tempfile::NamedTempFile, now: Timestamp) -> Result<Option<PathBuf>, StoreError> {
         let aside = free_name(&beside(&self.path, &format!(".before-{}", stamp(now))));
-        let moved = || {
-            if self.present.is_none() {
-                return Ok(None);
+        let move_aside = || {
+            if self.present.is_some() {
+                // Some file systems have no hard links.
+                fs::hard_link(&self.path, &aside).or_else(|error| match error.kind() {
+                    std::io::ErrorKind::AlreadyExists => Err(error),
+                    _ => fs::rename(&self.path, &aside),
+                })?;
             }
-            // Some file systems have no hard links.
-            fs::hard_link(&self.path, &aside).or_else(|error| match error.kind() {
-                std::io::ErrorKind::AlreadyExists => Err(error),
-                _ => fs::rename(&self.path, &aside),
-            })?;
+            // A log may be left of a database that was deleted.
             for end in ["-wal", "-shm"] {
                 match fs::rename(beside(&self.path, end), beside(&aside, end)) {
                     Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
                     _ => {}
                 }
             }
-            sync_folder(&self.folder)?;
-            Ok(Some(aside.clone()))
+            sync_folder(&self.folder)
         };
-        let moved = moved().map_err(|error| self.unusable(&error))?;
+        move_aside().map_err(|error| self.unusable(&error))?;
         copy.persist(&self.path).map_err(|error| self.unusable(&error.error))?;
-        Ok(moved)
+        Ok(self.present.as_ref().map(|_| aside))
     }
 }
 
