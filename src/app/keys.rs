@@ -65,6 +65,9 @@ pub fn put_back(database: &Path, keys: &[MasterKey], stamp: &str) -> anyhow::Res
             Some(there) if there == *key => continue,
             Some(_) => {
                 let name = path.with_file_name(format!("ringback.key.before-{stamp}"));
+                if name.exists() {
+                    bail!("{} is there already; restore again in a second", name.display());
+                }
                 std::fs::rename(&path, &name).with_context(|| format!("{} cannot be renamed", path.display()))?;
                 aside = Some(name);
             }

@@ -98,7 +98,10 @@ fn a_restore_puts_aside_what_is_there() {
     let other = run(&[("database", &format!("sqlite:{}", shown(&installed.path(&aside))))], &["token", "list"]);
     assert_eq!(done(&other).lines().count(), 2, "it is complete");
     // Another one in the same second does not overwrite it.
-    done(&installed.restore("one", &["--force"]));
+    fs::write(installed.path("ringback.db.lock"), "stopped transactions=100001 events=2000000 audit=1").expect("it is written");
+    let said = done(&installed.restore("one", &["--force"]));
+    assert!(said.contains("skipped 2000000 event numbers"), "as many as the record shows: {said}");
+    assert!(!installed.path("ringback.db.lock").exists(), "it was the replaced database's");
     let databases = installed.named("ringback.db.before-").into_iter().filter(|name| !name.ends_with("-wal") && !name.ends_with("-shm"));
     assert_eq!(databases.count(), 2);
     assert!(installed.named(".restoring-").is_empty(), "no temporary file is left");

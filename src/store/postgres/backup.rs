@@ -91,11 +91,20 @@ pub fn restore(backup: &Path, target: &Target) -> Result<Restored> {
     let mut restore = client.program("pg_restore");
     restore.args(["--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges", "--no-password"]);
     restore.arg("--schema").arg(&schema).arg("--dbname").arg(&client.address).arg(backup);
-    let restored = run(restore).and_then(|()| client.skip(target.skip));
-    if let (Err(error), Some(aside)) = (&restored, &aside) {
-        return Err(unusable(format!("{error}. The tables that were there are in the schema {aside}")));
+    if let Err(error) = run(restore) {
+        // It is one transaction, which left nothing.
+        if let Some(aside) = &aside {
+            client.move_tables(aside, &schema, &there).map_err(|second| {
+                unusable(format!("{error}. The tables that were there are in the schema {aside}, and cannot be moved back: {second}"))
+            })?;
+        }
+        return Err(unusable(format!("{error}. Nothing was changed")));
     }
-    restored?;
+    client.skip(target.skip).map_err(|error| {
+        unusable(format!(
+            "the backup is restored, but its event numbers are not skipped; do not start a server, and restore again ({error})"
+        ))
+    })?;
     Ok(Restored { counts: archive.counts, aside })
 }
 
@@ -279,13 +288,19 @@ impl Client {
             }
         }
         let aside = format!("before_{}", stamp(now).to_lowercase());
-        let (from, to) = (identifier(schema), identifier(&aside));
+        self.move_tables(schema, &aside, tables)?;
+        Ok(aside)
+    }
+
+    /// Moves tables between schemas, in one transaction. The one that they go to is made if it is not there.
+    fn move_tables(&self, from: &str, to: &str, tables: &[String]) -> Result<()> {
+        let (from, to) = (identifier(from), identifier(to));
         let moves = tables.iter().map(|table| {
             let (kind, name) = table.split_once(' ').unwrap_or(("TABLE", table));
             format!("ALTER {kind} {from}.{name} SET SCHEMA {to};")
         });
-        self.ask(&format!("SET lock_timeout = '5s'; CREATE SCHEMA {to}; {}", moves.collect::<String>()))?;
-        Ok(aside)
+        let make = format!("SET lock_timeout = '5s'; SET client_min_messages = warning; CREATE SCHEMA IF NOT EXISTS {to};");
+        self.ask(&format!("{make} {}", moves.collect::<String>())).map(drop)
     }
 
     /// Skips numbers that may have been used after the backup.

@@ -91,8 +91,8 @@ pub fn restore(backup: &Path, target: &Target, sealer: Option<&Sealer>) -> Resul
 /// The exclusive right to replace a database file, or to put one where there is none.
 struct ReplaceLock {
     record: PathBuf,
-    /// The record was made by this lock, not by a server.
-    is_new: bool,
+    /// The record goes with this lock: it was made by it, or its database has been replaced.
+    is_removed: bool,
     mark: Option<HighWater>,
     _files: Vec<File>,
 }
@@ -112,8 +112,9 @@ impl ReplaceLock {
         let record = beside(path, ".lock");
         let is_new = !record.exists();
         let file = open_for_lock(&record)?;
-        let mut acquired = Self { record, is_new, mark: None, _files: files };
+        let mut acquired = Self { record, is_removed: false, mark: None, _files: files };
         lock(&file, &acquired.record, path)?;
+        acquired.is_removed = is_new;
         acquired.mark = recorded(&file);
         acquired._files.push(file);
         Ok(acquired)
@@ -126,13 +127,13 @@ impl ReplaceLock {
 
     /// Removes the record: it describes a database that has been replaced.
     fn forget(&mut self) {
-        self.is_new = true;
+        self.is_removed = true;
     }
 }
 
 impl Drop for ReplaceLock {
     fn drop(&mut self) {
-        if self.is_new {
+        if self.is_removed {
             drop(fs::remove_file(&self.record));
         }
     }
