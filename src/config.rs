@@ -110,6 +110,15 @@ pub enum LogFormat {
     Json,
 }
 
+/// What the master key is needed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KeyUse {
+    /// Values that are sealed in the database are opened.
+    Opens,
+    /// Nothing.
+    None,
+}
+
 /// What is wrong with a configuration or with how a command is used: all of it. One problem is shown as it is, several with a line
 /// for each.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -161,8 +170,26 @@ impl Config {
     /// # Errors
     /// Every problem of it.
     pub fn of(given: &Given) -> Result<Self, ConfigError> {
+        Self::for_use(given, KeyUse::Opens)
+    }
+
+    /// The same for a command that copies a database without opening what is sealed in it: PostgreSQL's master key may be absent.
+    ///
+    /// # Errors
+    /// Every problem of it.
+    pub fn for_copy(given: &Given) -> Result<Self, ConfigError> {
+        Self::for_use(given, KeyUse::None)
+    }
+
+    fn for_use(given: &Given, key: KeyUse) -> Result<Self, ConfigError> {
         let mut fields = Fields::suggesting(given.object());
         let config = read_settings(&mut fields);
+        if key == KeyUse::Opens && config.database.file().is_none() && config.master_key.is_none() {
+            fields.invalid(
+                "master_key",
+                "is required with a PostgreSQL database: base64 of 32 bytes, such as `openssl rand -base64 32` makes",
+            );
+        }
         check_relations(&config, &mut fields);
         let problems = given.problems(fields.finish());
         if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
@@ -303,9 +330,6 @@ fn behind_per_second() -> u32 {
 /// Bounds that depend on each other.
 fn check_relations(config: &Config, fields: &mut Fields) {
     let Config { bounds, transport, rules, .. } = config;
-    if config.database.file().is_none() && config.master_key.is_none() {
-        fields.invalid("master_key", "is required with a PostgreSQL database: base64 of 32 bytes, such as `openssl rand -base64 32` makes");
-    }
     let mut at_most = |name: &str, value: usize, other: &str, bound: usize| {
         if value > bound {
             fields.invalid(name, format!("must not be greater than {other} ({bound})"));

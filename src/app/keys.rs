@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -14,7 +14,8 @@ use crate::clock::Entropy;
 use crate::domain::time::Timestamp;
 use crate::store::seal::MasterKey;
 
-fn present(database: &Path) -> PathBuf {
+/// The file with the master key of a database.
+pub fn present(database: &Path) -> PathBuf {
     database.with_file_name("ringback.key")
 }
 
@@ -44,6 +45,39 @@ pub fn read_or_make(database: &Path, entropy: &dyn Entropy) -> anyhow::Result<Ma
     Ok(key)
 }
 
+/// The key of a database, if its file is there.
+///
+/// # Errors
+/// It cannot be read.
+pub fn read_present(database: &Path) -> anyhow::Result<Option<MasterKey>> {
+    read(&present(database))
+}
+
+/// Puts the keys of a backup next to the restored database: the present one and, while a rotation is under way, the one before it.
+/// A different key that is there is put aside under a name that ends with `stamp`; answers that name.
+///
+/// # Errors
+/// A file cannot be read or written.
+pub fn put_back(database: &Path, keys: &[MasterKey], stamp: &str) -> anyhow::Result<Option<PathBuf>> {
+    let mut aside = None;
+    for (path, key) in [present(database), previous(database)].into_iter().zip(keys) {
+        match read(&path)? {
+            Some(there) if there == *key => continue,
+            Some(_) => {
+                let name = path.with_file_name(format!("ringback.key.before-{stamp}"));
+                if name.exists() {
+                    bail!("{} is there already; restore again in a second", name.display());
+                }
+                std::fs::rename(&path, &name).with_context(|| format!("{} cannot be renamed", path.display()))?;
+                aside = Some(name);
+            }
+            None => {}
+        }
+        replace(database, &path, key)?;
+    }
+    Ok(aside)
+}
+
 /// The key before the present one, while a rotation is under way.
 ///
 /// # Errors
@@ -61,8 +95,8 @@ pub fn begin_rotation(database: &Path, entropy: &dyn Entropy) -> anyhow::Result<
     if read_previous(database)?.is_some_and(|previous| previous != old) {
         return Ok(());
     }
-    replace(&previous(database), &old)?;
-    replace(&present(database), &MasterKey::generate(entropy))
+    replace(database, &previous(database), &old)?;
+    replace(database, &present(database), &MasterKey::generate(entropy))
 }
 
 /// Everything is sealed with the present key: the one before it is put aside, under a name of its own. Backups made
@@ -101,11 +135,18 @@ fn write(path: &Path, key: &MasterKey) -> anyhow::Result<()> {
     writeln!(file, "{}", key.to_base64()).and_then(|()| file.sync_all()).with_context(|| format!("{shown} cannot be written"))
 }
 
-/// Writes a key so that the file has either the old one or the new one, whatever happens.
-fn replace(path: &Path, key: &MasterKey) -> anyhow::Result<()> {
+/// Writes a key so that the file has either the old one or the new one, whatever happens. It belongs to the owner of the database,
+/// also if root runs the command.
+fn replace(database: &Path, path: &Path, key: &MasterKey) -> anyhow::Result<()> {
     let beside = path.with_extension("new");
     drop(std::fs::remove_file(&beside));
     write(&beside, key)?;
+    let owner = std::fs::metadata(database).with_context(|| format!("{} cannot be read", database.display()))?;
+    let file = File::open(&beside).with_context(|| format!("{} cannot be read", beside.display()))?;
+    if file.metadata().is_ok_and(|made| made.uid() != owner.uid()) {
+        fchown(&file, Some(owner.uid()), Some(owner.gid()))
+            .with_context(|| format!("{} cannot be given to the owner of {}", beside.display(), database.display()))?;
+    }
     std::fs::rename(&beside, path).with_context(|| format!("{} cannot be replaced", path.display()))?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder).and_then(|folder| folder.sync_all()).with_context(|| format!("{} cannot be synced", folder.display()))

@@ -205,12 +205,13 @@ fn disk(file: &Path) -> Finding {
 fn file(path: &Path) -> Finding {
     match sqlite::examine(path) {
         Ok(found) if found.is_empty() => good("file", "the database file is whole, and has all that was committed to it"),
-        Ok(found) => bad("file", found.join("; "), "stop the server, and restore a backup with scripts/restore"),
+        Ok(found) => bad("file", found.join("; "), "stop the server, and restore a backup with ringback restore"),
         Err(error) => bad("file", error.to_string(), "check that this user may read the file"),
     }
 }
 
-fn bytes(count: u64) -> String {
+/// A size for people.
+pub(super) fn bytes(count: u64) -> String {
     match count {
         0..1_000_000 => format!("{} kB", count / 1000),
         1_000_000..1_000_000_000 => format!("{} MB", count / 1_000_000),

@@ -5,6 +5,7 @@
 #[macro_use]
 mod output;
 
+mod backup;
 mod bench;
 mod catalogue;
 mod check;
@@ -20,6 +21,7 @@ mod migrate_store;
 mod nodes;
 mod reconcile;
 mod remote;
+mod restore;
 mod serve;
 mod style;
 mod token;
@@ -75,6 +77,10 @@ enum Command {
     Nodes(nodes::Nodes),
     /// Move everything from a SQLite file to a PostgreSQL database
     MigrateStore(migrate_store::MigrateStore),
+    /// Back up the database into a file, next to the running server
+    Backup(backup::Backup),
+    /// Put a backup in place of the database, while no server runs
+    Restore(restore::Restore),
     /// Compare a provider's statement with the ledger
     Reconcile(reconcile::Reconcile),
     /// Look at a running installation: what is wrong, and what to do
@@ -132,6 +138,13 @@ impl Settings {
         let origin = given.origin("database").unwrap_or_else(|| "default".to_owned());
         drop(DATABASE.set(format!("database: {} ({origin})", config.database.full_name())));
         Ok(config)
+    }
+
+    /// The same for a command that copies a database and does not need its master key.
+    fn read_for_copy(self) -> Result<Config, ConfigError> {
+        let given = self.gather(None)?;
+        given.warnings.iter().for_each(|warning| say(format_args!("ringback: {warning}")));
+        Config::for_copy(&given)
     }
 }
 
@@ -214,6 +227,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::MasterKey(command) => command.run(),
         Command::Nodes(nodes) => nodes.run(),
         Command::MigrateStore(command) => command.run(),
+        Command::Backup(backup) => backup.run(),
+        Command::Restore(restore) => restore.run(),
         Command::Reconcile(reconcile) => reconcile.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Listen(listen) => listen.run(),
@@ -245,9 +260,9 @@ fn is_there(config: &Config, flag: &str) -> anyhow::Result<()> {
 fn is_there_or_named(config: &Config) -> anyhow::Result<()> {
     match config.database.file() {
         Some(file) if config.database == Database::default() && !file.exists() => anyhow::bail!(
-            "there is no database at {}, and neither --database, RINGBACK_DATABASE nor a file given with --config names another one; \
-             name the server's database, or its settings file",
-            std::path::absolute(file).unwrap_or_else(|_| file.to_owned()).display()
+            "there is no database at {}, and neither --database, RINGBACK_DATABASE nor a settings file names another one; \
+             name the server's database, or its settings file with --config",
+            config.database.full_name()
         ),
         _ => Ok(()),
     }

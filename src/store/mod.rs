@@ -13,6 +13,7 @@
 //!   sealed form.
 
 pub mod availability;
+pub mod backup;
 mod change;
 pub mod cluster;
 pub mod group_commit;

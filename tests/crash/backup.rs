@@ -1,5 +1,5 @@
-//! scripts/backup beside a server that is at work, and scripts/restore: what was accepted before is there afterwards, and no number
-//! is given twice.
+//! `ringback backup` and `ringback restore`, also by their scripts, next to a server at work: what was accepted before the backup is
+//! there after the restore, and no number is used twice.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -19,7 +19,8 @@ const BEFORE: usize = 50;
 const SKIPPED: i64 = 1_000_000;
 
 fn script(name: &str, arguments: &[&str]) -> Output {
-    Command::new(programs::root().join("scripts").join(name)).args(arguments).output().expect("it runs")
+    let mut command = Command::new(programs::root().join("scripts").join(name));
+    command.args(arguments).env("RINGBACK", env!("CARGO_BIN_EXE_ringback")).output().expect("it runs")
 }
 
 #[track_caller]
@@ -97,12 +98,12 @@ async fn a_file_is_backed_up_and_put_back() {
     let seen = numbers(&mut client, &vendor).await.len() as i64;
 
     let put_back = |backup: &Path| script("restore", &[backup.to_str().expect("text"), &database]);
-    refused(&put_back(&backup), "stop the server first");
+    refused(&put_back(&backup), "stop it first");
     assert_eq!(numbers(&mut client, &vendor).await.len() as i64, seen, "it was not touched");
     server.kill();
     let damaged = folder.path().join("damaged.db");
     std::fs::write(&damaged, &std::fs::read(&backup).expect("it is there")[..9000]).expect("it is written");
-    refused(&put_back(&damaged), "is no whole database");
+    refused(&put_back(&damaged), "is damaged");
     let said = done(&put_back(&backup));
     let aside = said.lines().find_map(|line| line.strip_prefix("what was there is now ")).expect("it says so");
     let aside = rusqlite::Connection::open(aside).expect("it opens");
@@ -138,15 +139,49 @@ async fn a_postgresql_database_is_backed_up_and_put_back() {
     refused(&script("restore", &[backup, &postgres.url()]), "is not empty");
     let another = postgres.make("restored").await;
     done(&script("restore", &[backup, &another]));
-    let server = Server::start_on_postgres_with_key(&[], another, KEY);
+    {
+        let server = Server::start_on_postgres_with_key(&[], another, KEY);
+        goes_on(&mut server.operator(), &vendor, seen).await;
+    }
+    // In place of the tables that are there, once no server runs.
+    let put_back = |database: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringback"));
+        command.args(["restore", "--force", backup, "--database", database]).output().expect("it runs")
+    };
+    refused(&put_back(&postgres.url()), "a server runs on the database");
+    let mut server = server;
+    server.terminate().await;
+    // A restore that fails puts the tables back: here a view of another program is in the way.
+    postgres.execute("DROP INDEX recharge_of_stream; CREATE VIEW recharge_of_stream AS SELECT 1").await;
+    refused(&put_back(&postgres.url()), "Nothing was changed");
+    postgres.execute("DROP VIEW recharge_of_stream; SELECT 1 FROM recharge LIMIT 1").await;
+    let said = done(&put_back(&postgres.url()));
+    assert!(said.contains("what was there is now in the schema before_2"), "{said}");
+    let server = Server::start_on_postgres_with_key(&[], postgres.url(), KEY);
     goes_on(&mut server.operator(), &vendor, seen).await;
+    let whole = std::fs::read(backup).expect("it is there");
+    let damaged = folder.path().join("damaged.dump");
+    std::fs::write(&damaged, &whole[..whole.len() * 2 / 3]).expect("it is written");
+    let empty = postgres.make("empty").await;
+    refused(&script("restore", &[damaged.to_str().expect("text"), &empty]), "is damaged");
 }
 
-/// A `pg_dump` and its like that write down their arguments and the password in their environment.
+/// Client programs that record their arguments and the password in their environment, and answer as for a database that is empty
+/// once it has been dumped.
 fn spies(folder: &Path) {
     use std::os::unix::fs::PermissionsExt;
-    let spy = "#!/bin/sh\nprintf '%s\\n' \"$@\" >>\"$SPIED/arguments\"\nprintf '%s\\n' \"${PGPASSWORD-}\" >>\"$SPIED/passwords\"\n\
-               for argument; do case $argument in --file=*) : >\"${argument#--file=}\" ;; esac; done\necho 0\n";
+    let spy = r#"#!/bin/sh
+printf '%s\n' "$@" >>"$SPIED/arguments"
+case "$*" in --version | *--data-only*) ;; *) printf '%s\n' "${PGPASSWORD-}" >>"$SPIED/passwords" ;; esac
+case "$*" in
+  --version) echo "spy (PostgreSQL) 15.1" ;;
+  *server_version_num*) echo 150001 ;;
+  *current_schema*) echo public ;;
+  *pg_class*) [ -e "$SPIED/dumped" ] || echo "TABLE meta" ;;
+  *--data-only*) printf 'COPY public.%s (id) FROM stdin;\n1\n\\.\n' recharge event ;;
+  *--format=custom*) while [ "$1" != --file ]; do shift; done; printf PGDMP >"$2"; : >"$SPIED/dumped" ;;
+esac
+"#;
     for name in ["pg_dump", "pg_restore", "psql"] {
         std::fs::write(folder.join(name), spy).expect("it is written");
         std::fs::set_permissions(folder.join(name), std::fs::Permissions::from_mode(0o755)).expect("it may run");
@@ -165,21 +200,38 @@ fn no_program_gets_the_password_as_an_argument() {
         let folder = tempfile::tempdir().expect("a folder");
         spies(folder.path());
         let here = folder.path().to_str().expect("text");
-        let spied = |name: &str, arguments: &[&str]| {
-            let script = programs::root().join("scripts").join(name);
-            let mut command = Command::new("sh");
-            command.args(["-c", "PATH=$SPIED:$PATH exec \"$@\"", "sh"]).arg(script).args(arguments);
-            command.env("SPIED", here).env("RINGBACK_DATABASE", address).env_remove("PGPASSWORD");
-            done(&command.output().expect("it runs"))
-        };
-        let backup = spied("backup", &["-", here]);
-        spied("restore", &[backup.lines().last().expect("its name"), "-"]);
+        let backup = folder.path().join("backup");
+        for command in ["backup", "restore"] {
+            let mut program = Command::new(env!("CARGO_BIN_EXE_ringback"));
+            program.arg(command).arg(&backup).env("RINGBACK_DATABASE", address).env("SPIED", here).env_remove("PGPASSWORD");
+            let said = done(&program.env("PATH", format!("{here}:/usr/bin:/bin")).output().expect("it runs"));
+            assert!(said.contains("1 recharge, 1 event") && (password.is_empty() || !said.contains(&format!(":{password}"))), "{said}");
+        }
         let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect("it was written");
         let arguments = read("arguments");
-        assert_eq!(arguments.lines().filter(|line| line.contains(shown)).count(), 4, "{arguments}");
+        // Of a backup: its version, schema, tables and dump; of a restore: the first three, the restore and the skipped numbers.
+        assert_eq!(arguments.lines().filter(|line| line.contains(shown)).count(), 9, "{arguments}");
         assert!(!arguments.contains("password=") && !arguments.contains("u:"), "{arguments}");
         assert!(read("passwords").lines().all(|line| line == password), "{address}: {}", read("passwords"));
     }
+}
+
+#[test]
+fn a_client_that_is_missing_or_too_old_is_named_with_its_package() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let here = folder.path().to_str().expect("text");
+    let backup = |url: &str, path: &str| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_ringback"));
+        program.arg("backup").arg(folder.path().join("backup")).env("RINGBACK_DATABASE", url).env("SPIED", here);
+        program.env("PATH", path).output().expect("it runs")
+    };
+    refused(&backup("postgres://db.example/r", here), "psql is not installed; install the Debian package postgresql-client");
+    spies(folder.path());
+    let newer = std::fs::read_to_string(folder.path().join("psql")).expect("it is there").replace("150001", "160004");
+    std::fs::write(folder.path().join("psql"), newer).expect("it is written");
+    let path = format!("{here}:/usr/bin:/bin");
+    refused(&backup("postgres://db.example/r", &path), "install the Debian package postgresql-client-16");
+    assert!(!folder.path().join("backup").exists());
 }
 
 #[test]
@@ -189,11 +241,11 @@ fn what_they_cannot_do_is_told() {
     for (name, arguments, part) in [
         ("backup", vec![], "usage"),
         ("backup", vec!["ringback.db", here], "sqlite:PATH or postgres://"),
-        ("backup", vec!["sqlite:/nowhere/ringback.db", here], "there is no file"),
+        ("backup", vec!["sqlite:/nowhere/ringback.db", here], "there is no database at"),
         ("backup", vec!["sqlite:x", "/nowhere/at/all"], "there is no folder"),
-        ("backup", vec!["sqlite:x", here, "some"], "has to be a number"),
+        ("backup", vec!["sqlite:x", here, "some"], "must be a number"),
         ("restore", vec!["x"], "usage"),
-        ("restore", vec!["/nowhere/backup.db", "sqlite:x"], "there is no file"),
+        ("restore", vec!["/nowhere/backup.db", "sqlite:x"], "/nowhere/backup.db cannot be read"),
     ] {
         refused(&script(name, &arguments), part);
     }

@@ -56,7 +56,7 @@ async fn a_torn_copy_is_not_served() {
     let late = fs::read(server.database()).expect("it is read");
     let half = early.len() / 8192 * 4096;
     fs::write(server.database(), [&late[..half], &early[half..], &late[early.len()..]].concat()).expect("it is written");
-    refused(&serve(&server), &["is damaged", "scripts/restore"]);
+    refused(&serve(&server), &["is damaged", "ringback restore"]);
     fs::write(server.database(), &late).expect("it is written");
     server.restart();
     assert_eq!(server.operator().feed(&vendor).await.len(), 6000);

@@ -7,7 +7,7 @@
 //! traffic goes on; [`receivers`] sends ten thousand events to each stock receiver, [`documented`] runs those that docs/receiving.md shows, [`examples`] the projects of examples/receivers,
 //! and [`schema`] holds the answers of all calls against the OpenAPI document. [`mails`] kills it before and after a mail
 //! that it owes, to the server of [`mail_server`]. [`nodes`] has three of them share a database and kills, stops and cuts them off, by the way of [`cutter`];
-//! [`submitting`] kills it while it hands recharges to a provider; [`day`] runs examples/day.py; [`listening`] cuts off `ringback listen`; [`moving`] moves a file to PostgreSQL, [`backup`] runs scripts/backup and scripts/restore. [`proxies`] tries to pass off another address through the proxies of docs/scaling.md. [`postgres`] is a database that can be made to crash, [`tls`] reaches it by TLS, and [`pooler`] through PgBouncer. [`bench`] runs all its benchmarks, briefly. `RINGBACK_CRASH_SEED` repeats a run's choices (not its timing).
+//! [`submitting`] kills it while it hands recharges to a provider; [`day`] runs examples/day.py; [`listening`] cuts off `ringback listen`; [`moving`] moves a file to PostgreSQL, [`backup`] runs `ringback backup` and `ringback restore`. [`proxies`] tries to pass off another address through the proxies of docs/scaling.md. [`postgres`] is a database that can be made to crash, [`tls`] reaches it by TLS, and [`pooler`] through PgBouncer. [`bench`] runs all its benchmarks, briefly. `RINGBACK_CRASH_SEED` repeats a run's choices (not its timing).
 
 mod api;
 mod audit;

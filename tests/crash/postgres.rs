@@ -98,6 +98,13 @@ impl Postgres {
         format!("postgres://ringback@127.0.0.1:{}/{name}", self.port)
     }
 
+    /// Runs statements.
+    pub async fn execute(&self, sql: &str) {
+        let (client, connection) = tokio_postgres::connect(&self.url(), tokio_postgres::NoTls).await.expect("the database");
+        tokio::spawn(connection);
+        client.batch_execute(sql).await.expect("they run");
+    }
+
     /// How Ringback reaches it by another port.
     pub fn url_by(port: u16) -> String {
         format!("postgres://ringback@127.0.0.1:{port}/postgres")

@@ -8,8 +8,18 @@ use tempfile::TempDir;
 use crate::bad_days::{one_line, run};
 
 /// Every command, as it is typed.
-const COMMANDS: [&[&str]; 8] =
-    [&["demo"], &["serve"], &["token"], &["token", "create"], &["config"], &["config", "check"], &["openapi"], &["completions"]];
+const COMMANDS: [&[&str]; 10] = [
+    &["demo"],
+    &["serve"],
+    &["backup"],
+    &["restore"],
+    &["token"],
+    &["token", "create"],
+    &["config"],
+    &["config", "check"],
+    &["openapi"],
+    &["completions"],
+];
 
 // --- Completions -------------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 mod access;
 mod accounts;
+mod backup;
 mod bad_days;
 mod cancelling;
 mod client;
@@ -34,6 +35,7 @@ mod mails;
 mod master_key;
 mod mounted;
 mod observing;
+mod operator_path;
 mod oversight;
 mod panel;
 mod panel_doors;

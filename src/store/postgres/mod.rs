@@ -6,6 +6,7 @@
 //! answered with [`StoreError::Unavailable`], and a commit whose answer was lost with [`StoreError::Unknown`].
 
 mod address;
+pub mod backup;
 mod cluster;
 mod dialect;
 mod hints;

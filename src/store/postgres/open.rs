@@ -75,6 +75,11 @@ impl PostgresStore {
     }
 }
 
+/// Version of the newest migration.
+pub(super) fn newest_version() -> i64 {
+    migrations::migrations::runner().get_migrations().iter().map(|migration| i64::from(migration.version())).max().unwrap_or_default()
+}
+
 /// What is moved here from a file is served once all of it is there.
 fn refuse_half_moved(conn: Conn) -> Result<()> {
     if conn.exists("SELECT 1 FROM meta WHERE name = ?1", params![moving::MOVING])? {

@@ -1,8 +1,8 @@
 //! How far a database on SQLite has come, in numbers that never go back: what a copy of it is compared with.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::accept::TRANSACTION_IDS;
+use super::accept::{FIRST_TRANSACTION_ID, TRANSACTION_IDS};
 use crate::store::StoreError;
 
 /// Counters that grow with what is committed.
@@ -45,6 +45,14 @@ impl HighWater {
         self.audit = self.audit.max(by.audit);
         *self != before
     }
+}
+
+/// Skips event numbers and transaction ids in a restored database, which may have been used after the backup.
+pub fn skip_numbers(conn: &Connection, count: i64) -> Result<(), StoreError> {
+    const RAISE: &str = "INSERT INTO meta (name, value) VALUES (?1, ?2 + ?3) ON CONFLICT (name) DO UPDATE SET value = value + ?3";
+    conn.execute("UPDATE stream SET next_sequence = next_sequence + ?1", [count])?;
+    conn.execute(RAISE, params![TRANSACTION_IDS, FIRST_TRANSACTION_ID, count])?;
+    Ok(())
 }
 
 impl std::fmt::Display for HighWater {

@@ -35,7 +35,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use conn::{Conn, params};
-pub use high_water::{Advance, HighWater};
+pub use high_water::{Advance, HighWater, skip_numbers};
 pub use memory::Memory;
 use reseal::KEY_CHECK;
 pub(super) use reseal::{begin, check_key};

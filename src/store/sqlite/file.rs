@@ -86,7 +86,7 @@ pub(super) struct Record {
     mark: Mutex<HighWater>,
 }
 
-fn beside(database: &Path, end: &str) -> PathBuf {
+pub(super) fn beside(database: &Path, end: &str) -> PathBuf {
     let mut path = database.as_os_str().to_owned();
     path.push(end);
     PathBuf::from(path)
@@ -113,6 +113,7 @@ impl DatabaseLock {
         let record_path = beside(&path, ".lock");
         let record = open_for_lock(&record_path)?;
         lock(&record, &record_path, &path)?;
+        share_owner(&record, &database);
         let (last, found) = (Left::read(&record), Identity::of(&path).map_err(unreadable)?);
         let has_log = fs::metadata(beside(&path, "-wal")).is_ok_and(|log| log.len() > 0);
         let is_as_closed = !has_log && (found.bytes == 0 || last.and_then(|last| last.closed) == Some(found));
@@ -130,7 +131,7 @@ impl DatabaseLock {
         if let Some(last) = self.last.filter(|last| !mark.covers(&last.mark)) {
             return Err(StoreError::Unusable(format!(
                 "{} is older than what was last committed to it ({mark}; the record in {} says {}). Its write-ahead log was removed, or \
-                 an older copy was put in its place. Put the newest copy back, or restore a backup with scripts/restore, which skips \
+                 an older copy was put in its place. Put the newest copy back, or restore a backup with ringback restore, which skips \
                  event numbers that receivers have seen. To accept the loss, remove {}",
                 self.path.display(),
                 self.record.path.display(),
@@ -168,7 +169,7 @@ impl DatabaseLock {
     }
 }
 
-fn open_for_lock(path: &Path) -> Result<File, StoreError> {
+pub(super) fn open_for_lock(path: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(|error| {
         StoreError::Unusable(format!(
@@ -178,7 +179,18 @@ fn open_for_lock(path: &Path) -> Result<File, StoreError> {
     })
 }
 
-fn lock(file: &File, path: &Path, database: &Path) -> Result<(), StoreError> {
+/// Gives a lock file to the owner of the database. A command that root runs would otherwise leave one that the server, which runs
+/// as another user, cannot open.
+fn share_owner(record: &File, database: &File) {
+    if let (Ok(ours), Ok(theirs)) = (record.metadata(), database.metadata())
+        && ours.uid() != theirs.uid()
+    {
+        // Only root can do it, and only root has to.
+        drop(std::os::unix::fs::fchown(record, Some(theirs.uid()), Some(theirs.gid())));
+    }
+}
+
+pub(super) fn lock(file: &File, path: &Path, database: &Path) -> Result<(), StoreError> {
     match file.try_lock() {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => Err(StoreError::Unusable(format!(
@@ -191,15 +203,20 @@ fn lock(file: &File, path: &Path, database: &Path) -> Result<(), StoreError> {
 
 fn damaged(path: &Path, findings: &[String]) -> StoreError {
     StoreError::Unusable(format!(
-        "{} is damaged ({}); nothing was changed. Restore a backup with scripts/restore. A copy of a database in use is whole only if it \
-         was made with scripts/backup",
+        "{} is damaged ({}); nothing was changed. Restore a backup with ringback restore. A copy of a database in use is whole only if \
+         it was made with ringback backup",
         path.display(),
         findings.join("; ")
     ))
 }
 
+/// The mark in the record of a database, if it has one.
+pub(super) fn recorded(record: &File) -> Option<HighWater> {
+    Left::read(record).map(|last| last.mark)
+}
+
 /// What a check (`integrity_check` or the faster `quick_check`) finds.
-fn findings(conn: &Connection, check: &str) -> Result<Vec<String>, StoreError> {
+pub(super) fn findings(conn: &Connection, check: &str) -> Result<Vec<String>, StoreError> {
     let run = || {
         let mut statement = conn.prepare(&format!("PRAGMA {check}({FINDINGS})"))?;
         let lines = statement.query_map([], |row| row.get::<_, String>(0))?;

@@ -5,17 +5,21 @@
 //! connection, on a thread of its own, moves the write-ahead log into the file, so that no commit pays for a checkpoint.
 //! `synchronous=FULL`: what a commit answered is on the disk.
 
+mod backup;
 mod file;
 mod open;
 #[cfg(test)]
 mod reference_tests;
+mod restore;
 mod threads;
 
 use std::sync::Arc;
 
+pub use backup::{Source, back_up};
 pub use file::{DatabaseLock, examine};
 use file::{FileState, Watch};
 pub use open::OpenOptions;
+pub use restore::{Restored, Target, restore};
 use threads::{Checkpointer, Session};
 
 use super::sql::conn::Conn;

@@ -86,6 +86,7 @@ impl SqliteStore {
 
 /// A file that is known to be ours, with the tables of this version.
 fn prepare(path: &Path, sealer: &Sealer, surroundings: &Surroundings) -> Result<Connection, StoreError> {
+    make_private(path);
     // Nothing is written before it is known to be ours.
     check_file(path, sealer)?;
     let mut conn = connect(path)?;
@@ -122,7 +123,6 @@ fn make_private(path: &Path) {
 
 /// A connection that may write.
 pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
-    make_private(path);
     let mut conn = Connection::open(path)?;
     conn.busy_handler(Some(|looks| look_again_within(BUSY_TIMEOUT, looks)))?;
     // Has an effect only on an empty file, and only before anything else is written to it.
@@ -144,7 +144,7 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
 }
 
 /// What statements call.
-fn add_functions(conn: &Connection) -> Result<(), StoreError> {
+pub(super) fn add_functions(conn: &Connection) -> Result<(), StoreError> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
     Ok(conn.create_scalar_function("reference_hash", 2, flags, |given| {
         Ok(references::hash(StreamId::new(given.get(0)?), given.get_raw(1).as_str()?))
@@ -165,6 +165,11 @@ pub(super) fn connect_reader(path: &Path) -> Result<Connection, StoreError> {
     conn.set_prepared_statement_cache_capacity(64);
     add_functions(&conn)?;
     Ok(conn)
+}
+
+/// Version of the newest migration.
+pub(super) fn newest_version() -> i64 {
+    migrations::migrations::runner().get_migrations().iter().map(|migration| i64::from(migration.version())).max().unwrap_or_default()
 }
 
 pub(super) fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
