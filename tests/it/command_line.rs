@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::bad_days::{one_line, run};
+use crate::bad_days::{one_line, program, run};
 
 /// Every command, as it is typed.
 const COMMANDS: [&[&str]; 10] = [
@@ -114,7 +114,7 @@ fn the_configuration_is_found_where_it_is_documented() {
     }
     let show = |arguments: &[&str], environment: &[(&str, &str)]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringback"));
-        command.args(["config", "show"]).args(arguments).current_dir(folder.path()).envs(environment.iter().copied());
+        command.env_clear().args(["config", "show"]).args(arguments).current_dir(folder.path()).envs(environment.iter().copied());
         let output = command.output().expect("it runs");
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).expect("text").lines().find(|line| line.starts_with("log ")).expect("it is shown").to_owned()
@@ -154,9 +154,8 @@ fn a_stdout_that_cannot_be_written_is_an_error() {
     let folder = tempfile::tempdir().expect("a folder");
     let database = format!("sqlite:{}/it.db", folder.path().display());
     let run = |arguments: &[&str], out: Stdio| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringback"));
-        command.args(arguments).env("RINGBACK_DATABASE", &database).stdout(out).stderr(Stdio::piped());
-        command.spawn().expect("it starts").wait_with_output().expect("it ends")
+        let mut command = program(&[("database", &database)], arguments);
+        command.stdout(out).stderr(Stdio::piped()).spawn().expect("it starts").wait_with_output().expect("it ends")
     };
     let full = || Stdio::from(fs::File::options().write(true).open("/dev/full").expect("Linux has it"));
     for arguments in [
