@@ -4,6 +4,7 @@ mod access;
 mod accounts;
 mod bad_days;
 mod cancelling;
+mod check;
 mod client;
 mod clock;
 mod command_line;
