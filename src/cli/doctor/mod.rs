@@ -147,7 +147,11 @@ async fn examine(config: &Config) -> anyhow::Result<Vec<Finding>> {
     findings.push(if config.rules.public_url.is_some() {
         good("public_url", "links in mails and pages lead to it")
     } else {
-        odd("public_url", "it is not set", "links in mails lead to the listen address; set it to what people and providers reach")
+        odd(
+            "public_url",
+            "it is not set",
+            "alert mails have no links, and other links lead to the listen address; set it to what people and providers reach",
+        )
     });
     Ok(findings)
 }

@@ -21,6 +21,8 @@ const DIFFERENT: u64 = 5;
 /// Clocks that differ by more than this are wrong, in seconds.
 const WRONG: u64 = 60;
 
+const ELSEWHERE: &str = "its lease shows that it runs; run ringback doctor on its machine, with its settings, to check it";
+
 /// What a node said when it was asked.
 enum Asked {
     Answered(Server, Option<Timestamp>),
@@ -55,7 +57,9 @@ fn shards(nodes: &[Node]) -> Finding {
 /// Where a node is asked, from this machine.
 fn address(config: &Config, node: &Node, nodes: &[Node]) -> Result<SocketAddr, String> {
     let address: SocketAddr = node.address.parse().map_err(|_| "its address cannot be read".to_owned())?;
-    if address.port() == 0 {
+    // Where there is one, `/readyz` is served there and nowhere else.
+    let port = config.metrics_listen.map_or(address.port(), |metrics| metrics.port());
+    if address.port() == 0 || port == 0 {
         return Err("it listens on a port that its system chose".to_owned());
     }
     let is_local = address.ip().is_loopback() || address.ip().is_unspecified();
@@ -64,12 +68,12 @@ fn address(config: &Config, node: &Node, nodes: &[Node]) -> Result<SocketAddr, S
         return Err(format!("{same} nodes have this address, and it does not name a machine"));
     }
     if !address.ip().is_unspecified() {
-        return Ok(address);
+        return Ok(SocketAddr::new(address.ip(), port));
     }
     if address != config.listen {
         return Err("it listens on all addresses of its machine, and which machine that is, is not known here".to_owned());
     }
-    Ok(SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), address.port()))
+    Ok(SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), port))
 }
 
 async fn asked(config: &Config, node: &Node, nodes: &[Node]) -> Asked {
@@ -97,8 +101,7 @@ fn living(node: &Node, asked: &Asked, lease: Duration) -> Finding {
     );
     let (server, date) = match asked {
         Asked::Not(why) => {
-            let advice = "its lease shows that it runs; run ringback doctor on its machine, with its settings, to check it";
-            return odd("node", format!("{name} could not be checked: {why}; {facts}"), advice);
+            return odd("node", format!("{name} could not be checked: {why}; {facts}"), ELSEWHERE);
         }
         Asked::Answered(server, date) => (server, date),
     };
@@ -111,10 +114,12 @@ fn living(node: &Node, asked: &Asked, lease: Duration) -> Finding {
                 "its log says why; most often it does not reach the database",
             );
         }
-        Server::Other(_) | Server::Silent(_) => {
-            let advice = "something else listens there; run ringback doctor on the node's own machine";
-            return odd("node", format!("{name} could not be checked: what answers there is not a Ringback server; {facts}"), advice);
+        Server::Other(status) => {
+            let advice =
+                "something else listens there, or the node's metrics_listen is not the one given here; run ringback doctor on its machine";
+            return odd("node", format!("{name} could not be checked: /readyz answered {status}; {facts}"), advice);
         }
+        Server::Silent(error) => return odd("node", format!("{name} could not be checked: {error}; {facts}"), ELSEWHERE),
     }
     let (grade, clock) = date.map_or((Grade::Good, String::new()), |date| clock(date));
     let seen = format!("{name} is ready{clock}; {facts}");
