@@ -21,7 +21,7 @@ const DIFFERENT: u64 = 5;
 /// Clocks that differ by more than this are wrong, in seconds.
 const WRONG: u64 = 60;
 
-const ELSEWHERE: &str = "its lease shows that it runs; run ringback doctor on its machine, with its settings, to check it";
+const ELSEWHERE: &str = "its lease still stands, so it runs or has just died; run ringback doctor on its machine, with its settings";
 
 /// What a node said when it was asked.
 enum Asked {
@@ -83,7 +83,7 @@ async fn asked(config: &Config, node: &Node, nodes: &[Node]) -> Asked {
     };
     match super::ask(&address.to_string()).await {
         (Server::Silent(error), _) if address.ip().is_loopback() => {
-            Asked::Not(format!("nothing answers there on this machine ({error}), so it runs on another one"))
+            Asked::Not(format!("nothing answers there on this machine ({error}): it runs on another machine, or has just died"))
         }
         (Server::Silent(error), _) => Asked::Not(error),
         (server, date) => Asked::Answered(server, date),
@@ -121,7 +121,7 @@ fn living(node: &Node, asked: &Asked, lease: Duration) -> Finding {
         }
         Server::Silent(error) => return odd("node", format!("{name} could not be checked: {error}; {facts}"), ELSEWHERE),
     }
-    let (grade, clock) = date.map_or((Grade::Good, String::new()), |date| clock(date));
+    let (grade, clock) = date.map_or((Grade::Good, String::new()), clock);
     let seen = format!("{name} is ready{clock}; {facts}");
     let advice = "synchronise the clocks of all machines (NTP): receivers refuse signatures whose time is five minutes off";
     match grade {
@@ -272,8 +272,8 @@ mod tests {
             assert!(found == grade && told.contains(part), "{found:?} {told}");
         }
         let (one, other) = (node(1, "10.0.0.1:8080", 9000), Node { version: "0.0.9".to_owned(), ..node(2, "10.0.0.2:8080", 9000) });
-        assert!(versions(&[one.clone()]).is_none());
-        assert!(versions(&[other.clone()]).is_some_and(|found| found.seen.contains("this program is version")));
+        assert!(versions(std::slice::from_ref(&one)).is_none());
+        assert!(versions(std::slice::from_ref(&other)).is_some_and(|found| found.seen.contains("this program is version")));
         let both = [one, other];
         let found = versions(&both).expect("they differ");
         assert!(found.seen.contains("0.0.9 (node 2)"), "{}", found.seen);
