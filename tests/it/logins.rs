@@ -52,7 +52,7 @@ fn an_address_that_is_taken_is_told() {
     assert!(create(&place, PASSWORD, "ops@platform.example", &[]).status.success());
     for email in ["ops@platform.example", "OPS@platform.example"] {
         let said = one_line(&create(&place, "another password", email, &["--json"]), 1);
-        assert!(said.contains("ops@platform.example already has a login"), "{said}");
+        assert!(said.contains("ops@platform.example has a login already"), "{said}");
     }
     assert_eq!(logins(&place).len(), 1);
 }
