@@ -145,7 +145,7 @@ impl App {
             watch: config.watch.clone(),
             retention: config.retention.clone(),
             mailer: mailer(config, resolver)?,
-            public_url: config.rules.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen)),
+            public_url: config.rules.public_url.clone(),
             providers: providers.clone(),
         });
         engine.join().await?;

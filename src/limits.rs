@@ -356,6 +356,8 @@ pub const MAIL_RETRIES: [u64; 5] = [60, 300, 900, 1800, 3600];
 pub const MAIL_ADDRESSES: usize = 50;
 /// Alerts that one mail spells out.
 pub const MAIL_ALERTS_MAX: usize = 50;
+/// Causes of an endpoint's failures that its alert names.
+pub const CAUSES_MAILED: usize = 3;
 /// Longest subject, in bytes.
 pub const MAIL_SUBJECT_MAX: usize = 150;
 /// How long a mail server may take for one mail.

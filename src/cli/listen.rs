@@ -31,7 +31,7 @@ const ASKED_AGAIN: Duration = Duration::from_secs(2);
 const SHOWN: usize = 300;
 
 /// An address without a scheme, such as localhost:3000/hook, is one of http.
-fn parse_forward(text: &str) -> Result<Url, String> {
+pub(super) fn parse_forward(text: &str) -> Result<Url, String> {
     let is_whole = text.contains("://");
     let whole = if is_whole { text.to_owned() } else { format!("http://{text}") };
     let problem = match Url::parse(&whole) {

@@ -87,7 +87,7 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Post a vendor's events to a program on your own machine, signed as the endpoint would get them
     Listen(listen::Listen),
-    /// Try a receiver as a hostile world would, and tell what it gets right and wrong
+    /// Test a receiver with good and bad requests, and say what it gets wrong and how to fix it
     Check(Box<check::Check>),
     /// Make a real event in test mode
     Trigger(trigger::Trigger),

@@ -37,7 +37,7 @@ impl Engine {
         for mailing in self.store.mailings(now, mailed_before, limits::MAIL_ADDRESSES).await? {
             let (subject, text) = match mailing.alerts.as_slice() {
                 [letter] if mailing.is_letter => (letter.title.clone(), letter.text.clone()),
-                alerts => alert::mail(alerts, mailing.waiting, &self.public_url),
+                alerts => alert::mail(alerts, mailing.waiting, self.public_url.as_deref()),
             };
             let mail = Mail { to: &mailing.address, subject: &subject, text: &text, number: mailing.up_to, at: now };
             match mailer.send(mail).await {

@@ -131,7 +131,7 @@ pub struct Parts {
     /// What sends mails; without it they wait.
     pub mailer: Option<Mailer>,
     /// Where people reach the server, for mails.
-    pub public_url: String,
+    pub public_url: Option<String>,
     /// Who executes recharges.
     pub providers: Providers,
 }
@@ -150,7 +150,7 @@ pub struct Engine {
     watch: Watch,
     retention: Retention,
     mailer: Option<Mailer>,
-    public_url: String,
+    public_url: Option<String>,
     membership: Option<Membership>,
     /// Shards may have changed hands.
     renewal: Notify,

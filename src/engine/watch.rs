@@ -78,7 +78,7 @@ impl Engine {
         if exhausted && now >= since.plus(self.watch.disable_after) {
             self.disable(endpoint, format!("nothing has been delivered to it since {since}"), Some(since)).await
         } else if !warned && now >= since.plus(self.watch.warn_after) {
-            self.change(Deed::Warn(endpoint), None).await?;
+            self.change(Deed::Warn(endpoint, self.watch.disable_after), None).await?;
             tracing::warn!(endpoint.id = %endpoint, failing_since = %since, "the endpoint is failing; its vendor is warned");
             Ok(())
         } else {

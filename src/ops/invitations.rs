@@ -89,13 +89,13 @@ impl Ops {
             (self.link_to(Purpose::Invitation { email: email.clone(), vendor, role }, limits::INVITATION), self.new_ticket());
         let text = if has_login {
             format!(
-                "You are invited to Ringback, for {whose}. {email} has a login already, and each address has one: log in with it, or ask \
-                 to be invited with another address.\n"
+                "You are invited to Ringback, for {whose}. {email} already has a login, and an address can have only one. Log in with it, or \
+                 ask for an invitation to another address.\n"
             )
         } else {
             format!(
-                "You are invited to Ringback, for {whose}. Choose a password, and log in with {email}:\n\n{}\n\nThe link is good once, \
-                 for seven days.\n",
+                "You are invited to Ringback, for {whose}. Choose a password, and log in with {email}:\n\n{}\n\nThe link works once, \
+                 within seven days.\n",
                 self.link_url(&ticket)
             )
         };
@@ -154,8 +154,8 @@ impl Ops {
         let Some(found) = self.store.credentials(email).await? else { return Ok(()) };
         let (link, ticket) = (self.link_to(Purpose::Reset { user: found.user.id }, limits::RESET), self.new_ticket());
         let text = format!(
-            "Somebody, probably you, asked for a new password at Ringback. Choose one here, within an hour:\n\n{}\n\nIf it was not you, \
-             there is nothing to do: the present password stays.\n",
+            "A new password was requested for your login at Ringback. Choose one within an hour:\n\n{}\n\nIf you did not request it, ignore \
+             this mail: your password stays as it is.\n",
             self.link_url(&ticket)
         );
         let letter = Letter { to: found.user.email, title: "A new password at Ringback".to_owned(), text: Secret::new(text) };

@@ -146,7 +146,7 @@ pub enum Deed {
         deadline: Duration,
     },
     /// Alerts that an endpoint has been failing for long, once until its next success. [`Done::Found`].
-    Warn(EndpointId),
+    Warn(EndpointId, Duration),
     /// Notes that it was tried whether a disabled endpoint is back. [`Done::Found`].
     Probed(EndpointId),
     /// Opens first runs for events that an endpoint missed, the earliest first, a step at a time: [`Done::Opened`]. The

@@ -98,7 +98,7 @@ pub struct ProviderStanding {
 }
 
 /// How everything stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overview {
     /// Recharges by status, in the order of [`Status::ALL`].
     pub recharges: [u64; 4],

@@ -88,7 +88,7 @@ async fn in_vain(on: &Subject) -> Vec<Deed> {
         Deed::RemoveUser { id: UserId::new(1), vendor: None, last: LastOwner::MayGo },
         Deed::CreateEndpoint { endpoint: Box::new(on.new_endpoint(side)), most: 0 },
         Deed::ChangeEndpoint { id, change, deadline },
-        Deed::Warn(id),
+        Deed::Warn(id, DAY),
         Deed::Probed(id),
         Deed::Resend { id: delivery, deadline },
         Deed::Cancel(delivery),

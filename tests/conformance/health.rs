@@ -30,18 +30,20 @@ async fn fails(on: &Subject, side: Side, id: EndpointId, now: Timestamp) -> Open
 }
 
 async fn warn(on: &Subject, id: EndpointId, now: Timestamp) -> bool {
-    on.store.deed(Deed::Warn(id), now).await.unwrap().came_to_pass()
+    on.store.deed(Deed::Warn(id, DAY), now).await.unwrap().came_to_pass()
 }
 
 /// Titles of the alerts that wait, in the order in which they were made.
 async fn alerts(on: &Subject) -> Vec<String> {
     let mailings = on.store.mailings(at(1_000_000), at(1_000_000), 100).await.unwrap();
-    mailings.into_iter().flat_map(|mailing| mailing.alerts).map(|alert| alert.title).collect()
+    // Without the cause, which stands in brackets.
+    let titles = mailings.into_iter().flat_map(|mailing| mailing.alerts).map(|alert| alert.title);
+    titles.map(|title| title.split_once(" (").map_or(title.clone(), |(before, _)| before.to_owned())).collect()
 }
 
-const FAILS: &str = "Webhook endpoint is failing: vendor.example";
-const DISABLED: &str = "Webhook endpoint is disabled: vendor.example";
-const RECOVERED: &str = "Webhook endpoint works again: vendor.example";
+const FAILS: &str = "Himal Mobile: webhook endpoint vendor.example is failing";
+const DISABLED: &str = "Himal Mobile: webhook endpoint vendor.example is disabled";
+const RECOVERED: &str = "Himal Mobile: webhook endpoint vendor.example works again";
 
 // --- From the first failure to the next success ----------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ use ringback::store::{After, Deed, Mailing, Write};
 
 use crate::deeds::Deeds;
 use crate::ledger::details;
-use crate::subject::{START, Side, Subject, at, attempted, eight, filter, just_before, report, settings, succeeded};
+use crate::subject::{DAY, START, Side, Subject, at, attempted, eight, filter, just_before, report, settings, succeeded};
 
 const FAR: Timestamp = at(1_000_000);
 
@@ -42,7 +42,7 @@ async fn trouble(on: &Subject, side: Side, id: EndpointId, times: usize) {
     for _ in 0..times {
         let run = on.event(side, "invoice.paid", START).await.into_iter().find(|run| run.key.endpoint == id).unwrap();
         let again = After::Retry { at: at(99), failed_since: START };
-        let warn = ringback::store::Change { deed: Deed::Warn(id), now: START, note: None, keep: None };
+        let warn = ringback::store::Change { deed: Deed::Warn(id, DAY), now: START, note: None, keep: None };
         on.commit(vec![
             Write::Settle(attempted(&run, 1, OutcomeKind::TimedOut, START, again)),
             Write::Change(Box::new(warn)),
@@ -91,8 +91,12 @@ pub async fn a_contradiction_is_told_every_operator(on: Subject) {
     let addresses: Vec<_> = told.iter().map(|mailing| (mailing.address.as_str(), mailing.waiting)).collect();
     assert_eq!(addresses, [("a@platform.example", 2), ("b@platform.example", 2)], "each case once, to each of them");
     let text: String = told[0].alerts.iter().map(|alert| alert.text.clone()).collect();
-    assert!(text.contains(&id.to_string()) && text.contains("status failed where the ledger has success"), "{text}");
-    assert!(!text.contains("98"), "numbers of people are not mailed: {text}");
+    for part in
+        [&id.to_string(), "Vendor:", "Reference:  INV-1", "a report claims status failed where the ledger has success", "989•••••99"]
+    {
+        assert!(text.contains(part), "{part} is missing: {text}");
+    }
+    assert!(!text.contains("9899999999"), "numbers of people are mailed masked: {text}");
 }
 
 pub async fn alerts_of_an_address_are_gathered(on: Subject) {

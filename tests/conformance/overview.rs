@@ -228,7 +228,7 @@ pub async fn what_waits_for_people_is_counted(on: Subject) {
         on.record(failed(run, 1, at(10), at(15))).await;
     }
     assert_eq!(counts().await, [2, 0, 0, 0, 0]);
-    on.store.deed(Deed::Warn(ids[0]), at(20)).await.unwrap();
+    on.store.deed(Deed::Warn(ids[0], DAY), at(20)).await.unwrap();
     assert_eq!(counts().await, [2, 0, 0, 0, 1]);
     on.turn(ids[0], EndpointStatus::Disabled).await;
     assert_eq!(counts().await, [1, 1, 0, 0, 1]);
@@ -336,7 +336,7 @@ pub async fn who_fails_and_who_was_disabled_is_trouble(on: Subject) {
     on.record(failed(&run, 1, at(1), at(99))).await;
     let told = troubled().await;
     assert_eq!((told.len(), told[0].endpoint, told[0].warned_at, told[0].mails_waiting), (1, run.key.endpoint, None, 0));
-    on.store.deed(Deed::Warn(run.key.endpoint), at(2)).await.unwrap();
+    on.store.deed(Deed::Warn(run.key.endpoint, DAY), at(2)).await.unwrap();
     assert_eq!((troubled().await[0].warned_at, troubled().await[0].mails_waiting), (Some(at(2)), 1));
     let by_rule = |by_rule| EndpointChange::Status {
         from: &EndpointStatus::ALL,

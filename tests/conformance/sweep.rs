@@ -439,7 +439,7 @@ pub async fn entries_answers_minutes_and_alerts_go_by_their_age(on: Subject) {
         on.store.act(Change { deed, now, note: Some(note("x.y")), keep }).await.unwrap();
         let run = on.open_run(ringback::domain::delivery::RunKey { endpoint: id, sequence: second / 60 + 1, run: 1 }).await;
         on.record(failed(&run, 1, now, now)).await;
-        on.store.deed(Deed::Warn(id), now).await.unwrap();
+        on.store.deed(Deed::Warn(id, DAY), now).await.unwrap();
         on.turn(id, EndpointStatus::Connected).await;
     }
     let counts = async || {

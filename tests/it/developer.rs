@@ -1,23 +1,19 @@
-//! What a vendor's developer has on the command line: listen, trigger, resend, check, verify, decrypt.
+//! What a vendor's developer has on the command line: listen, trigger, resend, verify, decrypt.
 
 use std::collections::HashSet;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use ringback::clock::{Clock, SystemClock};
 use ringback::domain::secret::Secret;
 use ringback::wire::{globaltopup, standard};
 use serde_json::{Value, json};
 
-use crate::client::find;
 use crate::harness::{TestApp, attempts, text, until};
 use crate::receiver::{Answer, Received, Receiver};
 
-const SECRET: &str = "whsec_UmVjZWl2ZXJzIHRoYXQgYSBwYWdlIHNob3dzLg==";
-const LEGACY: &str = "0123456789abcdef0123456789abcdef";
+pub const SECRET: &str = "whsec_UmVjZWl2ZXJzIHRoYXQgYSBwYWdlIHNob3dzLg==";
+pub const LEGACY: &str = "0123456789abcdef0123456789abcdef";
 
 fn ringback(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringback"));
@@ -26,7 +22,7 @@ fn ringback(arguments: &[&str]) -> Command {
 }
 
 /// Runs it beside the server of the test.
-async fn run(arguments: &[&str]) -> Output {
+pub async fn run(arguments: &[&str]) -> Output {
     let output = tokio::process::Command::from(ringback(arguments)).kill_on_drop(true).output();
     tokio::time::timeout(Duration::from_secs(60), output).await.expect("it ends").expect("it runs")
 }
@@ -54,7 +50,7 @@ fn listen(app: &TestApp, token: &str, arguments: &[&str]) -> Listening {
     Listening(ringback(&all).stdout(Stdio::null()).spawn().expect("it runs"))
 }
 
-fn is_signed(request: &Received, secret: &Secret) -> bool {
+pub fn is_signed(request: &Received, secret: &Secret) -> bool {
     let [id, at, signature] = ["webhook-id", "webhook-timestamp", "webhook-signature"].map(|name| request.header(name));
     standard::verify(secret, id, at, signature, &request.body)
 }
@@ -164,90 +160,4 @@ async fn trigger_makes_a_real_event_in_test_mode_and_resend_sends_it_again() {
     }
     assert_eq!(app.get("/v1/recharges", &vendor.live).await.expect(200)["data"], json!([]), "nothing real was recharged");
     app.finish().await;
-}
-
-// --- check -----------------------------------------------------------------------------------------------------------
-
-/// What a receiver gets wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Flaw {
-    None,
-    NoSignature,
-    NoTimestamp,
-    RefusesDuplicates,
-    RefusesUnknownTypes,
-    RefusesUnknownFields,
-    OneAtATime,
-    NeverConnects,
-}
-
-/// A receiver with one flaw.
-async fn receiver(flaw: Flaw) -> Receiver {
-    let hook = Receiver::start().await;
-    let (secret, seen, busy) = (standard::parse_secret(SECRET).expect("a secret"), Mutex::new(HashSet::new()), AtomicUsize::new(0));
-    hook.script(move |request| {
-        let now = SystemClock.now().as_millis() / 1000;
-        let at: i64 = find(&request.headers, "webhook-timestamp").and_then(|at| at.parse().ok()).unwrap_or_default();
-        let body = request.json();
-        let known = ["recharge.success", "recharge.failed", "webhook.test"].iter().any(|known| body["type"] == *known);
-        let is_new = seen.lock().insert(request.id().to_owned());
-        let refused = (flaw != Flaw::NoSignature && !is_signed(request, &secret))
-            || (flaw != Flaw::NoTimestamp && flaw != Flaw::NoSignature && (now - at).abs() > 300)
-            || (flaw == Flaw::RefusesDuplicates && !is_new)
-            || (flaw == Flaw::RefusesUnknownTypes && !known)
-            || (flaw == Flaw::RefusesUnknownFields && body["data"]["of_a_later_version"].is_object())
-            || (flaw == Flaw::NeverConnects && body["type"] == "webhook.test");
-        // The last two come at once: the second of them finds it busy.
-        let is_last = body["data"]["reference_no"].as_str().is_some_and(|reference| reference.ends_with("-8") || reference.ends_with("-9"));
-        let is_busy = flaw == Flaw::OneAtATime && is_last && busy.fetch_add(1, Ordering::SeqCst) > 0;
-        match (refused, is_busy) {
-            (true, _) => Answer::status(401),
-            (_, true) => Answer::status(503),
-            _ => Answer::status(200).after(Duration::from_millis(5)),
-        }
-    });
-    hook
-}
-
-#[tokio::test]
-async fn check_takes_from_each_flaw_the_marks_that_it_costs() {
-    for (flaw, lost) in [
-        (Flaw::None, vec![]),
-        (Flaw::NoSignature, vec!["a wrong signature", "a changed body under a right signature", "an old timestamp"]),
-        (Flaw::NoTimestamp, vec!["an old timestamp"]),
-        (Flaw::RefusesDuplicates, vec!["the same event twice"]),
-        (Flaw::RefusesUnknownTypes, vec!["a type that it has never heard of"]),
-        (Flaw::RefusesUnknownFields, vec!["unknown fields"]),
-        (Flaw::OneAtATime, vec!["two at once"]),
-        (Flaw::NeverConnects, vec!["the handshake"]),
-    ] {
-        let (hook, folder) = (receiver(flaw).await, tempfile::tempdir().expect("a folder"));
-        let badge = folder.path().join("badge.svg");
-        let output = run(&["check", &hook.url(), "--secret", SECRET, "--json", "--badge", badge.to_str().expect("text")]).await;
-        assert_eq!(output.status.code(), Some(i32::from(!lost.is_empty())), "{flaw:?}: {}", String::from_utf8_lossy(&output.stderr));
-        let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        let failed: Vec<_> = found["checks"]
-            .as_array()
-            .expect("checks")
-            .iter()
-            .filter(|one| one["passed"] == false)
-            .map(|one| text(&one["check"]))
-            .collect();
-        assert_eq!(failed, lost, "{flaw:?}: {found:#}");
-        assert_eq!(found["passed"], lost.is_empty());
-        let badge = std::fs::read_to_string(badge).expect("the badge");
-        assert!(badge.contains(&format!("{} of 10", 10 - lost.len())), "{badge}");
-    }
-}
-
-#[tokio::test]
-async fn check_of_nobody_fails_everything_and_says_why() {
-    let gone = Receiver::start().await;
-    let url = gone.url();
-    drop(gone);
-    let output = run(&["check", &url, "--secret", SECRET]).await;
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.code() == Some(1) && said.contains("Connection refused") && said.contains("0 of 10 passed"), "{said}");
-    let output = run(&["check", &url, "--secret", "whsec_short"]).await;
-    assert_eq!(output.status.code(), Some(64), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -24,6 +24,15 @@ async fn wait(mails: &MailServer, count: usize) -> Vec<Value> {
     until(&format!("{count} mails"), || async { Some(mails.all()).filter(|all| all.len() >= count) }).await
 }
 
+/// The mail has all of these in its text.
+#[track_caller]
+fn says(mail: &Value, parts: &[&str]) {
+    let said = text(&mail["text"]).replace('\r', "");
+    for part in parts {
+        assert!(said.contains(part), "{part:?} is missing: {said}");
+    }
+}
+
 async fn waiting(app: &TestApp) -> u64 {
     app.get("/v1/overview", &app.operator).await.expect(200)["alerts_waiting"].as_u64().expect("a count")
 }
@@ -62,16 +71,27 @@ async fn a_vendor_is_told_of_failing_and_of_disabling() {
     for (mail, title) in [(&failing, "failing"), (&disabled, "disabled")] {
         assert_eq!((&mail["to"], &mail["from"]), (&json!(["shop@example.com"]), &json!("ringback@example.net")));
         assert_eq!(mail["shown_from"], "Ringback <ringback@example.net>");
-        assert_eq!(mail["subject"], format!("Webhook endpoint is {title}: 127.0.0.1"));
-        let said = text(&mail["text"]);
-        for part in [&endpoint.id, &hook.url(), "live mode", "since 2026-11-24T00:00:00.000Z", PUBLIC_URL] {
-            assert!(said.contains(part), "{part} is missing: {said}");
-        }
+        assert_eq!(mail["subject"], format!("Shop: webhook endpoint 127.0.0.1 is {title} (HTTP 500)"));
+        says(
+            mail,
+            &[
+                "Vendor:     Shop\n",
+                &format!("Endpoint:   {} ({}, live mode)\n", hook.url(), endpoint.id),
+                "since 2026-11-24 00:00:00 UTC",
+                "Cause:      HTTP 500 (",
+                &format!("Panel:      {PUBLIC_URL}/panel/live/webhooks/{}\n", endpoint.id),
+                &format!("Ringback at {PUBLIC_URL}\n"),
+            ],
+        );
         for hidden in ["hidden-token", "hidden-header", "whsec_", &endpoint.secret] {
             assert!(!mail.to_string().contains(hidden), "{hidden}: {mail}");
         }
     }
-    assert!(text(&disabled["text"]).contains(&format!("POST /v1/endpoints/{}/enable", endpoint.id)));
+    says(&failing, &["nothing has been delivered to it since", "is disabled at 2026-11-24 00:30:00 UTC", "Fix the receiver"]);
+    says(
+        &disabled,
+        &["it was disabled at 2026-11-24 00:3", "It gets no more events", &format!("POST /v1/endpoints/{}/enable", endpoint.id)],
+    );
     assert!(text(&failing["date"]).starts_with("2026-11-24T00:01:"), "{failing}");
     app.pass(&hook, 30, MINUTE).await;
     assert_eq!(mails.all().len(), 2, "each is told once");
@@ -95,8 +115,11 @@ async fn the_alert_address_goes_before_the_vendors_and_hears_that_it_works_again
     app.pass(&hook, 1, 6 * SECOND).await;
     let got = wait(&mails, 2).await;
     assert!(got.iter().all(|mail| mail["to"] == json!(["on-call@example.org"])), "{got:#?}");
-    assert_eq!(got[1]["subject"], "Webhook endpoint works again: 127.0.0.1");
-    assert!(text(&got[1]["text"]).contains(&endpoint.id));
+    assert_eq!(got[1]["subject"], "Shop: webhook endpoint 127.0.0.1 works again");
+    says(
+        &got[1],
+        &["Vendor:     Shop\n", &endpoint.id, "Failed:     from 2026-11-24 00:", " to 2026-11-24 00:2", "What waited is being delivered"],
+    );
     assert_ne!(got[0]["message_id"], got[1]["message_id"]);
     until_sent(&app).await;
     app.finish().await;
@@ -116,8 +139,12 @@ async fn an_endpoint_that_came_back_by_itself_is_told_of() {
     app.pass(&hook, 1, 6 * SECOND).await;
     let got = wait(&mails, 2).await;
     let subjects: Vec<_> = got.iter().map(|mail| text(&mail["subject"])).collect();
-    assert_eq!(subjects, ["Webhook endpoint is disabled: 127.0.0.1", "Webhook endpoint works again: 127.0.0.1"]);
-    assert!(text(&got[1]["text"]).contains("handshake"), "{}", got[1]);
+    assert_eq!(
+        subjects,
+        ["Shop: webhook endpoint 127.0.0.1 is disabled (it answered 410 Gone)", "Shop: webhook endpoint 127.0.0.1 works again"]
+    );
+    says(&got[0], &["it answered 410 Gone"]);
+    says(&got[1], &["answered its handshake at 2026-11-24 00:", &format!("POST /v1/endpoints/{}/replay", endpoint.id)]);
     until_sent(&app).await;
     app.finish().await;
 }
@@ -135,7 +162,10 @@ async fn operators_are_told_of_conflicts_and_nobody_else_is() {
     }
     let login = json!({"email": "clerk@example.com", "password": "a long password"});
     app.post(&format!("/v1/vendors/{}/users", vendor.id), &app.operator, login).await.expect(201);
-    let report = |status: &str, number: &str| json!({"reports": [{"vendor_id": vendor.id, "reference_no": "R-1", "status": status, "connection_no": number}]});
+    let report = |status: &str, number: &str| {
+        json!({"reports": [{"vendor_id": vendor.id, "reference_no": "R-1", "status": status, "connection_no": number,
+                            "amount": "50.00", "currency": "NPR", "operator": "Ncell"}]})
+    };
     app.post("/v1/reports", &app.operator, report("success", "9801234567")).await.expect(200);
     for _ in 0..3 {
         let answer = app.post("/v1/reports", &app.operator, report("failed", "9811111111")).await.expect(200);
@@ -150,12 +180,28 @@ async fn operators_are_told_of_conflicts_and_nobody_else_is() {
     let conflicts = app.get("/v1/conflicts", &app.operator).await.expect(200);
     let said = text(&got[0]["text"]);
     for conflict in conflicts["data"].as_array().expect("conflicts") {
-        for part in [&conflict["recharge_id"], &conflict["id"]] {
-            assert!(said.contains(&text(part)), "{part} is missing: {said}");
-        }
+        let (recharge, id) = (text(&conflict["recharge_id"]), text(&conflict["id"]));
+        let link = format!("Panel:      {PUBLIC_URL}/panel/operator/conflicts/{id}\n");
+        says(&got[0], &[&recharge, &link, &format!("POST /v1/conflicts/{id}/resolve")]);
     }
-    assert!(said.contains("status failed where the ledger has success") && said.contains(PUBLIC_URL), "{said}");
-    assert!(!said.contains("98"), "connection numbers are not mailed: {said}");
+    assert_eq!(got[0]["subject"], "Shop: recharge R-1 is contradicted: status failed, the ledger has success, and 1 more");
+    says(
+        &got[0],
+        &[
+            "Vendor:     Shop\n",
+            "Reference:  R-1\n",
+            "live mode)\n",
+            "Amount:     50.00 NPR\n",
+            "Network:    Ncell\n",
+            "Number:     980•••••67\n",
+            "Status:     success since 2026-11-24 00:00:00 UTC\n",
+            "a report claims status failed where the ledger has success\n",
+            "a report claims connection number 981•••••11 where the ledger has 980•••••67\n",
+            "Received:   2026-11-24 00:00:00 UTC, with POST /v1/reports\n",
+            "is not notified until the conflict is resolved",
+        ],
+    );
+    assert!(!said.contains("9801234567") && !said.contains("9811111111"), "connection numbers are mailed masked: {said}");
     app.pass(&hook, 20, MINUTE).await;
     assert_eq!(mails.all().len(), 2, "a repeated report opens no further case");
     app.finish().await;
@@ -188,7 +234,7 @@ async fn the_first_goes_at_once_and_what_comes_within_the_pause_is_gathered() {
     app.pass(&hook, 1, 6 * SECOND).await;
     let first = wait(&mails, 1).await.remove(0);
     until_sent(&app).await;
-    assert_eq!(first["subject"], "Webhook endpoint is disabled: 127.0.0.1");
+    assert_eq!(first["subject"], "Shop: webhook endpoint 127.0.0.1 is disabled (it answered 410 Gone)");
 
     disable_all(&app, &hook, &all[1..], "R-1").await;
     app.on(&all[0].1, "enable").await.expect(200);
@@ -199,7 +245,7 @@ async fn the_first_goes_at_once_and_what_comes_within_the_pause_is_gathered() {
     app.pass(&hook, 2, MINUTE).await;
     let second = wait(&mails, 2).await.remove(1);
     until_sent(&app).await;
-    assert_eq!(second["subject"], "Webhook endpoint is disabled: 127.0.0.1, and 5 more");
+    assert_eq!(second["subject"], "Shop: webhook endpoint 127.0.0.1 is disabled (it answered 410 Gone), and 5 more");
     for (_, endpoint) in &all {
         assert!(text(&second["text"]).contains(&endpoint.id), "{} is missing", endpoint.id);
     }
@@ -225,7 +271,8 @@ async fn a_mail_spells_out_so_many_and_counts_the_others() {
     let said = text(&mail["text"]);
     assert_eq!(said.matches("a report claims").count(), limits::MAIL_ALERTS_MAX);
     assert!(said.contains(&format!("And {} more", 61 - limits::MAIL_ALERTS_MAX)), "{said}");
-    assert_eq!(mail["subject"], "A report contradicts a settled recharge, and 60 more");
+    let subject = text(&mail["subject"]);
+    assert!(subject.starts_with("Shop: recharge ") && subject.ends_with("the ledger has success, and 60 more"), "{subject}");
     until_sent(&app).await;
     app.finish().await;
 }
@@ -321,5 +368,7 @@ async fn without_a_mail_server_mails_wait_and_the_overview_says_so() {
     let mail = wait(&mails, 1).await.remove(0);
     until_sent(&app).await;
     assert!(text(&mail["text"]).contains(&endpoint.id) && text(&mail["date"]).starts_with("2026-11-24T10:00"), "{mail}");
+    assert!(!text(&mail["text"]).contains("/panel/"), "without a public_url there are no links: {mail}");
+    says(&mail, &["the setting public_url is not set"]);
     app.finish_leaving(1).await;
 }

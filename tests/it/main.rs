@@ -5,6 +5,7 @@ mod accounts;
 mod backup;
 mod bad_days;
 mod cancelling;
+mod check;
 mod client;
 mod clock;
 mod command_line;

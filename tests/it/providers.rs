@@ -8,8 +8,10 @@ use ringback::clock::Clock;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+use crate::bad_days::run;
 use crate::client::{Reply, Request, send};
 use crate::harness::{Setup, TestApp, Vendor, text, until};
+use crate::mail_server::MailServer;
 use crate::receiver::{Answer, Receiver};
 
 /// A provider as WIRE.md has one: its own paths for handing over and asking, states in words.
@@ -39,10 +41,14 @@ impl Scene {
     }
 
     async fn with(callback: &str) -> Self {
+        Self::by(Setup::default(), callback).await
+    }
+
+    async fn by(setup: Setup, callback: &str) -> Self {
         let provider = Receiver::start().await;
         let url = provider.url();
         let base = url.trim_end_matches("/hook");
-        let setup = Setup::default().set("attempt_timeout", "1s").set("connect_timeout", "1s").file(&configuration(base, callback));
+        let setup = setup.set("attempt_timeout", "1s").set("connect_timeout", "1s").file(&configuration(base, callback));
         let app = setup.start().await;
         let vendor = app.vendor().await;
         Self { app, vendor, provider }
@@ -187,7 +193,13 @@ async fn a_crash_after_the_submit_began_is_followed_by_an_enquiry_only() {
 
 #[tokio::test]
 async fn after_three_days_a_person_has_to_find_out() {
-    let scene = Scene::set().await;
+    let mails = MailServer::open();
+    let setup = Setup::default().set("smtp_url", &mails.url()).set("mail_from", "ringback@example.net");
+    let setup = setup.set("public_url", "https://ringback.example.net");
+    let scene = Scene::by(setup, r#"path_secret = "s3cret""#).await;
+    let database = format!("sqlite:{}", scene.app.file().display());
+    let arguments = ["user", "create", "--operator", "--email", "ops@example.org", "--database", database.as_str()];
+    assert!(run(&[("password", "a long password")], &arguments).status.success());
     scene.provider.always(says(json!({"state": "Processing"})));
     let made = scene.order("R-1").await;
     scene.until_calls(1).await;
@@ -199,6 +211,22 @@ async fn after_three_days_a_person_has_to_find_out() {
     assert!(asked.0 == 1 && asked.1 > 400, "{asked:?}");
     scene.pass(5, 3600).await;
     assert_eq!(scene.calls(), asked, "it is asked no more");
+    let mail = until("the mail arrives", || async { mails.all().first().cloned() }).await;
+    assert_eq!(mail["subject"], "Shop: recharge R-1 is stuck at its provider");
+    let said = text(&mail["text"]).replace('\r', "");
+    for part in [
+        "Vendor:     Shop\n",
+        "Reference:  R-1\n",
+        &format!("Recharge:   {} (transaction ", text(&made["id"])),
+        "Amount:     100.00 NPR\n",
+        "Number:     980•••••67\n",
+        "Submitted:  2026-11-24 00:00:",
+        "has not reported a final status for 72 hours",
+        &format!("POST /v1/recharges/{}/resolve", text(&made["id"])),
+        "Panel:      https://ringback.example.net/panel/operator/stuck\n",
+    ] {
+        assert!(said.contains(part), "{part:?} is missing: {said}");
+    }
     let path = format!("/v1/recharges/{}/resolve", text(&made["id"]));
     scene.app.post(&path, &scene.app.operator, json!({"status": "failed", "reason": "the provider's books say so"})).await.expect(200);
     assert_eq!(scene.app.get("/v1/stuck", &scene.app.operator).await.expect(200)["data"], json!([]));

@@ -5,11 +5,12 @@ use maud::{Markup, html};
 use serde_json::{Map, Value};
 
 use super::super::door::OfVendor;
-use super::super::draw::{code, empty, facts, masked, numbers_switch, time};
+use super::super::draw::{code, empty, facts, numbers_switch, time};
 use super::super::form::Query;
 use super::super::frame;
 use super::super::refusal::{Refusal, Shown};
 use super::deliveries;
+use crate::domain::alert::masked;
 use crate::domain::event::Event;
 use crate::domain::id::EventId;
 use crate::domain::json;

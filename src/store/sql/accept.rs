@@ -20,7 +20,7 @@ use super::guess::{Guesses, Known};
 use super::overview::Minute;
 use super::{Advance, Memory, health, overview, references, rows, settle};
 use crate::clock::{Ids, Stopwatch};
-use crate::domain::alert::Alert;
+use crate::domain::alert::{Alert, Opened};
 use crate::domain::delivery::RunKey;
 use crate::domain::event::{Event, Facts};
 use crate::domain::id::{ConflictId, EndpointId, EventId, StreamId};
@@ -278,7 +278,8 @@ impl Batch<'_> {
             let values =
                 params![id.get(), after.id.get(), report.status as i64, found.field, found.ours, found.theirs, source, now.as_millis()];
             if self.conn.execute(OPEN, values)? == 1 {
-                health::alert_operators(self, &Alert::conflict(id, after.id, found), *now)?;
+                let opened = Opened { id, found, source, at: *now };
+                health::alert_about(self, after, |of| Alert::conflict(of, opened), *now)?;
             }
         }
         self.write_recharge(after)

@@ -92,7 +92,7 @@ impl Batch<'_> {
             Deed::ChangeEndpoint { id, change, deadline } => {
                 Done::Endpoint(self.change_endpoint(*id, change, (now, *deadline), opened)?.map(Box::new))
             }
-            Deed::Warn(id) => Done::Found(health::warn(self, *id, now)?),
+            Deed::Warn(id, disable_after) => Done::Found(health::warn(self, *id, *disable_after, now)?),
             Deed::Probed(id) => Done::Found(endpoints::probed(conn, *id, now)?),
             Deed::OpenMissed { id, from, change, deadline } => match replays::open_missed(conn, self.sealer, *id, *from, (now, *deadline))?
             {
@@ -159,9 +159,9 @@ impl Batch<'_> {
             after.failing_since = None;
         }
         match change {
-            EndpointChange::Status { to: EndpointStatus::Disabled, by_rule: true, .. } => {
+            EndpointChange::Status { to: EndpointStatus::Disabled, by_rule: true, failing_since, .. } => {
                 let reason = after.status_reason.clone().unwrap_or_default();
-                health::alert(self, &after, &Alert::disabled(&after, &reason), now)?;
+                health::alert(self, &after, |of| Alert::disabled(of, &reason, *failing_since, now), now)?;
                 let (stream, mode, audience) = (after.stream, after.mode, Audience::All);
                 let event_type = Arc::from(DISABLED);
                 let facts = Facts::Given(after.disabled_facts(now));
@@ -169,7 +169,7 @@ impl Batch<'_> {
                 self.write_counters()?;
             }
             EndpointChange::Status { to: EndpointStatus::Connected, by_rule: true, .. } => {
-                health::alert(self, &after, &Alert::came_back(&after, now), now)?;
+                health::alert(self, &after, |of| Alert::came_back(of, now), now)?;
             }
             _ => {}
         }

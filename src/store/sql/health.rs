@@ -4,18 +4,21 @@
 //! kept in the writer's memory, so that a success of a healthy endpoint costs no statement.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use super::accept::Batch;
 use super::conn::{Conn, Result, Row, params};
 use super::endpoints;
 use super::reseal::Bound;
 use super::rows::word;
-use crate::domain::alert::{Alert, Letter};
+use crate::domain::alert::{Alert, Letter, OfEndpoint, OfRecharge};
 use crate::domain::attempt::OutcomeKind;
 use crate::domain::delivery::{DeliveryState, EndReason};
 use crate::domain::endpoint::{Endpoint, EndpointStatus};
 use crate::domain::id::EndpointId;
+use crate::domain::recharge::Recharge;
 use crate::domain::time::Timestamp;
+use crate::domain::vendor::Mode;
 use crate::limits;
 use crate::store::seal::{Place, Sealer};
 use crate::store::{After, Cause, Failing, Mailing, Page, Settle, Settled, StoreError, Trouble, WaitingMail};
@@ -75,43 +78,75 @@ pub(super) fn ended(batch: &Batch, settle: &Settle, failed_since: Option<Timesta
 }
 
 fn recovered(batch: &mut Batch, endpoint: EndpointId, now: Timestamp) -> Result<(), StoreError> {
-    if forget(batch, endpoint)?
+    if let Some(since) = forget(batch, endpoint)?
         && let Some(endpoint) = endpoints::one(batch.conn, batch.sealer, endpoint)?
         && endpoint.status == EndpointStatus::Connected
     {
-        alert(batch, &endpoint, &Alert::recovered(&endpoint, now), now)?;
+        alert(batch, &endpoint, |of| Alert::recovered(of, since, now), now)?;
     }
     Ok(())
 }
 
-/// An endpoint starts anew; answers whether its vendor had been warned.
-pub(super) fn forget(batch: &mut Batch, endpoint: EndpointId) -> Result<bool, StoreError> {
+/// An endpoint starts anew; answers since when it has been failing, if its vendor had been warned.
+pub(super) fn forget(batch: &mut Batch, endpoint: EndpointId) -> Result<Option<Timestamp>, StoreError> {
     batch.failing.remove(&endpoint);
     batch.noted.remove(&endpoint);
-    const FORGET: &str = "DELETE FROM health WHERE endpoint = ?1 RETURNING warned_at IS NOT NULL";
-    Ok(batch.conn.first(FORGET, params![endpoint.get()], |row| row.get(0))?.unwrap_or(false))
+    const FORGET: &str = "DELETE FROM health WHERE endpoint = ?1 RETURNING warned_at, failing_since";
+    let read = |row: &Row| Ok((row.get::<Option<i64>>(0)?, row.get(1)?));
+    let forgotten = batch.conn.first(FORGET, params![endpoint.get()], read)?;
+    Ok(forgotten.and_then(|(warned_at, since)| warned_at.map(|_| since)))
 }
 
 /// Notes that an endpoint's vendor is warned, unless it was, or the endpoint has recovered meanwhile.
-pub(super) fn warn(batch: &mut Batch, id: EndpointId, now: Timestamp) -> Result<bool, StoreError> {
+pub(super) fn warn(batch: &mut Batch, id: EndpointId, disable_after: Duration, now: Timestamp) -> Result<bool, StoreError> {
     const WARN: &str = "UPDATE health SET warned_at = ?2 WHERE endpoint = ?1 AND warned_at IS NULL RETURNING failing_since";
-    let since = batch.conn.first(WARN, params![id.get(), now.as_millis()], |row| row.get(0))?;
+    let since: Option<Timestamp> = batch.conn.first(WARN, params![id.get(), now.as_millis()], |row| row.get(0))?;
     let (Some(since), Some(endpoint)) = (since, endpoints::one(batch.conn, batch.sealer, id)?) else { return Ok(false) };
-    alert(batch, &endpoint, &Alert::failing(&endpoint, since), now)?;
+    alert(batch, &endpoint, |of| Alert::failing(of, since, since.plus(disable_after)), now)?;
     Ok(true)
 }
 
-/// Tells the endpoint's alert address, or else its vendor's.
-pub(super) fn alert(batch: &Batch, endpoint: &Endpoint, alert: &Alert, now: Timestamp) -> Result<(), StoreError> {
-    let address = match &endpoint.settings.alert_email {
-        Some(address) => address.clone(),
-        None => batch.conn.one("SELECT email FROM vendor WHERE id = ?1", params![endpoint.vendor.get()], |row| row.get(0))?,
-    };
-    keep(batch, &address, alert, now)
+/// Notifies the endpoint's alert address, or else its vendor's.
+pub(super) fn alert(batch: &Batch, endpoint: &Endpoint, write: impl FnOnce(OfEndpoint) -> Alert, now: Timestamp) -> Result<(), StoreError> {
+    const VENDOR: &str = "SELECT name, email FROM vendor WHERE id = ?1";
+    let read = |row: &Row| Ok((row.get::<String>(0)?, row.get::<String>(1)?));
+    let (vendor, email) = batch.conn.one(VENDOR, params![endpoint.vendor.get()], read)?;
+    let causes = causes_in_words(&causes(batch.conn, endpoint.id, limits::CAUSES_OF)?);
+    let alert = write(OfEndpoint { endpoint, vendor: &vendor, causes: &causes });
+    keep(batch, endpoint.settings.alert_email.as_ref().unwrap_or(&email), &alert, now)
 }
 
-/// Tells every operator that has a login.
-pub(super) fn alert_operators(batch: &Batch, alert: &Alert, now: Timestamp) -> Result<(), StoreError> {
+/// Causes as a mail has them, the most frequent first.
+fn causes_in_words(causes: &[Cause]) -> Vec<String> {
+    let all: u64 = causes.iter().map(|cause| cause.times).sum();
+    let words = |cause: &Cause| {
+        let what = match (cause.status, cause.error.as_deref()) {
+            (Some(status), Some(error)) => format!("HTTP {status}, {error}"),
+            (Some(status), None) => format!("HTTP {status}"),
+            (None, Some(error)) => error.to_owned(),
+            (None, None) => cause.kind.as_str().replace('_', " "),
+        };
+        let attempts = if all == 1 { "attempt" } else { "attempts" };
+        format!("{what} ({} of the latest {all} failed {attempts})", cause.times)
+    };
+    causes.iter().take(limits::CAUSES_MAILED).map(words).collect()
+}
+
+/// Notifies the operators about a recharge.
+pub(super) fn alert_about(
+    batch: &Batch,
+    recharge: &Recharge,
+    write: impl FnOnce(OfRecharge) -> Alert,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    const VENDOR: &str = "SELECT v.name, s.mode FROM stream s JOIN vendor v ON v.id = s.vendor WHERE s.id = ?1";
+    let read = |row: &Row| Ok((row.get::<String>("name")?, word(row, "mode", &Mode::ALL)?));
+    let (vendor, mode) = batch.conn.one(VENDOR, params![recharge.stream.get()], read)?;
+    alert_operators(batch, &write(OfRecharge { recharge, vendor: &vendor, mode }), now)
+}
+
+/// Notifies every operator that has a login.
+fn alert_operators(batch: &Batch, alert: &Alert, now: Timestamp) -> Result<(), StoreError> {
     let addresses = batch.conn.all("SELECT email FROM \"user\" WHERE vendor IS NULL", params![], |row| row.get::<String>(0))?;
     addresses.iter().try_for_each(|address| keep(batch, address, alert, now))
 }

@@ -91,7 +91,9 @@ pub(super) fn follow(batch: &Batch, recharge: RechargeId, next: Next, asked: u32
     let moved = go_on(batch.conn, recharge, next, asked)?;
     if next == Next::Stuck {
         batch.conn.execute("UPDATE submission SET stuck_at = ?2 WHERE recharge = ?1", params![recharge.get(), now.as_millis()])?;
-        health::alert_operators(batch, &Alert::stuck(recharge), now)?;
+        if let Some(submission) = one(batch.conn, recharge)? {
+            health::alert_about(batch, &submission.recharge, |of| Alert::stuck(of, &submission), now)?;
+        }
     }
     Ok(moved)
 }

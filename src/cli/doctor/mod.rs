@@ -1,7 +1,9 @@
 //! `ringback doctor`: looks at a running installation, and says what is wrong and what to do. It changes nothing (but, as every
 //! command that opens the store, it brings an older database up to date).
 
-use std::collections::{BTreeMap, BTreeSet};
+mod nodes;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +19,9 @@ use super::style::{BAD, FAINT, GOOD, ODD};
 use crate::app::{self, Outside, open_store};
 use crate::clock::Ids;
 use crate::config::{Config, Database};
-use crate::domain::shard::SHARDS;
+use crate::domain::endpoint::EndpointStatus;
 use crate::domain::time::Timestamp;
 use crate::domain::vendor::Mode;
-use crate::store::cluster::Node;
 use crate::store::{Overview, Page, Store, sqlite};
 use crate::transport::guard::Guard;
 use crate::transport::mail::Mailer;
@@ -92,7 +93,7 @@ impl Doctor {
         }
         match findings.iter().filter(|finding| finding.grade == Grade::Bad).count() {
             0 => Ok(()),
-            1 => bail!("one thing is wrong"),
+            1 => bail!("1 thing is wrong"),
             count => bail!("{count} things are wrong"),
         }
     }
@@ -112,7 +113,7 @@ fn tell(finding: &Finding) {
 
 async fn examine(config: &Config) -> anyhow::Result<Vec<Finding>> {
     let outside = Outside::system();
-    let mut findings = vec![good("settings", "they can be used")];
+    let mut findings = vec![good("settings", "valid")];
     findings.push(server(config).await);
     if let Some(file) = config.database.file() {
         findings.push(disk(file));
@@ -128,7 +129,7 @@ async fn examine(config: &Config) -> anyhow::Result<Vec<Finding>> {
         Ok(store) => store,
         // It says what to do itself: a wrong master key, a newer schema, a database that is away.
         Err(error) => {
-            findings.push(bad("store", format!("{error:#}"), "nothing is sent and nothing accepted until that is mended"));
+            findings.push(bad("store", format!("{error:#}"), "nothing is sent and nothing accepted until that is fixed"));
             return Ok(findings);
         }
     };
@@ -138,14 +139,19 @@ async fn examine(config: &Config) -> anyhow::Result<Vec<Finding>> {
     let overview = store.overview(now).await?;
     findings.extend(standing(&overview, store.open_count().await?));
     if matches!(config.database, Database::Postgres(_)) {
-        findings.extend(nodes(&app::cluster(config).await?.nodes().await?));
+        let nodes = app::cluster(config).await?.nodes().await?;
+        findings.extend(nodes::findings(config, &nodes).await);
     }
     findings.push(mail(config, Arc::clone(&outside.resolver)).await);
     findings.push(outbound(config, &*store, outside).await);
     findings.push(if config.rules.public_url.is_some() {
         good("public_url", "links in mails and pages lead to it")
     } else {
-        odd("public_url", "it is not set", "links in mails lead to the listen address; set it to what people and providers reach")
+        odd(
+            "public_url",
+            "it is not set",
+            "alert mails have no links, and other links lead to the listen address; set it to what people and providers reach",
+        )
     });
     Ok(findings)
 }
@@ -157,31 +163,59 @@ fn named(database: &Database) -> String {
     }
 }
 
+/// What answers where a server should.
+enum Server {
+    Ready,
+    /// It says why.
+    NotReady(String),
+    /// No Ringback server, by its status.
+    Other(u16),
+    /// Nothing answers, for this reason.
+    Silent(String),
+}
+
+/// Asks whether a server is ready; answers what time it has, too.
+async fn ask(host: &str) -> (Server, Option<Timestamp>) {
+    let silent = |why: String| (Server::Silent(why), None);
+    let Ok(url) = format!("http://{host}/readyz").parse::<Url>() else { return silent("its address cannot be read".to_owned()) };
+    let (Ok(target), Ok(transport)) = (Target::new(&url), remote::transport(WITHIN)) else {
+        return silent("its address cannot be asked".to_owned());
+    };
+    let outcome = match transport.send(&target, || http::Request::new(bytes::Bytes::new())).await {
+        Ok(outcome) => outcome,
+        Err(fault) => return silent(fault.text),
+    };
+    let said = String::from_utf8_lossy(outcome.answer_body.as_deref().unwrap_or_default()).trim().to_owned();
+    let server = match outcome.status {
+        Some(200) => Server::Ready,
+        Some(503) => Server::NotReady(said),
+        Some(status) => Server::Other(status),
+        None => Server::Silent(outcome.error.unwrap_or_default()),
+    };
+    (server, outcome.answer_headers.as_deref().and_then(date_of))
+}
+
+/// The time in an answer's `Date` header.
+fn date_of(headers: &str) -> Option<Timestamp> {
+    let text = headers.lines().find_map(|line| line.strip_prefix("date: "))?;
+    let since = httpdate::parse_http_date(text).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(Timestamp::from_millis(i64::try_from(since.as_millis()).ok()?))
+}
+
 /// Whether a server answers where the settings say that one listens.
 async fn server(config: &Config) -> Finding {
     let address = config.metrics_listen.unwrap_or(config.listen);
     let host = if address.ip().is_unspecified() { format!("127.0.0.1:{}", address.port()) } else { address.to_string() };
     let advice = "start it with ringback serve and these settings; if it runs with others, give them to doctor too";
-    let url: Url = match format!("http://{host}/readyz").parse() {
-        Ok(url) => url,
-        Err(_) => return bad("server", format!("{host} is no address that can be asked"), advice),
-    };
-    let (Ok(target), Ok(transport)) = (Target::new(&url), remote::transport(WITHIN)) else {
-        return bad("server", format!("{host} cannot be asked"), advice);
-    };
-    let answer = transport.send(&target, || http::Request::new(bytes::Bytes::new())).await;
-    let body = answer.as_ref().ok().and_then(|outcome| outcome.answer_body.clone()).unwrap_or_default();
-    let said = String::from_utf8_lossy(&body).into_owned();
-    match answer.map(|outcome| (outcome.status, outcome.error)) {
-        Ok((Some(200), _)) => good("server", format!("it is ready at {host}")),
-        Ok((Some(503), _)) => bad(
+    match ask(&host).await.0 {
+        Server::Ready => good("server", format!("it is ready at {host}")),
+        Server::NotReady(said) => bad(
             "server",
-            format!("it runs at {host} and is not ready: {}", said.trim()),
+            format!("it runs at {host} and is not ready: {said}"),
             "its log says more; most often the database is away or its disk is full",
         ),
-        Ok((Some(status), _)) => bad("server", format!("{host}/readyz answered {status}"), "something else listens there"),
-        Ok((None, error)) => bad("server", format!("nothing answers at {host}: {}", error.unwrap_or_default()), advice),
-        Err(fault) => bad("server", fault.text, advice),
+        Server::Other(status) => bad("server", format!("{host}/readyz answered {status}"), "something else listens there"),
+        Server::Silent(error) => bad("server", format!("nothing answers at {host}: {error}"), advice),
     }
 }
 
@@ -233,62 +267,46 @@ async fn clock(store: &dyn Store, now: Timestamp) -> Finding {
     }
 }
 
+/// A number with what it counts.
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 fn standing(overview: &Overview, open: u64) -> Vec<Finding> {
-    let mut found = vec![if open > BACKLOG {
-        odd(
-            "backlog",
-            format!("{open} deliveries have not ended"),
-            "see the panel's issues: most often one endpoint is down and holds most of it",
-        )
-    } else {
-        good("backlog", format!("{open} deliveries have not ended"))
-    }];
-    let mut some = |part, count: u64, what: &str, advice: &str| {
-        found.push(if count > 0 { odd(part, format!("{count} {what}"), advice) } else { good(part, format!("no {what}")) });
+    let seen = match open {
+        0 => "no delivery is pending".to_owned(),
+        1 => "1 delivery is pending".to_owned(),
+        _ => format!("{open} deliveries are pending"),
+    };
+    let advice = "see the panel's issues: most often one endpoint is down and holds most of it";
+    let mut found = vec![if open > BACKLOG { odd("backlog", seen, advice) } else { good("backlog", seen) }];
+    let mut some = |part, count: u64, (one, many, none): (&str, &str, &str), advice: &str| {
+        found.push(if count > 0 { odd(part, counted(count, one, many), advice) } else { good(part, none) });
     };
     some(
         "endpoints",
         overview.failing + overview.disabled,
-        "endpoints fail or are disabled",
+        ("endpoint fails or is disabled", "endpoints fail or are disabled", "no endpoint fails or is disabled by a rule"),
         "the panel's issues say why and since when; their vendors were mailed",
     );
     some(
         "conflicts",
         overview.conflicts,
-        "contradictions wait for a decision",
-        "decide them in the panel, or with POST /v1/conflicts/{id}/resolve",
+        ("conflict waits for a decision", "conflicts wait for a decision", "no conflict waits for a decision"),
+        "decide in the panel, or with POST /v1/conflicts/{id}/resolve",
     );
     some(
         "stuck",
         overview.stuck,
-        "recharges nobody can tell anything about",
-        "ask the provider, and settle them in the panel, or with POST /v1/recharges/{id}/resolve",
+        ("recharge is stuck at its provider", "recharges are stuck at their providers", "no recharge is stuck at its provider"),
+        "ask the provider for the result, and settle in the panel, or with POST /v1/recharges/{id}/resolve",
     );
-    some("mails", overview.alerts, "alerts wait to be mailed", "see whether smtp_url is set and right");
-    found
-}
-
-fn nodes(nodes: &[Node]) -> Vec<Finding> {
-    let versions: BTreeSet<&str> = nodes.iter().filter(|node| node.lease_ms > 0).map(|node| node.version.as_str()).collect();
-    let living = nodes.iter().filter(|node| node.lease_ms > 0).count();
-    let owned: u64 = nodes.iter().filter(|node| node.lease_ms > 0).map(|node| node.shards).sum();
-    let mut found = vec![if owned < SHARDS as u64 {
-        bad(
-            "shards",
-            format!("{living} nodes own {owned} of {SHARDS}"),
-            "nothing is sent to the endpoints of the others until a node takes them; start one, or wait for its lease",
-        )
-    } else {
-        good("shards", format!("{living} nodes own all {SHARDS}"))
-    }];
-    if versions.len() > 1 {
-        let versions: Vec<_> = versions.into_iter().collect();
-        found.push(odd(
-            "versions",
-            format!("nodes run {}", versions.join(" and ")),
-            "finish the upgrade: restart the older ones one after the other",
-        ));
-    }
+    some(
+        "mails",
+        overview.alerts,
+        ("alert waits to be mailed", "alerts wait to be mailed", "no alert waits to be mailed"),
+        "check whether smtp_url is set and correct; the panel's mails show the last error of each address",
+    );
     found
 }
 
@@ -302,7 +320,7 @@ async fn mail(config: &Config, resolver: Arc<dyn Resolve>) -> Finding {
             return bad(
                 "mail",
                 problems.iter().map(|(setting, problem)| format!("{setting} {problem}")).collect::<Vec<_>>().join("; "),
-                "mend the settings",
+                "correct the settings",
             );
         }
     };
@@ -317,11 +335,11 @@ async fn mail(config: &Config, resolver: Arc<dyn Resolve>) -> Finding {
     }
 }
 
-/// Whether endpoints can be reached from here: name, connection, TLS. Nothing is sent to them.
+/// Whether endpoints can be reached from here: name, connection, and TLS where the URL is https. Nothing is sent to them.
 async fn outbound(config: &Config, store: &dyn Store, outside: Outside) -> Finding {
     let targets = targets(store).await.unwrap_or_default();
     if targets.is_empty() {
-        return good("outbound", "there is no endpoint yet that could be reached");
+        return good("outbound", "no endpoint in live mode receives events yet; none was connected to");
     }
     let transport = Transport::new(transport::Parts {
         limits: transport::Limits { connect_timeout: WITHIN, ..config.transport.clone() },
@@ -331,32 +349,50 @@ async fn outbound(config: &Config, store: &dyn Store, outside: Outside) -> Findi
         tls: tls_config(&outside.authorities),
         clock: outside.surroundings.clock,
     });
-    let mut lost = Vec::new();
-    for (host, target) in &targets {
-        if let Err(reason) = transport.try_connecting(target).await {
-            lost.push(format!("{host}: {reason}"));
+    let (mut lost, mut with_tls, mut without) = (Vec::new(), 0, 0);
+    for (host, (target, is_https)) in &targets {
+        match transport.try_connecting(target).await {
+            Ok(()) if *is_https => with_tls += 1,
+            Ok(()) => without += 1,
+            Err(reason) => lost.push(format!("{host}: {reason}")),
         }
     }
+    let all = counted(targets.len() as u64, "endpoint address", "endpoint addresses");
     match lost.len() {
-        0 => good("outbound", format!("{} endpoints can be reached, by name and with TLS", targets.len())),
+        0 => good("outbound", format!("{all} reached: {}", protocols(with_tls, without))),
         count if count == targets.len() => bad(
             "outbound",
-            format!("none of {count} endpoints can be reached: {}", lost[0]),
+            format!("none of {all} reached: {}", lost[0]),
             "check the name server, the firewall, the proxy setting, allow_networks, and the system's certificate authorities",
         ),
-        _ => odd("outbound", lost.join("; "), "most often their vendors have to mend that; their deliveries are retried"),
+        count => odd(
+            "outbound",
+            format!("{count} of {all} not reached: {}", lost.join("; ")),
+            "most often their vendors have to fix that; their deliveries are retried",
+        ),
     }
 }
 
-/// Live endpoints of the latest vendors, by host and port.
-async fn targets(store: &dyn Store) -> anyhow::Result<BTreeMap<String, Target>> {
+/// How endpoints were reached.
+fn protocols(with_tls: u64, without: u64) -> String {
+    match (with_tls, without) {
+        (_, 0) => "over https, with a valid certificate".to_owned(),
+        (0, _) => "over http, without TLS".to_owned(),
+        _ => format!("{with_tls} over https, with a valid certificate, and {without} over http, without TLS"),
+    }
+}
+
+/// Live endpoints of the latest vendors that are not disabled, by host and port; and whether they are https.
+async fn targets(store: &dyn Store) -> anyhow::Result<BTreeMap<String, (Target, bool)>> {
     let mut targets = BTreeMap::new();
     let page = Page { before: None, limit: REACHED };
     for vendor in store.vendors(page).await? {
         for endpoint in store.endpoints(vendor.stream(Mode::Live), Page { before: None, limit: REACHED }).await? {
             let url = &endpoint.settings.url;
-            if let (Ok(target), Some(host)) = (Target::new(url), url.host_str()) {
-                targets.insert(format!("{host}:{}", url.port_or_known_default().unwrap_or_default()), target);
+            if let (Ok(target), Some(host)) = (Target::new(url), url.host_str())
+                && endpoint.status != EndpointStatus::Disabled
+            {
+                targets.insert(format!("{host}:{}", url.port_or_known_default().unwrap_or_default()), (target, url.scheme() == "https"));
             }
             if targets.len() >= REACHED {
                 return Ok(targets);
@@ -364,4 +400,30 @@ async fn targets(store: &dyn Store) -> anyhow::Result<BTreeMap<String, Target>> 
         }
     }
     Ok(targets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_words_agree() {
+        let seen = |count: u64, part: &str| {
+            let overview = Overview { failing: count, conflicts: count, stuck: count, alerts: count, ..Overview::default() };
+            standing(&overview, count).into_iter().find(|found| found.part == part).expect("it is there").seen
+        };
+        for (part, none, one, many) in [
+            ("backlog", "no delivery is pending", "1 delivery is pending", "2 deliveries are pending"),
+            ("conflicts", "no conflict waits", "1 conflict waits", "2 conflicts wait"),
+            ("stuck", "no recharge is stuck at its provider", "1 recharge is stuck", "2 recharges are stuck at their providers"),
+            ("mails", "no alert waits", "1 alert waits", "2 alerts wait"),
+            ("endpoints", "no endpoint fails", "1 endpoint fails or is disabled", "2 endpoints fail or are disabled"),
+        ] {
+            for (count, expected) in [(0, none), (1, one), (2, many)] {
+                assert!(seen(count, part).starts_with(expected), "{}", seen(count, part));
+            }
+        }
+        assert_eq!(protocols(0, 1), "over http, without TLS");
+        assert!(protocols(2, 0).contains("valid certificate") && protocols(2, 1).contains("1 over http"));
+    }
 }
