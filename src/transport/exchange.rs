@@ -52,6 +52,8 @@ impl Connection {
         let mut builder = http1::Builder::new();
         // What RFC 9112 lets a client accept: whitespace before a colon (section 5.1) and folded lines (section 5.2).
         builder.allow_spaces_after_header_name_in_responses(true).allow_obsolete_multiline_headers_in_responses(true);
+        // A line that is no header, such as a warning that an interpreter printed into the head, is passed over.
+        builder.ignore_invalid_headers_in_responses(true);
         builder.max_headers(limits::ANSWER_HEADERS_MAX);
         let heads = Arc::new(Allowance::default());
         let stream = TokioIo::new(Metered { stream, heads: Arc::clone(&heads) });

@@ -151,6 +151,7 @@ fn parse(head: &[u8]) -> io::Result<(Option<usize>, u16)> {
     let mut answer = httparse::Response::new(&mut headers);
     let mut lenient = httparse::ParserConfig::default();
     lenient.allow_spaces_after_header_name_in_responses(true).allow_obsolete_multiline_headers_in_responses(true);
+    lenient.ignore_invalid_headers_in_responses(true);
     let parsed =
         lenient.parse_response(&mut answer, head).map_err(|error| io::Error::other(format!("it does not answer in HTTP: {error}")))?;
     let ends_at = if let httparse::Status::Complete(length) = parsed { Some(length) } else { None };
@@ -202,7 +203,7 @@ mod tests {
         assert_eq!(parse(head).unwrap(), (Some(head.len() - 4), 200));
         assert_eq!(parse(&head[..20]).unwrap().0, None);
         assert!(parse(b"SSH-2.0-OpenSSH\r\n").is_err());
-        let lenient = b"HTTP/1.1 200 OK\r\nVia : a\r\nX-Note: b\r\n c\r\n\r\n";
+        let lenient = b"HTTP/1.1 200 OK\r\nVia : a\r\nX-Note: b\r\n c\r\nno header\r\nX Note: d\r\n\r\n";
         assert_eq!(parse(lenient).unwrap(), (Some(lenient.len()), 200));
     }
 
