@@ -141,6 +141,15 @@ async fn heads_that_a_client_may_accept_are_accepted() {
     }
 }
 
+/// The coding `identity` is none: the length counts, although the receiver keeps the connection open.
+#[tokio::test]
+async fn a_body_of_the_coding_identity_ends_at_its_length() {
+    let kept: &'static [u8] = b"HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\ncontent-length: 2\r\n\r\nok";
+    let attempt = attempt_at(Answer::RawKept(kept)).await;
+    says(&attempt, "succeeded", "");
+    assert_eq!((&attempt["answer_body"], &attempt["error"]), (&json!("ok"), &Value::Null), "{attempt:#}");
+}
+
 #[tokio::test]
 async fn a_large_answer_is_cut_and_judged_by_its_status() {
     for (status, outcome) in [(200, "succeeded"), (500, "rejected")] {
