@@ -5,6 +5,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use std::{fmt, io};
 
 use bytes::Bytes;
@@ -30,6 +31,7 @@ pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     driver: Option<Pin<Box<Driver>>>,
     heads: Arc<Allowance>,
+    opened: Stopwatch,
     /// Its place among those that are kept, from the first time on that it is.
     place: Option<OwnedSemaphorePermit>,
 }
@@ -60,7 +62,12 @@ impl Connection {
         let stream = TokioIo::new(Metered { stream, heads: Arc::clone(&heads) });
         let opened = builder.max_buf_size(limits::ANSWER_HEAD_MAX).handshake(stream).await;
         let (sender, driver) = opened.map_err(|error| unreachable(&error))?;
-        Ok(Self { sender, driver: Some(Box::pin(driver)), heads, place: None })
+        Ok(Self { sender, driver: Some(Box::pin(driver)), heads, opened: Stopwatch::start(), place: None })
+    }
+
+    /// Time since it was opened.
+    pub fn age(&self) -> Duration {
+        self.opened.elapsed()
     }
 
     /// Takes one of the `places` of connections that are kept, if it has none; answers whether it has one now.
