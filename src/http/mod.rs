@@ -12,6 +12,7 @@ mod routes;
 mod views;
 
 pub use forwarded::caller_address;
+pub(crate) use routes::UNBUFFERED;
 pub use routes::read_callback;
 
 use std::sync::Arc;
