@@ -24,6 +24,7 @@ impl Serve {
         let config = self.settings.read(self.listen)?;
         let _log = super::log::to_stderr(&config.log, config.log_format)?;
         super::runtime()?.block_on(async {
+            survive_file_size_limit()?;
             let app = App::start(&config, Outside::system()).await?;
             let listeners = Listeners::bind(&config).await?;
             // Whoever is told the address may ask for the stop at once.
@@ -89,4 +90,11 @@ fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// Has a write beyond `RLIMIT_FSIZE` fail instead of ending the process: it is then one more write that a disk refuses.
+fn survive_file_size_limit() -> anyhow::Result<()> {
+    // The handler stays when the stream is dropped.
+    drop(signal(SignalKind::from_raw(libc::SIGXFSZ))?);
+    Ok(())
 }
