@@ -11,6 +11,8 @@
 //! - [`traces`]: what the engine tells a collector of its work.
 //! - [`app`] puts the parts together, and [`config`] says how.
 #![warn(missing_docs)]
+// They panic where the stream cannot be written: see cli/output.rs.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod app;
 pub mod cli;

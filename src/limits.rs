@@ -367,6 +367,8 @@ pub const MAIL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A kept-alive connection without a request is closed after this time.
 pub const CONNECTION_IDLE: Duration = Duration::from_secs(30);
+/// A kept-alive connection is replaced after this time, however busy it is, so that a name that moves is followed.
+pub const CONNECTION_AGE: Duration = Duration::from_secs(60);
 /// Addresses of one name that a connect tries before it gives up.
 pub const CONNECT_ADDRESSES_MAX: usize = 8;
 /// How long a connect to one address has to itself before the next one is tried next to it (RFC 8305, section 5).

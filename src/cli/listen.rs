@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use url::Url;
 
+use super::output::Unwritable;
 use super::remote::{Caller, Refused, Remote, transport};
 use super::style::{BAD, FAINT, GOOD};
 use crate::clock::{Entropy, Surroundings, SystemEntropy};
@@ -109,9 +110,9 @@ impl Listen {
         let target = Target::new(&self.forward).map_err(|error| ConfigError(vec![format!("--forward {error}")]))?;
         let first = caller.get("/v1/events?limit=1").await?;
         let after = self.since.unwrap_or_else(|| first["latest_sequence"].as_i64().unwrap_or_default());
-        anstream::println!("listening for events after {after}; each is posted to {}. Ctrl-C ends it", self.forward);
+        outln!("listening for events after {after}; each is posted to {}. Ctrl-C ends it", self.forward)?;
         if made_up {
-            anstream::println!("signed with a secret of this session: {text}");
+            outln!("signed with a secret of this session: {text}")?;
         }
         let forward = Forward { transport: transport(ANSWER_WITHIN)?, target, writer: Writer::new(&settings), settings, save: self.save };
         follow(&caller, &forward, after).await
@@ -187,7 +188,7 @@ async fn insist(caller: &Caller, path: &str) -> anyhow::Result<Value> {
         match caller.get(path).await {
             Ok(answer) => {
                 if is_away {
-                    anstream::eprintln!("{FAINT}the server answers again{FAINT:#}");
+                    super::say(format_args!("{FAINT}the server answers again{FAINT:#}"));
                 }
                 return Ok(answer);
             }
@@ -196,7 +197,7 @@ async fn insist(caller: &Caller, path: &str) -> anyhow::Result<Value> {
             }
             Err(error) => {
                 if !is_away {
-                    anstream::eprintln!("{FAINT}{error}; it is asked again until it answers{FAINT:#}");
+                    super::say(format_args!("{FAINT}{error}; it is asked again until it answers{FAINT:#}"));
                 }
                 is_away = true;
                 tokio::time::sleep(ASKED_AGAIN).await;
@@ -217,7 +218,7 @@ impl Forward {
             save(folder, event.id.sequence, &write())?;
         }
         let sent = self.transport.send(&self.target, write).await.map_err(|fault| anyhow::anyhow!(fault.text))?;
-        show(&event, told, &sent);
+        show(&event, told, &sent)?;
         Ok(())
     }
 
@@ -254,7 +255,7 @@ fn save(folder: &Path, sequence: i64, message: &crate::wire::Message) -> anyhow:
     std::fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))
 }
 
-fn show(event: &Event, told: &Value, sent: &Outcome) {
+fn show(event: &Event, told: &Value, sent: &Outcome) -> Result<(), Unwritable> {
     let (number, event_type) = (event.id.sequence, &event.event_type);
     let about = told["data"]["reference_no"].as_str().unwrap_or_default();
     let took = f64::from(sent.phases.total) / 1000.0;
@@ -263,12 +264,13 @@ fn show(event: &Event, told: &Value, sent: &Outcome) {
         (_, Some(status)) => (BAD, format!("{status} in {took:.1} ms, no success: it would be tried again")),
         (_, None) => (BAD, sent.error.clone().unwrap_or_else(|| "no answer".to_owned())),
     };
-    anstream::println!("{number:>6}  {event_type:<20} {about:<20} {style}{what}{style:#}");
+    outln!("{number:>6}  {event_type:<20} {about:<20} {style}{what}{style:#}")?;
     if sent.kind == OutcomeKind::Rejected {
         let body = String::from_utf8_lossy(sent.answer_body.as_deref().unwrap_or_default());
         let body: String = body.trim().chars().take(SHOWN).collect();
         if !body.is_empty() {
-            anstream::println!("{FAINT}        {}{FAINT:#}", body.replace('\n', "\n        "));
+            outln!("{FAINT}        {}{FAINT:#}", body.replace('\n', "\n        "))?;
         }
     }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! `ringback migrate-store`: from a file to a PostgreSQL database.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use anyhow::bail;
@@ -50,11 +50,11 @@ impl MigrateStore {
         super::runtime()?.block_on(app::move_store(&from, &to, &surroundings, |step| match step {
             // Progress that cannot be told does not stop the move.
             Step::GoesOn => drop(outln!("going on where the last run ended")),
-            Step::Wrote(table, rows) if shows_progress => anstream::eprint!("\r{table}: {rows} rows\x1b[K"),
+            Step::Wrote(table, rows) if shows_progress => drop(write!(std::io::stderr(), "\r{table}: {rows} rows\x1b[K")),
             Step::Wrote(..) => {}
             Step::Same(table, rows) => {
                 let clear = if shows_progress { "\r\x1b[K" } else { "" };
-                anstream::eprint!("{clear}");
+                drop(write!(std::io::stderr(), "{clear}"));
                 drop(outln!("{table:<15} {rows:>12} rows, the same on both sides"));
             }
         }))?;

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use clap::Args;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Settings;
 use crate::app::{App, Listeners, Outside};
@@ -27,6 +27,7 @@ impl Serve {
         let _log = super::log::to_stderr(&config.log, config.log_format)?;
         given.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         super::runtime()?.block_on(async {
+            survive_file_size_limit()?;
             let app = App::start(&config, Outside::system()).await?;
             let listeners = Listeners::bind(&config).await?;
             // Whoever is told the address may ask for the stop at once.
@@ -71,16 +72,22 @@ fn tell(config: &Config, Listeners { api, metrics }: &Listeners, first_operator:
 /// Exit code of a process that a second signal ended before it had drained.
 const STOPPED_AT_ONCE: i32 = 1;
 
-/// Ends at SIGTERM, SIGINT or SIGHUP. A second signal ends the process at once.
+/// Ends at SIGTERM, SIGINT or SIGHUP. A second signal ends the process at once. SIGINT and SIGHUP stay ignored if the program
+/// was started so: by `nohup`, or in the background of a script.
 pub(super) fn asked_to_stop() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+    let ignored = ignored_signals();
+    let unless_ignored = |kind: SignalKind| {
+        let is_ignored = ignored >> (kind.as_raw_value() - 1) & 1 == 1;
+        (!is_ignored).then(|| signal(kind)).transpose()
+    };
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+    let mut interrupt = unless_ignored(SignalKind::interrupt())?;
+    let mut hangup = unless_ignored(SignalKind::hangup())?;
     let mut asked = async move || {
         tokio::select! {
             _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hangup.recv() => {}
+            () = received(&mut interrupt) => {}
+            () = received(&mut hangup) => {}
         }
     };
     Ok(async move {
@@ -91,4 +98,25 @@ pub(super) fn asked_to_stop() -> anyhow::Result<impl Future<Output = ()> + Send 
             std::process::exit(STOPPED_AT_ONCE);
         });
     })
+}
+
+async fn received(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Signals that this process ignores, as a mask; none where `/proc` cannot be read.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// Has a write beyond `RLIMIT_FSIZE` fail instead of ending the process: it is then one more write that a disk refuses.
+fn survive_file_size_limit() -> anyhow::Result<()> {
+    // The handler stays when the stream is dropped.
+    drop(signal(SignalKind::from_raw(libc::SIGXFSZ))?);
+    Ok(())
 }

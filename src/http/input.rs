@@ -4,8 +4,9 @@ use std::str::FromStr;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
-use http::StatusCode;
+use http::header::CONTENT_ENCODING;
 use http::request::Parts;
+use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value};
 
 use super::Api;
@@ -52,10 +53,24 @@ pub(super) async fn whole_body(request: Request, api: &Api) -> Result<Bytes, Api
     })
 }
 
+/// The refusal of a compressed body (RFC 9110, section 15.5.16), if it is one. Nothing is inflated here. A name that is no
+/// coding, such as that of a character set, is not an obstacle: senders confuse the two.
+fn refusal_of_compressed(headers: &HeaderMap) -> Option<ApiError> {
+    const COMPRESSED: [&str; 7] = ["gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress"];
+    let codings = headers.get_all(CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let is_compressed = |coding: &&str| COMPRESSED.iter().any(|known| coding.trim().eq_ignore_ascii_case(known));
+    let coding = codings.map(str::trim).find(is_compressed)?;
+    let detail = format!("the body has Content-Encoding {coding}; send it without compression");
+    Some(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "compressed", detail))
+}
+
 impl FromRequest<Api> for Body {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
+        if let Some(refusal) = refusal_of_compressed(request.headers()) {
+            return Err(refusal);
+        }
         let bytes = whole_body(request, api).await?;
         if json::without_bom(&bytes).is_empty() {
             return Ok(Self(Fields::default()));

@@ -14,6 +14,7 @@ mod trail;
 mod views;
 
 pub use forwarded::caller_address;
+pub(crate) use routes::UNBUFFERED;
 pub use routes::read_callback;
 
 use std::sync::Arc;

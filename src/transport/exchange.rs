@@ -5,10 +5,12 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use std::{fmt, io};
 
 use bytes::Bytes;
-use http::Request;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -29,6 +31,7 @@ pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     driver: Option<Pin<Box<Driver>>>,
     heads: Arc<Allowance>,
+    opened: Stopwatch,
     /// Its place among those that are kept, from the first time on that it is.
     place: Option<OwnedSemaphorePermit>,
 }
@@ -52,12 +55,19 @@ impl Connection {
         let mut builder = http1::Builder::new();
         // What RFC 9112 lets a client accept: whitespace before a colon (section 5.1) and folded lines (section 5.2).
         builder.allow_spaces_after_header_name_in_responses(true).allow_obsolete_multiline_headers_in_responses(true);
+        // A line that is no header, such as a warning that an interpreter printed into the head, is passed over.
+        builder.ignore_invalid_headers_in_responses(true);
         builder.max_headers(limits::ANSWER_HEADERS_MAX);
         let heads = Arc::new(Allowance::default());
         let stream = TokioIo::new(Metered { stream, heads: Arc::clone(&heads) });
         let opened = builder.max_buf_size(limits::ANSWER_HEAD_MAX).handshake(stream).await;
         let (sender, driver) = opened.map_err(|error| unreachable(&error))?;
-        Ok(Self { sender, driver: Some(Box::pin(driver)), heads, place: None })
+        Ok(Self { sender, driver: Some(Box::pin(driver)), heads, opened: Stopwatch::start(), place: None })
+    }
+
+    /// Time since it was opened.
+    pub fn age(&self) -> Duration {
+        self.opened.elapsed()
     }
 
     /// Takes one of the `places` of connections that are kept, if it has none; answers whether it has one now.
@@ -96,9 +106,10 @@ impl Connection {
         };
         let (head, body) = response.into_parts();
         let is_switching = head.status == http::StatusCode::SWITCHING_PROTOCOLS;
+        let length = length_beside_identity(&head.headers);
         let answer = Answer { status: head.status.as_u16(), headers: head.headers, body: Vec::new(), broken: None };
         let answer = trace.answer.insert(answer);
-        let whole = match drive(driver, read(body, limits, &mut answer.body)).await {
+        let whole = match drive(driver, read(body, limits, length, &mut answer.body)).await {
             Ok(whole) => whole,
             Err(error) => {
                 answer.broken = Some(format!("the response body is incomplete: {}", with_causes(&error)));
@@ -207,20 +218,30 @@ fn unreachable(error: &hyper::Error) -> Failure {
     Failure::new(OutcomeKind::Unreachable, text)
 }
 
-/// Reads a body up to `answer_read_max`, keeps its beginning, and returns whether that was all of it.
-async fn read(mut body: Incoming, limits: &Limits, kept: &mut Vec<u8>) -> Result<bool, hyper::Error> {
+/// Length of a body that is sent with the transfer coding `identity`. HTTP/1.1 once had this name for no coding at all (RFC 2616,
+/// section 3.6). hyper reads such a body until the connection ends, which the receiver may keep open.
+fn length_beside_identity(headers: &HeaderMap) -> Option<usize> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let is_identity = codings.next()?.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity") && codings.next().is_none();
+    headers.get(CONTENT_LENGTH).filter(|_| is_identity)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// Reads a body up to `answer_read_max`, keeps its beginning, and returns whether that was all of it and the connection can
+/// be used again. A body with a `known` length is read to that, and its connection is not used again.
+async fn read(mut body: Incoming, limits: &Limits, known: Option<usize>, kept: &mut Vec<u8>) -> Result<bool, hyper::Error> {
     let mut length = 0;
-    while let Some(frame) = body.frame().await {
+    while known.is_none_or(|known| length < known) {
+        let Some(frame) = body.frame().await else { return Ok(true) };
         let frame = frame?;
         let Some(data) = frame.data_ref() else { continue };
         length += data.len();
         let room = limits.answer_kept - kept.len();
         kept.extend_from_slice(&data[..data.len().min(room)]);
         if length > limits.answer_read_max {
-            return Ok(false);
+            break;
         }
     }
-    Ok(true)
+    Ok(false)
 }
 
 /// Runs `work` while driving the connection that it waits for. A driver that has ended is dropped, and `work` then

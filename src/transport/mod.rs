@@ -9,7 +9,8 @@
 //!
 //! A connection is driven by the task that uses it, not by one of its own: an exchange costs no hop between tasks, and
 //! an idle connection no task. A kept-alive connection that turns out to have been closed by the other side meanwhile
-//! is replaced once, within the same attempt; the receiver knows a repetition by its `webhook-id`. Of the files and sockets
+//! is replaced once, within the same attempt; the receiver knows a repetition by its `webhook-id`. A connection is replaced after a
+//! minute, so that the name is resolved again however busy the endpoint is. Of the files and sockets
 //! that the process may have open, connections that are kept take half at most, whatever the number of endpoints: the others
 //! are for requests, in and out. Where there is no place left, a connection serves one request.
 //!
@@ -127,17 +128,23 @@ impl Target {
 
     fn take_idle(&self) -> Option<Connection> {
         let (since, connection) = self.idle.lock().pop()?;
-        (since.elapsed() < limits::CONNECTION_IDLE).then_some(connection)
+        is_fresh(since.elapsed(), connection.age()).then_some(connection)
     }
 
     fn keep(&self, connection: Connection) {
         self.idle.lock().push((Stopwatch::start(), connection));
     }
 
-    /// Closes connections that have been idle for long.
+    /// Closes connections that have been idle or open for long.
     pub fn close_idle(&self) {
-        self.idle.lock().retain(|(since, _)| since.elapsed() < limits::CONNECTION_IDLE);
+        self.idle.lock().retain(|(since, connection)| is_fresh(since.elapsed(), connection.age()));
     }
+}
+
+/// Whether a kept connection may be used again. An endpoint with steady traffic has no idle connections: without a bound on
+/// their age, requests would go to the address that its name had once, for as long as something answers there.
+fn is_fresh(idle: Duration, age: Duration) -> bool {
+    idle < limits::CONNECTION_IDLE && age < limits::CONNECTION_AGE
 }
 
 /// What is seen on the way of a request.
@@ -355,4 +362,17 @@ fn addressed(message: http::Request<Bytes>, target: &Target) -> http::Request<ht
     *request.uri_mut() = target.path.clone();
     request.headers_mut().insert(http::header::HOST, target.host_header.clone());
     request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_used_again_until_it_is_idle_or_old() {
+        let (idle, age, moment) = (limits::CONNECTION_IDLE, limits::CONNECTION_AGE, Duration::from_millis(1));
+        assert!(is_fresh(idle - moment, age - moment));
+        assert!(!is_fresh(idle, age - moment), "idle for long");
+        assert!(!is_fresh(Duration::ZERO, age), "busy, and open for long");
+    }
 }

@@ -126,10 +126,11 @@ impl Transport {
     }
 }
 
-/// Reads the head of the proxy's answer, and not a byte of what comes after it: that is the endpoint's already.
+/// Reads the head of the proxy's answer, and not a byte of what comes after it: that is the endpoint's already. Interim answers
+/// (1xx) before it are passed over.
 async fn read_status(stream: &mut TcpStream) -> io::Result<u16> {
-    let (mut head, mut chunk) = (Vec::new(), [0; 1024]);
-    while head.len() < limits::ANSWER_HEAD_MAX {
+    let (mut head, mut chunk, mut read) = (Vec::new(), [0; 1024], 0);
+    while read < limits::ANSWER_HEAD_MAX {
         let seen = stream.peek(&mut chunk).await?;
         if seen == 0 {
             return Err(io::Error::other("it closed the connection before it answered"));
@@ -137,9 +138,14 @@ async fn read_status(stream: &mut TcpStream) -> io::Result<u16> {
         let before = head.len();
         head.extend_from_slice(&chunk[..seen]);
         let (ends_at, status) = parse(&head)?;
-        stream.read_exact(&mut chunk[..ends_at.unwrap_or(head.len()) - before]).await?;
+        let taken = ends_at.unwrap_or(head.len()) - before;
+        stream.read_exact(&mut chunk[..taken]).await?;
+        read += taken;
         if ends_at.is_some() {
-            return Ok(status);
+            if !(100..200).contains(&status) {
+                return Ok(status);
+            }
+            head.clear();
         }
     }
     Err(io::Error::other(format!("its answer has a head of more than {} bytes", limits::ANSWER_HEAD_MAX)))
@@ -151,6 +157,7 @@ fn parse(head: &[u8]) -> io::Result<(Option<usize>, u16)> {
     let mut answer = httparse::Response::new(&mut headers);
     let mut lenient = httparse::ParserConfig::default();
     lenient.allow_spaces_after_header_name_in_responses(true).allow_obsolete_multiline_headers_in_responses(true);
+    lenient.ignore_invalid_headers_in_responses(true);
     let parsed =
         lenient.parse_response(&mut answer, head).map_err(|error| io::Error::other(format!("it does not answer in HTTP: {error}")))?;
     let ends_at = if let httparse::Status::Complete(length) = parsed { Some(length) } else { None };
@@ -202,8 +209,24 @@ mod tests {
         assert_eq!(parse(head).unwrap(), (Some(head.len() - 4), 200));
         assert_eq!(parse(&head[..20]).unwrap().0, None);
         assert!(parse(b"SSH-2.0-OpenSSH\r\n").is_err());
-        let lenient = b"HTTP/1.1 200 OK\r\nVia : a\r\nX-Note: b\r\n c\r\n\r\n";
+        let lenient = b"HTTP/1.1 200 OK\r\nVia : a\r\nX-Note: b\r\n c\r\nno header\r\nX Note: d\r\n\r\n";
         assert_eq!(parse(lenient).unwrap(), (Some(lenient.len()), 200));
+    }
+
+    #[tokio::test]
+    async fn interim_answers_are_passed_over_and_what_follows_is_left() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (ours, theirs) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let (mut ours, (mut theirs, _)) = (ours.unwrap(), theirs.unwrap());
+        theirs.write_all(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\na: b\r\n\r\nHTTP/1.1 200 OK\r\n\r\nrest").await.unwrap();
+        assert_eq!(read_status(&mut ours).await.unwrap(), 200);
+        let mut rest = [0; 4];
+        ours.read_exact(&mut rest).await.unwrap();
+        assert_eq!(&rest, b"rest");
+        for _ in 0..3000 {
+            theirs.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
+        }
+        assert!(read_status(&mut ours).await.is_err(), "an endless row of them is given up");
     }
 
     #[test]

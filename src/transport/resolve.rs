@@ -27,8 +27,8 @@ pub trait Resolve: Send + Sync + 'static {
     async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>>;
 }
 
-/// Resolves names as the system does: `/etc/hosts` first, then the name servers of `/etc/resolv.conf`. Both files are read
-/// again when they change. It is asynchronous, so that a name server that hangs holds no thread.
+/// Resolves names as the system does: `/etc/hosts` first, then the name servers of `/etc/resolv.conf`. A name with a dot is asked
+/// for as it is before the search list is tried, whatever `ndots` says. Both files are read again when they change. It is asynchronous, so that a name server that hangs holds no thread.
 pub struct SystemResolver {
     hosts: PathBuf,
     servers: PathBuf,
@@ -136,17 +136,33 @@ impl Resolve for SystemResolver {
         }
         // Any octets may stand in a name (RFC 2181, section 11): an underscore is no reason to refuse it.
         let name = Name::from_ascii(name).or_else(|_| Name::from_utf8(name)).map_err(io::Error::other)?;
-        let family = |of| {
-            let (servers, name) = (Arc::clone(&servers), name.clone());
+        let look_up = |name: Name, of| {
+            let servers = Arc::clone(&servers);
             async move {
                 servers.lookup(name, of).await.map(|found| found.answers().iter().filter_map(|record| record.data.ip_addr()).collect())
             }
         };
-        join(family(RecordType::AAAA), family(RecordType::A)).await.map_err(told)
+        whole_name_first(name, look_up).await.map_err(told)
     }
 }
 
 type Found = Result<Vec<IpAddr>, NetError>;
+
+/// The addresses of a name. One with a dot is looked up as it is, in both families, and below the domains of the search list only
+/// if it has no address. Kubernetes sets `ndots:5`, with which a wildcard in one of those domains would answer for a vendor's name.
+async fn whole_name_first<F: Future<Output = Found>>(name: Name, look_up: impl Fn(Name, RecordType) -> F) -> Found {
+    let both = |name: Name| join(look_up(name.clone(), RecordType::AAAA), look_up(name, RecordType::A));
+    if name.num_labels() > 1 && !name.is_fqdn() {
+        let mut whole = name.clone();
+        whole.set_fqdn(true);
+        match both(whole).await {
+            Ok(found) if found.is_empty() => {}
+            Err(error) if error.is_no_records_found() => {}
+            found => return found,
+        }
+    }
+    both(name).await
+}
 
 /// The addresses of both families. Those that are known wait for the others only for a moment: there are name servers that
 /// never answer about one family.
@@ -211,6 +227,24 @@ mod tests {
             Arc::ptr_eq(&resolver.known().expect("name servers").1, &resolver.known().expect("name servers").1),
             "it is kept meanwhile"
         );
+    }
+
+    #[tokio::test]
+    async fn a_name_with_a_dot_is_looked_up_as_it_is_before_the_search_list_is_tried() {
+        let (own, wildcard): (IpAddr, IpAddr) = (Ipv4Addr::new(10, 0, 0, 1).into(), Ipv6Addr::LOCALHOST.into());
+        // The search list has a wildcard, with an address of the family that the name itself has none of.
+        let look_up = |name: Name, of| {
+            let found = match (name.is_fqdn(), name.to_ascii().starts_with("hook."), of) {
+                (true, true, RecordType::A) => vec![own],
+                (false, _, RecordType::AAAA) => vec![wildcard],
+                _ => Vec::new(),
+            };
+            std::future::ready(Ok(found))
+        };
+        for (name, expected) in [("hook.vendor.example", own), ("gone.vendor.example", wildcard), ("short", wildcard)] {
+            let name = Name::from_ascii(name).expect("a name");
+            assert_eq!(whole_name_first(name.clone(), look_up).await.expect("an address"), [expected], "{name}");
+        }
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use ringback::store::postgres::{OpenOptions, PostgresStore};
 use ringback::store::seal::MasterKey;
 use tokio_postgres::{Client, Config, NoTls};
 
-use crate::subject::{START, Subject, report};
+use crate::subject::{START, Subject, accept, report};
 
 /// A fresh store in a schema of its own.
 pub async fn fresh() -> Subject {
@@ -229,4 +229,46 @@ async fn secrets_are_sealed() {
 async fn fresh_in(place: Schema) -> (Subject, Arc<Schema>) {
     let (store, place) = (place.open().await.unwrap(), Arc::new(place));
     (Subject::new(store, &place.surroundings, Arc::clone(&place)), place)
+}
+
+/// After a failover the old primary may keep its connections, although it only reads from then on. Statements are refused on
+/// those sessions that were there before, as it would refuse them.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_may_no_longer_write_are_replaced() {
+    let (subject, place) = fresh_in(Schema::new().await).await;
+    let side = subject.side().await;
+    subject.judged(START, vec![report(side, "R-1", Status::Queued)]).await;
+    let name = &place.name;
+    let demote = format!(
+        "CREATE TABLE demoted AS SELECT pid FROM pg_stat_activity WHERE application_name = '{name}';
+         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF pg_backend_pid() IN (SELECT pid FROM {name}.demoted) THEN
+                 RAISE 'cannot execute UPDATE in a read-only transaction' USING ERRCODE = '25006';
+             END IF;
+             RETURN NULL;
+         END $$;
+         CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON stream FOR EACH STATEMENT EXECUTE FUNCTION refuse()"
+    );
+    place.client().await.batch_execute(&demote).await.unwrap();
+    let mut refused = 0;
+    let settled = loop {
+        let writes = vec![accept(START, vec![report(side, "R-2", Status::Success)])];
+        match subject.store.commit(writes).await.1 {
+            Ok(written) => break written,
+            Err(error) => assert!(matches!(error, StoreError::Unavailable(_)), "{error}"),
+        }
+        refused += 1;
+        assert!(refused < 100, "no session is replaced");
+        tokio::time::sleep(limits::RECONNECT_MIN).await;
+    };
+    assert_eq!(settled.len(), 1);
+    assert!(refused > 0, "a session that was there is asked first");
+    // What is read there may be old by now.
+    let client = place.client().await;
+    let moment: std::time::SystemTime = client.query_one("SELECT clock_timestamp()", &[]).await.unwrap().get(0);
+    for _ in 0..2 * limits::READERS {
+        subject.store.events_after(side.stream, None, 10).await.unwrap();
+    }
+    let asked = "SELECT count(*) FROM pg_stat_activity WHERE pid IN (SELECT pid FROM demoted) AND query_start > $1";
+    assert_eq!(client.query_one(asked, &[&moment]).await.unwrap().get::<_, i64>(0), 0, "the old sessions are not asked again");
 }

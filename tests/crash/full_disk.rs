@@ -44,7 +44,7 @@ async fn a_quota_that_is_reached_is_a_full_disk() {
 }
 
 async fn go_through(folder: TempDir, room: Room) {
-    let server = Server::start_on(&[("RETRY_SCHEDULE", "1s")], folder, room.path(), room.first());
+    let server = Server::start_on(&[("RETRY_SCHEDULE", "1s")], folder, room.path(), None);
     let (mut client, receiver) = (server.operator(), Receiver::start().await);
     let vendor = server::new_vendor(&mut client, "shop").await;
     let endpoint = server::new_endpoint(&mut client, &vendor, json!({"url": receiver.url})).await;
@@ -166,11 +166,6 @@ impl Room {
             Self::Disk(mounted) => mounted.0.clone(),
             Self::Quota(folder) => folder.path().to_owned(),
         }
-    }
-
-    /// A process that writes beyond its quota is ended, unless it does not mind.
-    fn first(&self) -> Option<String> {
-        matches!(self, Self::Quota(_)).then(|| "trap '' XFSZ".to_owned())
     }
 
     /// From now on there is none.

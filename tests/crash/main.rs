@@ -3,7 +3,7 @@
 //! [`server`] runs the binary on a file and starts it again on the same one; [`api`] talks to it; [`receiver`] is an
 //! endpoint inside this process and [`programs`] are those outside. [`kill`] kills it under the load of [`load`] and
 //! has [`audit`] compare what was promised with what is there; [`replay`] kills it in the midst of a long replay;
-//! [`descriptors`] leaves it no file descriptor, [`full_disk`] no room, [`log_output`] no log; [`files`] tears, removes and links its files, [`resources`] little memory; [`retention`] has it remove what is old while
+//! [`descriptors`] leaves it no file descriptor, [`full_disk`] no room, [`log_output`] no log; [`signals`] starts it with signals ignored; [`files`] tears, removes and links its files, [`resources`] little memory; [`retention`] has it remove what is old while
 //! traffic goes on; [`receivers`] sends ten thousand events to each stock receiver, [`documented`] runs those that docs/receiving.md shows, [`examples`] the projects of examples/receivers,
 //! and [`schema`] holds the answers of all calls against the OpenAPI document. [`mails`] kills it before and after a mail
 //! that it owes, to the server of [`mail_server`]. [`nodes`] has three of them share a database and kills, stops and cuts them off, by the way of [`cutter`];
@@ -42,6 +42,7 @@ mod resources;
 mod retention;
 mod schema;
 mod server;
+mod signals;
 mod stranger;
 mod submitting;
 mod tls;

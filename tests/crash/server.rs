@@ -202,7 +202,8 @@ impl Server {
         self.signal("-CONT");
     }
 
-    fn signal(&self, signal: &str) {
+    /// Sends a signal, as `kill` names it.
+    pub fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.process().to_string()]).status();
         assert!(sent.expect("kill runs").success(), "the signal is sent");
     }

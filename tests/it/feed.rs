@@ -179,6 +179,7 @@ impl Stream {
             assert!(stream.read().await, "an answer");
         };
         assert!(head.starts_with("http/1.1 200") && head.contains("content-type: text/event-stream"), "{head}");
+        assert!(head.contains("x-accel-buffering: no"), "a proxy passes events on at once: {head}");
         stream
     }
 

@@ -196,7 +196,8 @@ async fn an_answer_before_the_request_is_read_ends_the_attempt() {
         (b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n", "unreachable"),
         (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n", "succeeded"),
         (b"HTTP/1.1 999 What\r\ncontent-length: 0\r\n\r\n", "rejected"),
-        (b"HTTP/1.1 200 OK\r\nbad header\r\n\r\n", "unreachable"),
+        (b"HTTP/1.1 200 OK\r\nbad header\r\n\r\n", "succeeded"),
+        (b"HTTP/1.1 200 OK\r\nbad: header\0\r\n\r\n", "unreachable"),
         (b"\x16\x03\x01\x00\x05hello", "unreachable"),
     ] {
         let seen = attempt(&app, Answer::Raw(answer)).await;

@@ -230,6 +230,14 @@ async fn what_is_no_request_is_refused() {
     let padded = |size: usize| format!("{{\"reports\":[]{}}}", " ".repeat(size - 14)).into_bytes();
     assert_eq!(raw(padded(1 << 20)).await.code(422), "invalid", "1 MiB is taken");
     assert_eq!(raw(padded((1 << 20) + 1)).await.code(413), "too_large");
+    let coded = |coding: &'static str, body: &[u8]| {
+        let (headers, body) = (&[("content-encoding", coding)], Some(body.to_vec()));
+        let headers = Box::leak(Box::new(*headers));
+        send(app.address, Request { method: "POST", path: "/v1/reports", token: Some(&app.operator), headers, body })
+    };
+    assert_eq!(coded("gzip", &[0x1f, 0x8b, 8, 0]).await.code(415), "compressed");
+    assert_eq!(coded("identity, BR", b"{}").await.code(415), "compressed");
+    assert_eq!(coded("utf-8", b"{\"reports\":[]}").await.code(422), "invalid", "no coding, but a mistake that harms nobody");
     for (path, method, token, status, code) in [
         ("/v1/reports", "POST", "", 401, "unauthorized"),
         ("/v1/reports", "POST", "rb_operator_wrong", 401, "unauthorized"),

@@ -198,9 +198,9 @@ impl Check {
         series.everything().await?;
         let found = series.found;
         if self.json {
-            anstream::println!("{}", report::as_json(&series.tried, &found));
+            outln!("{}", report::as_json(&series.tried, &found))?;
         } else {
-            report::print(&series.tried, &found);
+            report::print(&series.tried, &found)?;
         }
         if let Some(path) = &self.badge {
             std::fs::write(path, report::badge(&found)).with_context(|| format!("{} cannot be written", path.display()))?;

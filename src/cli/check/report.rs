@@ -1,5 +1,6 @@
 //! The results of `ringback check`: for people, as JSON, and as a badge.
 
+use super::super::output::Unwritable;
 use serde_json::{Value, json};
 
 use super::requests::Tried;
@@ -48,29 +49,30 @@ fn unseen(tried: &Tried) -> [(&'static str, String); 4] {
     ]
 }
 
-pub(super) fn print(tried: &Tried, found: &[Found]) {
+pub(super) fn print(tried: &Tried, found: &[Found]) -> Result<(), Unwritable> {
     for Found { trial, required, wanted, state, did, advice } in found {
         let label = trial.label;
         match state {
-            State::Passed => anstream::println!("{GOOD}✓{GOOD:#} {label:<20} {FAINT}{did}{FAINT:#}"),
-            State::NotTested => anstream::println!("{FAINT}– {label:<20} not tested{}{FAINT:#}", reason(found, did)),
+            State::Passed => outln!("{GOOD}✓{GOOD:#} {label:<20} {FAINT}{did}{FAINT:#}")?,
+            State::NotTested => outln!("{FAINT}– {label:<20} not tested{}{FAINT:#}", reason(found, did))?,
             State::Failed => {
                 let (style, sign, optional) = if *required { (BAD, "✗", "") } else { (ODD, "!", " (not required of this profile)") };
                 // Where there is no answer, a good one is no help.
                 let good = if did.starts_with("answered") { format!("; a good receiver {}", wanted.told()) } else { String::new() };
-                anstream::println!("{style}{sign}{style:#} {label:<20} {did}{good}");
-                anstream::println!("    {advice}{optional}");
+                outln!("{style}{sign}{style:#} {label:<20} {did}{good}")?;
+                outln!("    {advice}{optional}")?;
             }
         }
     }
     let (passed, failed, skipped) = (count(found, State::Passed), count(found, State::Failed), count(found, State::NotTested));
-    anstream::println!("\n{STRONG}{passed} of {} passed, {failed} failed, {skipped} not tested{STRONG:#}", found.len());
+    outln!("\n{STRONG}{passed} of {} passed, {failed} failed, {skipped} not tested{STRONG:#}", found.len())?;
     if found.iter().any(|one| one.trial.name == super::TRIALS[VALID].name && one.state == State::Passed) {
-        anstream::println!("\nCannot be seen from outside:");
+        outln!("\nCannot be seen from outside:")?;
         for (what, how) in unseen(tried) {
-            anstream::println!("  {what}: {FAINT}{how}{FAINT:#}");
+            outln!("  {what}: {FAINT}{how}{FAINT:#}")?;
         }
     }
+    Ok(())
 }
 
 /// Why it was not tested, unless the line above says it.

@@ -14,6 +14,7 @@ use serde_json::json;
 use url::Url;
 
 use super::Settings;
+use super::output::Unwritable;
 use super::remote;
 use super::style::{BAD, FAINT, GOOD, ODD};
 use crate::app::{self, Outside, open_store};
@@ -87,9 +88,9 @@ impl Doctor {
                 let grade = ["good", "odd", "bad"][finding.grade as usize];
                 json!({"part": finding.part, "grade": grade, "seen": finding.seen, "advice": finding.advice})
             };
-            anstream::println!("{:#}", json!(findings.iter().map(one).collect::<Vec<_>>()));
+            outln!("{:#}", json!(findings.iter().map(one).collect::<Vec<_>>()))?;
         } else {
-            findings.iter().for_each(tell);
+            findings.iter().try_for_each(tell)?;
         }
         match findings.iter().filter(|finding| finding.grade == Grade::Bad).count() {
             0 => Ok(()),
@@ -99,16 +100,17 @@ impl Doctor {
     }
 }
 
-fn tell(finding: &Finding) {
+fn tell(finding: &Finding) -> Result<(), Unwritable> {
     let (style, sign) = match finding.grade {
         Grade::Good => (GOOD, "✓"),
         Grade::Odd => (ODD, "!"),
         Grade::Bad => (BAD, "✗"),
     };
-    anstream::println!("{style}{sign}{style:#} {:<12} {}", finding.part, finding.seen);
+    outln!("{style}{sign}{style:#} {:<12} {}", finding.part, finding.seen)?;
     if !finding.advice.is_empty() {
-        anstream::println!("{FAINT}               {}{FAINT:#}", finding.advice);
+        outln!("{FAINT}               {}{FAINT:#}", finding.advice)?;
     }
+    Ok(())
 }
 
 async fn examine(config: &Config) -> anyhow::Result<Vec<Finding>> {

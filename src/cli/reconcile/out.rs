@@ -142,7 +142,7 @@ impl Out {
             // The counts would be a row like no other.
             Self::Csv(mut writer) => {
                 writer.flush()?;
-                anstream::eprintln!("{}", serde_json::to_string(summary)?);
+                super::super::say(format_args!("{}", serde_json::to_string(summary)?));
             }
         }
         Ok(())

@@ -15,6 +15,7 @@ mod tokens;
 mod vendors;
 
 pub use callbacks::read as read_callback;
+pub(crate) use stream::UNBUFFERED;
 
 use axum::routing::get;
 use utoipa_axum::router::OpenApiRouter;

@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 
 use axum::extract::State;
+use axum::response::IntoResponse;
 use axum::response::sse::{Event as Message, KeepAlive, Sse};
-use futures_util::Stream;
 use futures_util::stream::unfold;
 use http::HeaderMap;
 
@@ -17,6 +17,9 @@ use super::super::views::EventView;
 use crate::domain::event::Event;
 use crate::limits;
 use crate::ops::Follow;
+
+/// A header for proxies. nginx and others that follow it hold answers back until a buffer is full, unless this is there.
+pub(crate) const UNBUFFERED: [(&str, &str); 1] = [("x-accel-buffering", "no")];
 
 /// Where a stream stands.
 struct Following {
@@ -38,15 +41,15 @@ pub(in super::super) async fn stream(
     renewal: Renewal,
     headers: HeaderMap,
     Query(fields): Query,
-) -> Result<Sse<impl Stream<Item = Result<Message, Infallible>>>, ApiError> {
+) -> Result<impl IntoResponse, ApiError> {
     let last = headers.get("last-event-id").map(|value| value.to_str().unwrap_or_default());
     let follow = api.ops.follow(caller, fields, last).await?;
     let following = Following { api, renewal, follow, ready: Vec::new().into_iter() };
     let messages = unfold(following, |mut following| async move {
         let event = following.next().await?;
-        Some((Ok(message(&event)), following))
+        Some((Ok::<_, Infallible>(message(&event)), following))
     });
-    Ok(Sse::new(messages).keep_alive(KeepAlive::new().interval(limits::STREAM_KEEP_ALIVE)))
+    Ok((UNBUFFERED, Sse::new(messages).keep_alive(KeepAlive::new().interval(limits::STREAM_KEEP_ALIVE))))
 }
 
 impl Following {

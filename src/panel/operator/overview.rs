@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use futures_util::Stream;
 use futures_util::stream::unfold;
 use maud::{Markup, html};
 
@@ -18,7 +18,7 @@ use crate::domain::session::Ticket;
 use crate::domain::time::Timestamp;
 use crate::domain::traffic::Traffic;
 use crate::fields::Fields;
-use crate::http::Api;
+use crate::http::{Api, UNBUFFERED};
 use crate::limits;
 use crate::store::Overview;
 
@@ -31,7 +31,7 @@ pub(super) async fn show(State(api): State<Api>, seat: OfOperator, query: Query)
 }
 
 /// The figures again and again, as long as the session is good and the server runs.
-pub(super) async fn live(State(api): State<Api>, seat: OfOperator) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+pub(super) async fn live(State(api): State<Api>, seat: OfOperator) -> impl IntoResponse {
     let next = |(api, ticket): (Api, Ticket)| async move {
         tokio::time::sleep(limits::LIVE_EVERY).await;
         let is_good = matches!(api.ops.session(&ticket).await, Ok(Some(_)));
@@ -39,9 +39,10 @@ pub(super) async fn live(State(api): State<Api>, seat: OfOperator) -> Sse<impl S
             return None;
         }
         let drawn = figures(&api).await.ok()?;
-        Some((Ok(Event::default().data(drawn.into_string())), (api, ticket)))
+        Some((Ok::<_, Infallible>(Event::default().data(drawn.into_string())), (api, ticket)))
     };
-    Sse::new(unfold((api, seat.person.ticket), next)).keep_alive(KeepAlive::new().interval(limits::STREAM_KEEP_ALIVE))
+    let figures = unfold((api, seat.person.ticket), next);
+    (UNBUFFERED, Sse::new(figures).keep_alive(KeepAlive::new().interval(limits::STREAM_KEEP_ALIVE)))
 }
 
 /// The last hour, a place for each minute, empty ones too.

@@ -5,6 +5,7 @@
 //! advisory locks and settings belong to one; a pooler that lends out transactions is found out, and refused.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
@@ -55,6 +56,8 @@ pub(super) struct Address {
     tls: MakeRustlsConnect,
     /// The ways to connect, in the order in which they are tried.
     ways: &'static [SslMode],
+    /// How often all sessions at this address were given up.
+    left: Arc<AtomicUsize>,
 }
 
 impl Address {
@@ -81,7 +84,17 @@ impl Address {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
         let tls = client(mode, root_certificate.as_deref()).map_err(unusable)?;
-        Ok(Self { config, tls: MakeRustlsConnect::new(tls), ways: mode.ways() })
+        Ok(Self { config, tls: MakeRustlsConnect::new(tls), ways: mode.ways(), left: Arc::default() })
+    }
+
+    /// Has every session at this address replaced before it is used again.
+    pub fn leave_sessions(&self) {
+        self.left.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often [`leave_sessions`](Self::leave_sessions) was called.
+    pub fn sessions_left(&self) -> usize {
+        self.left.load(Ordering::Relaxed)
     }
 
     /// The user who connects.

@@ -110,6 +110,8 @@ enum Lost {
     Failed(#[from] Error),
     #[error("the database does not answer")]
     Silent(#[from] tokio::time::error::Elapsed),
+    #[error("the database's primary is elsewhere")]
+    Left,
 }
 
 /// Listens and tells until the connection is lost, or nobody is left to listen for.
@@ -119,6 +121,7 @@ async fn talk(
     address: &Address,
     heard_once: &mut bool,
 ) -> Result<(), Lost> {
+    let left = address.sessions_left();
     let (client, mut connection) = tokio::time::timeout(ANSWER_TIMEOUT * 3, address.connect()).await??;
     let mut listening = JoinSet::new();
     let ear = Arc::clone(shared);
@@ -134,6 +137,9 @@ async fn talk(
     ask(client.batch_execute(&format!("{}SET synchronous_commit = off; LISTEN {channel}", settings()))).await?;
     number.mark_changed();
     loop {
+        if address.sessions_left() != left {
+            return Err(Lost::Left);
+        }
         if number.has_changed().unwrap_or(false) {
             // Until it has a number nothing is told to this node, and it has nothing that could be out of date.
             let node = *number.borrow_and_update();

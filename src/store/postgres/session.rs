@@ -1,4 +1,7 @@
 //! One connection to the database: its transactions, its prepared statements, and how it comes back after it was lost.
+//!
+//! A session that is refused a write because it only reads is closed, and all others with it. After a failover the old primary
+//! may keep its connections and go on as a replica, behind a pooler or an address that leads new connections to the new primary.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -24,6 +27,8 @@ pub(super) struct Link {
     address: Arc<Address>,
     session: Option<Session>,
     failed: Option<Failed>,
+    /// The last write was refused because its session only reads.
+    only_reads: bool,
     /// How long it waits for locks, where that is not what all connections do.
     lock_wait: Option<Duration>,
 }
@@ -37,7 +42,7 @@ struct Failed {
 
 impl Link {
     pub fn new(address: Arc<Address>) -> Self {
-        Self { address, session: None, failed: None, lock_wait: None }
+        Self { address, session: None, failed: None, only_reads: false, lock_wait: None }
     }
 
     /// A place for a connection that waits only so long for locks.
@@ -52,6 +57,19 @@ impl Link {
             let result = self.session()?.transaction(kind, &mut work);
             if matches!(result, Err(Trouble::NotBegun(_))) || self.session.as_ref().is_some_and(|session| session.client.is_closed()) {
                 self.session = None;
+            }
+            match &result {
+                Err(Trouble::ReadOnly(why)) => {
+                    self.session = None;
+                    // If the new session only reads as well, the next one is not opened at once.
+                    self.failed = Some(Failed { at: Stopwatch::start(), rests: limits::RECONNECT_MIN, why: why.to_string() });
+                    if !std::mem::replace(&mut self.only_reads, true) {
+                        self.address.leave_sessions();
+                    }
+                }
+                // Other sessions may have been opened meanwhile, at the server that only reads.
+                Ok(_) if kind == Kind::Writes && std::mem::take(&mut self.only_reads) => self.address.leave_sessions(),
+                _ => {}
             }
             match result {
                 Err(Trouble::Crossed(_)) if tries < limits::TRANSACTION_TRIES => tries += 1,
@@ -79,7 +97,8 @@ impl Link {
 
     fn session(&mut self) -> Result<&mut Session> {
         self.session.iter().for_each(Session::listen);
-        if self.session.as_ref().is_none_or(|session| session.client.is_closed()) {
+        let left = self.address.sessions_left();
+        if self.session.as_ref().is_none_or(|session| session.client.is_closed() || session.opened_after != left) {
             self.session = None;
             if let Some(failed) = self.failed.as_ref().filter(|failed| failed.at.elapsed() < failed.rests) {
                 return Err(StoreError::Unavailable(failed.why.clone()));
@@ -120,6 +139,8 @@ struct Session {
     runtime: Driven,
     client: Client,
     statements: RefCell<HashMap<String, Statement>>,
+    /// How often all sessions had been left when this one was opened.
+    opened_after: usize,
 }
 
 /// The runtime of a connection. It may end on any thread.
@@ -143,6 +164,7 @@ impl Session {
             .enable_all()
             .build()
             .map_err(|error| StoreError::Unavailable(format!("no connection can be made: {error}")))?;
+        let opened_after = address.sessions_left();
         let opened = runtime.block_on(async {
             let (client, connection) = address.connect().await?;
             tokio::spawn(async move {
@@ -154,7 +176,7 @@ impl Session {
             Ok::<_, tokio_postgres::Error>(client)
         });
         let client = opened.map_err(|error| StoreError::from(&error))?;
-        Ok(Self { runtime: Driven(Some(runtime)), client, statements: RefCell::default() })
+        Ok(Self { runtime: Driven(Some(runtime)), client, statements: RefCell::default(), opened_after })
     }
 
     /// Learns what came while nobody waited: most of all, that the connection was closed.

@@ -28,6 +28,8 @@ pub(super) enum Trouble {
     Crossed(StoreError),
     /// The connection was lost before it began.
     NotBegun(StoreError),
+    /// The session cannot write, although another one may: its server is no longer the primary.
+    ReadOnly(StoreError),
     /// For another reason.
     Failed(StoreError),
 }
@@ -35,7 +37,7 @@ pub(super) enum Trouble {
 impl Trouble {
     pub fn reason(self) -> StoreError {
         match self {
-            Self::Crossed(error) | Self::NotBegun(error) | Self::Failed(error) => error,
+            Self::Crossed(error) | Self::NotBegun(error) | Self::ReadOnly(error) | Self::Failed(error) => error,
         }
     }
 }
@@ -51,6 +53,8 @@ pub(super) struct Running<'a> {
     crossed: Cell<bool>,
     /// The first thing that was sent found no connection.
     lost: Cell<bool>,
+    /// A write was refused because the session only reads.
+    read_only: Cell<bool>,
     later: RefCell<Later>,
     /// Statements that go before rows that have to go before the commit does.
     guards: RefCell<Vec<(String, Vec<Owned>)>>,
@@ -164,8 +168,8 @@ type Request<'r> = Pin<Box<dyn Future<Output = Result<(), Error>> + 'r>>;
 impl<'a> Running<'a> {
     pub fn new(runtime: &'a Driven, client: &'a Client, statements: &'a RefCell<HashMap<String, Statement>>, kind: Kind) -> Self {
         let (later, guards) = Default::default();
-        let [begun, crossed, lost] = [const { Cell::new(false) }; 3];
-        Self { runtime, client, statements, kind, begun, crossed, lost, later, guards }
+        let [begun, crossed, lost, read_only] = [const { Cell::new(false) }; 4];
+        Self { runtime, client, statements, kind, begun, crossed, lost, read_only, later, guards }
     }
 
     /// Sends what is left with the commit behind it, and waits for all of it. What is one statement in all is a transaction
@@ -207,6 +211,7 @@ impl<'a> Running<'a> {
         match (self.crossed.get(), self.lost.get()) {
             (true, _) => Trouble::Crossed(why),
             (_, true) => Trouble::NotBegun(why),
+            _ if self.read_only.get() => Trouble::ReadOnly(why),
             _ => Trouble::Failed(why),
         }
     }
@@ -230,6 +235,9 @@ impl<'a> Running<'a> {
         ];
         if error.code().is_some_and(|code| CROSSED.contains(&code)) {
             self.crossed.set(true);
+        }
+        if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) {
+            self.read_only.set(true);
         }
         StoreError::from(error)
     }
