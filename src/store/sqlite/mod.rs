@@ -7,6 +7,7 @@
 
 mod backup;
 mod file;
+mod file_system;
 mod open;
 #[cfg(test)]
 mod reference_tests;
