@@ -367,7 +367,7 @@ mod tests {
     fn read(environment: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Result<Config, ConfigError> {
         let pairs = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let flags = flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        Config::read(Sources { file: None, flags, environment: environment.iter().map(pairs).collect() })
+        Config::read(Sources { flags, environment: environment.iter().map(pairs).collect(), ..Sources::default() })
     }
 
     #[test]
@@ -398,6 +398,7 @@ mod tests {
         let sources = Sources {
             file: Some(file.clone()),
             flags: vec![("listen", "here".to_owned())],
+            not_text: vec!["RINGBACK_PROXY".to_owned(), "OTHER".to_owned()],
             environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
         };
         let error = Config::read(sources).unwrap_err();
@@ -411,6 +412,7 @@ mod tests {
             "RINGBACK_LISTNE is not a setting; did you mean RINGBACK_LISTEN?".to_owned(),
             "RINGBACK_LOG: log must be a level".to_owned(),
             "--listen: listen must be an address".to_owned(),
+            "RINGBACK_PROXY is not UTF-8".to_owned(),
         ] {
             assert!(error.0.iter().any(|problem| problem.starts_with(&expected)), "{expected}\n{error}");
         }

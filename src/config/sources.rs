@@ -28,6 +28,8 @@ pub struct Sources {
     pub flags: Vec<(&'static str, String)>,
     /// The environment.
     pub environment: Vec<(String, String)>,
+    /// Names in it whose value is not text.
+    pub not_text: Vec<String>,
 }
 
 impl Sources {
@@ -35,13 +37,18 @@ impl Sources {
     /// `ringback.toml` in the working directory, or `/etc/ringback/ringback.toml`, whichever is there first.
     #[allow(clippy::disallowed_methods, reason = "this is the one place that reads it")]
     pub fn of_process(file: Option<PathBuf>, flags: Vec<(&'static str, String)>) -> Self {
-        // What is not text cannot be a setting of ours.
-        let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        let environment: Vec<(String, String)> = environment.collect();
+        let (mut environment, mut not_text) = (Vec::new(), Vec::new());
+        for (name, value) in std::env::vars_os() {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => environment.push((name, value)),
+                (Ok(name), Err(_)) => not_text.push(name),
+                (Err(_), _) => {}
+            }
+        }
         let named = environment.iter().find(|(name, value)| name == "RINGBACK_CONFIG" && !value.trim().is_empty());
         let named = named.map(|(_, value)| PathBuf::from(value.trim()));
         let found = || [LOCAL_FILE, SYSTEM_FILE].into_iter().map(Path::new).find(|path| path.exists()).map(Path::to_owned);
-        Self { file: file.or(named).or_else(found), flags, environment }
+        Self { file: file.or(named).or_else(found), flags, environment, not_text }
     }
 
     /// Puts all sources together. A flag goes before the environment, that before the file.
@@ -63,6 +70,8 @@ impl Sources {
                 }
             }
         }
+        let not_text = self.not_text.iter().filter(|name| name.starts_with("RINGBACK_"));
+        given.problems.extend(not_text.map(|name| format!("{name} is not UTF-8; set it again in that encoding")));
         for (name, value) in self.flags {
             given.set(name, value.trim(), Origin::Flag);
         }
