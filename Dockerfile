@@ -9,9 +9,9 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates libc6-dev gcc
 WORKDIR /source
 COPY . .
-RUN cargo build --release --locked
+RUN cargo build --profile dist --locked
 # Everything that the image has, in a folder.
-RUN scripts/image target/release/ringback /image
+RUN scripts/image target/dist/ringback /image
 
 FROM scratch
 COPY --from=build --chown=65534:65534 /image /

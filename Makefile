@@ -30,20 +30,20 @@ demo:
 
 # All benchmarks, and their figures and plot in docs/: half an hour, on a machine that has nothing else to do.
 bench: target/bench/venv
-	cargo build --release --locked
+	cargo build --profile dist --locked
 	rm -f target/bench/*.json
-	target/release/ringback bench burst single fan-out open-loop --seconds 10 --json > target/bench/1.json
-	target/release/ringback bench backlog --rounds 1 --seconds 10 --json > target/bench/2.json
-	target/release/ringback bench retention --rounds 1 --seconds 60 --json > target/bench/3.json
-	target/release/ringback bench many --rounds 1 --seconds 10 --json > target/bench/4.json
+	target/dist/ringback bench burst single fan-out open-loop --seconds 10 --json > target/bench/1.json
+	target/dist/ringback bench backlog --rounds 1 --seconds 10 --json > target/bench/2.json
+	target/dist/ringback bench retention --rounds 1 --seconds 60 --json > target/bench/3.json
+	target/dist/ringback bench many --rounds 1 --seconds 10 --json > target/bench/4.json
 	target/bench/venv/bin/python scripts/bench-report
 
 # Half of the burst's rate for half an hour, with kills and a receiver that fails in every way; the plot in docs/. It needs 20 GB.
 SOAK_SECONDS ?= 1800
 soak-load: target/bench/venv
-	cargo build --release --locked
+	cargo build --profile dist --locked
 	rm -f target/bench/*.json
-	target/release/ringback bench soak --rounds 1 --seconds $(SOAK_SECONDS) --json > target/bench/soak.json
+	target/dist/ringback bench soak --rounds 1 --seconds $(SOAK_SECONDS) --json > target/bench/soak.json
 	target/bench/venv/bin/python scripts/bench-report
 
 target/bench/venv:
