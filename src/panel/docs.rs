@@ -39,6 +39,7 @@ macro_rules! pages {
 }
 
 const PAGES: &[Page] = pages! {
+    "tour": "Ten minutes: a server, a first webhook, failures, retries, replays, conflicts and the panel",
     "receiving": "For those who write receivers: what arrives, how to check it, complete receivers in four languages, tools",
     "api": "Every call, with its rules",
     "recharges": "Recharges that Ringback executes: how vendors ask, how a provider is described, test mode",
@@ -65,6 +66,7 @@ static FILES: &[(&str, &str, &[u8])] = files! {
     "screenshots/home.png" from "docs/screenshots/home.png" as "image/png",
     "screenshots/delivery.png" from "docs/screenshots/delivery.png" as "image/png",
     "screenshots/overview.png" from "docs/screenshots/overview.png" as "image/png",
+    "screenshots/not-connected.png" from "docs/screenshots/not-connected.png" as "image/png",
     "screenshots/conflict.png" from "docs/screenshots/conflict.png" as "image/png",
     "alerts.yml" from "docs/alerts.yml" as "text/plain; charset=utf-8",
     "grafana.json" from "docs/grafana.json" as "application/json",

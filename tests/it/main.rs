@@ -55,6 +55,7 @@ mod restoring;
 mod retention;
 mod rotation;
 mod strangers;
+mod tour;
 mod traces;
 mod transport;
 mod windows;
