@@ -40,14 +40,8 @@ impl Checklist {
 
     /// Number of steps that are done.
     pub fn done(&self) -> usize {
-        let steps: [bool; Self::STEPS] = [
-            self.vendor.is_some(),
-            self.has_endpoint,
-            self.has_recharges,
-            self.mails_go_out,
-            self.has_public_url,
-            self.has_safe_access,
-        ];
+        let steps: [bool; Self::STEPS] =
+            [self.vendor.is_some(), self.has_endpoint, self.has_recharges, self.mails_go_out, self.has_public_url, self.has_safe_access];
         steps.into_iter().filter(|done| *done).count()
     }
 }

@@ -17,6 +17,7 @@ mod show;
 mod stage;
 
 use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,20 +59,21 @@ impl Demo {
     pub(super) fn run(self) -> anyhow::Result<()> {
         // Warnings are part of the play: endpoints fail, and mails wait.
         let _log = super::log::to_stderr("error", LogFormat::Text)?;
-        super::runtime()?.block_on(self.play())
+        // It goes after the runtime: a task that ends late must not find the database gone.
+        let folder = tempfile::tempdir().context("a temporary folder could not be made")?;
+        super::runtime()?.block_on(self.play(folder.path()))
     }
 
-    async fn play(self) -> anyhow::Result<()> {
-        let folder = tempfile::tempdir().context("a temporary folder could not be made")?;
+    async fn play(self, folder: &Path) -> anyhow::Result<()> {
         let clock = Arc::new(Rewound::by(history::LENGTH));
         let surroundings = Surroundings { clock: clock.clone(), entropy: Arc::new(SystemEntropy), ids: Arc::new(Ids::new(0)) };
         let (provider, at_provider) = Provider::start(surroundings.clone(), Arc::clone(&clock)).await?;
-        let file = folder.path().join("demo.toml");
+        let file = folder.join("demo.toml");
         std::fs::write(&file, provider::configuration(at_provider)).context("the demo's configuration could not be written")?;
         let setting = |name, value: &str| (name, value.to_owned());
         let flags = vec![
             setting("listen", &self.address().await),
-            setting("database", &format!("sqlite:{}", folder.path().join("demo.db").display())),
+            setting("database", &format!("sqlite:{}", folder.join("demo.db").display())),
             setting("allow_networks", "127.0.0.0/8"),
             setting("require_https", "false"),
             setting("retry_schedule", "500ms,1s,2s,10s,1m,10m,1h,1h,2h,4h,4h"),
