@@ -142,7 +142,7 @@ impl Stage {
                     if !is_back && watch.elapsed() >= COMES_BACK_AFTER {
                         is_back = true;
                         self.vendors[KOSHI].endpoints[COMES_BACK].1.refuse_one_in(0);
-                        screen.queue(show::news(self.surroundings.clock.now(), "Koshi's endpoint \"Orders\" is up again; what waited is sent"));
+                        screen.queue(show::news(self.surroundings.clock.now(), "Koshi's \"Orders\" endpoint is up again; the next probe will find it"));
                     }
                     self.order_next().await?;
                     screen.show(show::status(link, self.live.len(), self.delivered.len(), self.refused))?;
@@ -162,11 +162,10 @@ impl Stage {
     }
 
     async fn order_next(&mut self) -> anyhow::Result<()> {
-        let reference = if self.numbers % REPORT_EVERY == REPORT_EVERY - 1 {
+        if self.numbers % REPORT_EVERY == REPORT_EVERY - 1 {
             return self.report(KOSHI).await.map(drop);
-        } else {
-            self.order(self.numbers % BUYERS).await?
-        };
+        }
+        let reference = self.order(self.numbers % BUYERS).await?;
         self.live.insert(reference);
         Ok(())
     }
@@ -256,9 +255,11 @@ impl Stage {
         let mut pending = 0;
         for (Vendor { client, .. }, last) in self.vendors.iter().zip(&self.history).take(BUYERS) {
             let queued = all(client, "/v1/recharges?status=queued&limit=200", "cursor", "next_cursor").await?;
-            let is_live = |recharge: &&Value| recharge["reference_no"].as_str().is_some_and(|text| self.live.contains(text));
-            pending += queued.iter().filter(is_live).count();
-            let events = all(client, &format!("/v1/events?limit=200&after={last}"), "after", "next_after").await?;
+            let is_live = |recharge: &Value| recharge["reference_no"].as_str().is_some_and(|text| self.live.contains(text));
+            pending += queued.iter().filter(|recharge| is_live(recharge)).count();
+            let mut events = all(client, &format!("/v1/events?limit=200&after={last}"), "after", "next_after").await?;
+            // The provider may settle a recharge of the history late.
+            events.retain(|event| is_live(&event["data"]));
             let ids: HashSet<&str> = events.iter().filter_map(|event| event["id"].as_str()).collect();
             let mut deliveries = all(client, "/v1/deliveries?limit=200", "cursor", "next_cursor").await?;
             deliveries.retain(|delivery| delivery["event_id"].as_str().is_some_and(|event| ids.contains(event)));
