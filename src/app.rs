@@ -15,6 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::clock::{Stopwatch, Surroundings};
 use crate::config::{Config, ConfigError, Database};
+use crate::domain::id::UserId;
 use crate::engine::{self, Engine};
 use crate::http::{Api, Part, listen, router};
 use crate::limits;
@@ -180,6 +181,11 @@ impl App {
     /// The path of the page that makes the first operator's login, if there is none yet and the store answers.
     pub async fn first_operator_path(&self) -> Option<String> {
         self.api.ops.first_operator_path().await.ok().flatten()
+    }
+
+    /// The path of a page that logs in as this operator, for as long as the process runs.
+    pub fn entry_path(&self, operator: UserId) -> String {
+        self.api.ops.entry_path(operator)
     }
 
     /// The engine, for those who turn its steps by hand.

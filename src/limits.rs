@@ -516,6 +516,8 @@ pub const PROVIDER_LATEST: usize = 1000;
 pub const PANEL_SESSION: Duration = Duration::from_secs(3600);
 /// The longest that it may say.
 pub const PANEL_SESSION_MAX: Duration = SESSION;
+/// A platform with so many vendors no longer needs the first-run checklist.
+pub const CHECKLIST_VENDORS: usize = 10;
 /// Endpoints on a page of issues.
 pub const ISSUES_SHOWN: usize = 25;
 /// Latest attempts at an endpoint that failed by which it is told why it fails.

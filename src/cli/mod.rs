@@ -60,7 +60,7 @@ Exit codes: 0 done, 1 failed, 3 differences found by reconcile, 64 wrong use or 
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show it at work: a server, two vendors, their receivers and live recharges in one process, on a fresh store
+    /// Show it at work: a server, vendors, their receivers and live recharges in one process, on a fresh store
     Demo(demo::Demo),
     /// Run the server
     Serve(serve::Serve),

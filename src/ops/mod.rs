@@ -7,9 +7,11 @@
 mod access;
 mod allowances;
 mod callbacks;
+mod checklist;
 mod conflicts;
 mod deliveries;
 mod endpoints;
+mod entry;
 mod feed;
 mod first_operator;
 mod handshake;
@@ -34,6 +36,7 @@ use std::time::Duration;
 
 pub use access::{Caller, NewToken};
 pub use allowances::own_address as client_network;
+pub use checklist::Checklist;
 pub use deliveries::{Range, Shown};
 pub use endpoints::{Connected, NewEndpoint, NewSecret, ShownEndpoint};
 pub use feed::{FeedPart, Follow};
@@ -194,6 +197,8 @@ pub struct Ops {
     allowances: allowances::Allowances,
     forgotten: Arc<Semaphore>,
     setup: first_operator::Setup,
+    entry: entry::Entry,
+    dismissed: checklist::Dismissed,
     requests: requests::RequestIds,
     /// Tests and handshakes under way, of each stream and of this node.
     tests: Turns<StreamId>,
@@ -241,6 +246,8 @@ impl Ops {
             node_tests: Arc::new(Semaphore::new((rules.max_in_flight / limits::TESTS_SHARE as usize).max(1))),
             forgotten: Arc::new(Semaphore::new(limits::FORGOTTEN_AT_ONCE)),
             setup: first_operator::Setup::default(),
+            entry: entry::Entry::default(),
+            dismissed: checklist::Dismissed::default(),
             requests: requests::RequestIds::new(&*surroundings.entropy),
             tokens: access::TokenCache::default(),
             running: once::Running::default(),

@@ -141,7 +141,7 @@ impl Ops {
         Ok(self.store.knows_device(device, email.to_owned(), self.now()).await?.then_some(device))
     }
 
-    async fn begin_session(
+    pub(super) async fn begin_session(
         &self,
         session: Session,
         (instead_of, with_device): (Option<&Ticket>, bool),

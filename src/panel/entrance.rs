@@ -28,6 +28,7 @@ pub(super) fn routes() -> Router<Api> {
         .route("/panel/forgotten", get(forgotten).post(ask_for_new_password))
         .route("/panel/link/{ticket}", get(link).post(follow))
         .route("/panel/setup/{ticket}", get(setup).post(set_up))
+        .route("/panel/enter/{ticket}", get(may_enter).post(enter))
 }
 
 /// The first page of whoever is logged in.
@@ -271,6 +272,27 @@ async fn set_up(State(api): State<Api>, visit: Visit, Path(text): Path<String>, 
         Err(OpsError::Invalid(wrong)) => Ok((StatusCode::UNPROCESSABLE_ENTITY, setup_page(&ticket, &email, &wrong)).into_response()),
         Err(other) => Err(Refusal::from(other)),
     }
+}
+
+// --- The demo's operator ---------------------------------------------------------------------------------------------
+
+async fn may_enter(State(api): State<Api>, Path(text): Path<String>) -> Shown {
+    let ticket = Ticket::given(text);
+    api.ops.may_enter(&ticket)?;
+    // Not at once: a page of another site must not log anyone in.
+    Ok(frame::bare(
+        "Open the panel",
+        html! {
+            h1 { "Operator's panel" }
+            p { "This link logs you in as the operator of the demo. It is good until the demo ends." }
+            form method="post" action={ "/panel/enter/" (ticket.expose()) } { button.main type="submit" autofocus { "Open the panel" } }
+        },
+    ))
+}
+
+async fn enter(State(api): State<Api>, visit: Visit, Path(text): Path<String>, _: OpenForm) -> Shown<Response> {
+    let new = api.ops.enter(visit.who, &Ticket::given(text)).await?;
+    Ok(entered(&visit, &new, ("/panel/operator", false)))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::domain::user::Role;
 use crate::domain::vendor::Mode;
 
 /// What a page tells once something was done, by the word that stands in its address.
-const TOLD: [(&str, &str); 31] = [
+const TOLD: [(&str, &str); 32] = [
     ("logged-out", "You are logged out."),
     ("password-set", "Your password is set. Log in with it."),
     ("password-changed", "Your password is changed; your other sessions have ended."),
@@ -42,6 +42,7 @@ const TOLD: [(&str, &str); 31] = [
     ("asked", "The provider is being asked."),
     ("nothing-selected", "Nothing was selected, so nothing was done."),
     ("logged-in", "You are logged in."),
+    ("checklist-dismissed", "The checklist is dismissed for all operators."),
 ];
 
 fn document(title: &str, body: Markup) -> Markup {

@@ -94,6 +94,11 @@ impl Providers {
         self.all().find(|provider| provider.terms().name == name)
     }
 
+    /// Whether the configuration has a provider.
+    pub fn has_live(&self) -> bool {
+        !self.live.is_empty()
+    }
+
     /// All of them.
     pub fn all(&self) -> impl Iterator<Item = &Arc<dyn Provider>> {
         self.live.iter().chain([&self.simulated])

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -32,10 +33,36 @@ pub(super) struct Received {
 pub(super) enum Taken {
     /// Verified, and answered 2xx.
     Verified { reference_no: String, status: String, amount: String, sent_for_ms: u64 },
-    /// The receiver was in a bad mood and answered 500.
-    TurnedAway,
+    /// The receiver answered with this status: it is flaky, or down.
+    Refused(u16),
     /// It did not verify.
     Wrong,
+}
+
+/// What a receiver answers, and how often; can be changed while it runs.
+#[derive(Debug)]
+pub(super) struct Mood {
+    /// The status of a refusal.
+    status: u16,
+    /// One request in this many is refused; none if zero.
+    one_in: AtomicU16,
+}
+
+impl Mood {
+    /// A receiver that accepts everything for now, and refuses with this status later.
+    pub fn well(status: u16) -> Arc<Self> {
+        Arc::new(Self { status, one_in: AtomicU16::new(0) })
+    }
+
+    /// From now on one request in `one_in` is refused; none if zero.
+    pub fn refuse_one_in(&self, one_in: u16) {
+        self.one_in.store(one_in, Ordering::Relaxed);
+    }
+
+    /// Whether it accepts at least some requests.
+    pub fn accepts(&self) -> bool {
+        self.one_in.load(Ordering::Relaxed) != 1
+    }
 }
 
 /// How the receiver of a vendor is written.
@@ -49,8 +76,7 @@ pub(super) struct Receiver {
     pub vendor: usize,
     pub kind: Kind,
     pub secret: Secret,
-    /// One request in this many is answered 500.
-    pub fails_one_in: Option<u8>,
+    pub mood: Arc<Mood>,
     pub surroundings: Surroundings,
     pub tell: UnboundedSender<Received>,
 }
@@ -69,10 +95,11 @@ impl Receiver {
         Clock::now(&*self.surroundings.clock)
     }
 
-    fn is_in_a_bad_mood(&self) -> bool {
-        let mut dice = [0];
+    fn refuses(&self) -> bool {
+        let mut dice = [0; 2];
         Entropy::fill(&*self.surroundings.entropy, &mut dice);
-        self.fails_one_in.is_some_and(|one_in| dice[0] % one_in == 0)
+        let one_in = self.mood.one_in.load(Ordering::Relaxed);
+        one_in > 0 && u16::from_le_bytes(dice).is_multiple_of(one_in)
     }
 
     /// What the request says, if it verifies.
@@ -119,7 +146,10 @@ async fn receive(State(receiver): State<Arc<Receiver>>, method: Method, headers:
     }
     let (taken, status) = match opened {
         None => (Taken::Wrong, StatusCode::BAD_REQUEST),
-        Some(_) if receiver.is_in_a_bad_mood() => (Taken::TurnedAway, StatusCode::INTERNAL_SERVER_ERROR),
+        Some(_) if receiver.refuses() => {
+            let status = StatusCode::from_u16(receiver.mood.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            (Taken::Refused(status.as_u16()), status)
+        }
         Some(json) => (receiver.read(&json, at), StatusCode::NO_CONTENT),
     };
     // Nobody listens any more once the demo has ended.

@@ -1,6 +1,7 @@
 //! The operator's pages.
 
 mod audit;
+mod checklist;
 mod conflicts;
 mod issues;
 mod mails;
@@ -20,6 +21,7 @@ pub(super) fn routes() -> Router<Api> {
     Router::new()
         .route("/panel/operator", get(overview::show))
         .route("/panel/operator/live", get(overview::live))
+        .route("/panel/operator/checklist/dismiss", post(checklist::dismiss))
         .route("/panel/operator/issues", get(issues::list))
         .route("/panel/operator/stuck", get(stuck::list))
         .route("/panel/operator/stuck/{id}/settle", post(stuck::settle))

@@ -14,6 +14,7 @@ use super::super::draw::{ago, badge, count, dash, span, time};
 use super::super::form::Query;
 use super::super::frame;
 use super::super::refusal::Shown;
+use super::checklist;
 use crate::domain::session::Ticket;
 use crate::domain::time::Timestamp;
 use crate::domain::traffic::Traffic;
@@ -25,6 +26,7 @@ use crate::store::Overview;
 pub(super) async fn show(State(api): State<Api>, seat: OfOperator, query: Query) -> Shown {
     let body = html! {
         div.top { div { h1 { "Overview" } p { "Reports in, outcomes out, and what lies between." } } }
+        (checklist::draw(&api, &seat).await?)
         div data-live="/panel/operator/live" { (figures(&api).await?) }
     };
     Ok(frame::of_operator(&seat, &query, ("", "Overview"), body))
