@@ -246,7 +246,7 @@ async fn open_pages_tell_nobody_of_a_vendor() {
             // A login without a password, and a link that is none.
             "/panel/login" if route.method == "POST" => &[401],
             "/panel/forgotten" if route.method == "POST" => &[303, 422],
-            "/panel/link/{ticket}" | "/panel/setup/{ticket}" => &[410],
+            "/panel/link/{ticket}" | "/panel/setup/{ticket}" | "/panel/enter/{ticket}" => &[410],
             "/panel/{*rest}" | "/docs/{*path}" | "/panel/assets/{hash}/{name}" => &[404],
             _ => &[200],
         };
