@@ -169,7 +169,8 @@ impl Language {
         }
         if is_name(first) {
             let end = while_in(is_name, 0);
-            return (end, if self.keywords.contains(&&text[..end]) { "k" } else { "" });
+            let is_keyword = (begins || !self.has_options) && self.keywords.contains(&&text[..end]);
+            return (end, if is_keyword { "k" } else { "" });
         }
         (first.len_utf8(), "")
     }

@@ -40,8 +40,8 @@ const WEIGHTS: [Field; FIELDS] = [
     Field { weight: 0.7, length: 0.3 },
 ];
 /// The whole section that a unit belongs to.
-const SECTION: Field = Field { weight: 0.3, length: 0.7 };
-const SATURATION: f32 = 1.3;
+const SECTION: Field = Field { weight: 0.15, length: 0.7 };
+const SATURATION: f32 = 1.8;
 const SYNONYM: f32 = 0.62;
 const CORRECTED: f32 = 0.85;
 /// Two words that stand next to each other in the question and in a unit.
@@ -59,7 +59,7 @@ const UNITS_SHOWN: usize = 5;
 
 /// Pages for those who look behind the scenes answer a question only if no other page does as well.
 const BEHIND: [(&str, f32); 5] =
-    [("architecture", 0.7), ("engineering/", 0.6), ("changelog", 0.6), ("benchmarks", 0.85), ("security", 0.95)];
+    [("architecture", 0.7), ("engineering/", 0.6), ("changelog", 0.6), ("benchmarks", 0.85), ("security", 0.85)];
 
 /// Where a stem occurs, and how strongly.
 struct Occurrence {
