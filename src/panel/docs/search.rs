@@ -35,7 +35,7 @@ const FIELDS: usize = 5;
 const WEIGHTS: [Field; FIELDS] = [
     Field { weight: 1.0, length: 0.55 },
     Field { weight: 1.6, length: 0.3 },
-    Field { weight: 1.8, length: 0.3 },
+    Field { weight: 2.6, length: 0.3 },
     Field { weight: 0.8, length: 0.3 },
     Field { weight: 0.7, length: 0.3 },
 ];
