@@ -524,7 +524,7 @@ pub const ISSUES_SHOWN: usize = 25;
 pub const CAUSES_OF: usize = 200;
 /// Letters of a question to the documents that are read.
 pub const QUESTION_MAX: usize = 500;
-/// Different words of a question that are searched for: the longest ones, which few passages have.
+/// Different words of a question that are searched for: the rarest ones.
 pub const QUESTION_WORDS: usize = 8;
 /// Questions that wait to be answered, on all listeners; one is answered at a time.
 pub const QUESTIONS_WAITING: usize = 4;

@@ -189,15 +189,21 @@ pub(super) fn of_operator(seat: &OfOperator, query: &Query, (here, title): (&str
     around(title, "operator", (side, html! { (told(query)) (body) }))
 }
 
-/// A page of the documents, which everybody may read. `here` is its name.
-pub(super) fn of_documents(title: &str, (here, names): (&str, &[&'static str]), body: Markup) -> Markup {
-    let place = |name: &&'static str| Place { address: format!("/docs/{name}"), name, is_here: *name == here };
-    let places: Vec<Place> = names.iter().map(place).collect();
+/// A page of the documents, which everybody may read. Each group has its title, and for each page the address, the title and
+/// whether it is this one.
+pub(super) fn of_documents(title: &str, groups: &[(&str, Vec<(String, &'static str, bool)>)], body: Markup) -> Markup {
+    let place = |(address, name, is_here): &(String, &'static str, bool)| Place { address: address.clone(), name, is_here: *is_here };
     let side = html! {
         details.menu { summary { "Menu" } }
         nav aria-label="Pages" {
-            p.vendor { a href="/docs" { "Documents" } }
-            (way_about(&places))
+            p.vendor { a href="/docs" { "Documentation" } }
+            form.find method="get" action="/docs" role="search" {
+                input type="search" name="ask" aria-label="Search the documents" placeholder="Search";
+            }
+            @for (group, pages) in groups {
+                p.group { (group) }
+                (way_about(&pages.iter().map(place).collect::<Vec<_>>()))
+            }
             div.who { a href="/panel" { "To the panel" } a href="/openapi.json" { "OpenAPI" } a href="/docs/llms.txt" { "llms.txt" } }
         }
     };

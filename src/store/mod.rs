@@ -17,7 +17,6 @@ pub mod backup;
 mod change;
 pub mod cluster;
 pub mod group_commit;
-mod passages;
 pub mod postgres;
 mod query;
 pub mod seal;
@@ -32,7 +31,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use passages::{Passage, Passages};
 pub use sql::moving;
 pub use types::*;
 

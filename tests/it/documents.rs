@@ -8,10 +8,14 @@ async fn documents_are_pages_and_markdown_and_answer_questions_without_a_token()
     let get = async |path: &str| app.call("GET", path, "", None).await;
     let page = get("/docs/receiving").await;
     assert!(
-        page.expect_text(200).contains("<h2 id=\"what-a-good-receiver-does\">") && page.text.contains("href=\"/docs/api\""),
+        page.expect_text(200).contains("<a class=\"anchor\" href=\"#receivers\"") && page.text.contains("href=\"/docs/api\""),
         "{}",
         page.text
     );
+    for part in [">Get started<", ">Operate<", ">Reference<", ">Understand<", "aria-label=\"On this page\"", "rel=\"next\"", "class=\"hl-"]
+    {
+        assert!(page.text.contains(part), "{part}");
+    }
     assert!(page.header("content-security-policy").is_some_and(|policy| policy.contains("script-src 'self'")));
     let written = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/api.md")).expect("the page");
     let markdown = get("/docs/api.md").await;
@@ -26,6 +30,14 @@ async fn documents_are_pages_and_markdown_and_answer_questions_without_a_token()
     for (path, kind) in [("/docs/benchmarks.svg", "image/svg+xml"), ("/docs/alerts.yml", "text/plain; charset=utf-8")] {
         let file = get(path).await;
         assert_eq!((file.status, file.header("content-type")), (200, Some(kind)), "{path}");
+    }
+    let index = get("/docs/").await;
+    assert_eq!(index.expect_text(200), get("/docs").await.expect_text(200));
+    assert!(index.text.contains("href=\"/docs/questions\"") && index.text.contains("href=\"/docs/architecture\""));
+    let found = get("/docs?ask=do%20i%20need%20redis").await;
+    assert!(found.expect_text(200).contains("class=\"sheet document answer\""), "{}", found.text);
+    for path in ["/docs?ask=what%20is%20the%20capital%20of%20France", "/docs/api?ask=what%20is%20the%20capital%20of%20France"] {
+        assert!(get(path).await.expect_text(200).contains("Nothing in the documents fits this question."), "{path}");
     }
     for path in ["/docs/nothing", "/docs/nothing.md", "/docs/../Cargo.toml", "/docs/screenshots/"] {
         assert_eq!(get(path).await.status, 404, "{path}");
