@@ -174,7 +174,7 @@ impl Stage {
 
     async fn play(mut self, demo: &Demo) -> anyhow::Result<Summary> {
         let watch = Stopwatch::start();
-        let mut asked_to_stop = Box::pin(super::serve::asked_to_stop()?);
+        let mut asked_to_stop = Box::pin(super::serve::asked_to_stop(|| ())?);
         let mut beat = tokio::time::interval(PACE);
         while demo.length.is_none_or(|length| watch.elapsed() < *length) {
             tokio::select! {
