@@ -206,7 +206,10 @@ impl App {
         // Whoever waits for events is answered now.
         self.api.ops.stop();
         let attempts = self.engine.in_flight();
-        tracing::info!(attempts, "stopping: no new work is taken, attempts under way are finished; a second signal stops at once");
+        tracing::info!(
+            attempts,
+            "stopping: no new work is taken, attempts under way are finished; a second SIGTERM or SIGINT stops at once"
+        );
         drop(stop);
         let draining = Stopwatch::start();
         // Requests under way may still be writing, so that they are waited for first; but a client that keeps its

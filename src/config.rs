@@ -139,13 +139,16 @@ impl fmt::Display for ConfigError {
 /// The password of a new login, where the environment has it (`RINGBACK_PASSWORD`).
 #[allow(clippy::disallowed_methods, reason = "this is the one place that reads it")]
 pub fn password_in_environment() -> Option<String> {
-    std::env::var("RINGBACK_PASSWORD").ok().filter(|password| !password.is_empty())
+    std::env::var("RINGBACK_PASSWORD")
+        .ok()
+        .map(|password| password.trim_end_matches(['\r', '\n']).to_owned())
+        .filter(|password| !password.is_empty())
 }
 
 /// The token of who asks a server, where the environment has it (`RINGBACK_TOKEN`).
 #[allow(clippy::disallowed_methods, reason = "this is the one place that reads it")]
 pub fn token_in_environment() -> Option<String> {
-    std::env::var("RINGBACK_TOKEN").ok().filter(|token| !token.is_empty())
+    std::env::var("RINGBACK_TOKEN").ok().map(|token| values::unquoted(&token).to_owned()).filter(|token| !token.is_empty())
 }
 
 impl Config {
@@ -417,6 +420,33 @@ mod tests {
             assert!(error.0.iter().any(|problem| problem.starts_with(&expected)), "{expected}\n{error}");
         }
         assert!(!error.to_string().contains("SERVICE_HOST"), "an orchestrator sets such names: {error}");
+    }
+
+    #[test]
+    fn values_that_are_no_text_are_told_what_to_write() {
+        let text = "drain_timeout = 30\n[log]\nlevel = \"info\"\n[server]\nlisten = \"a\"\n[[providers]]\nname = \"x\"\n";
+        let error = Config::from_text(text).unwrap_err().to_string();
+        for expected in [
+            "the file:1: drain_timeout must be a duration such as 30s",
+            "the file:2: log is not a table; write log = \"info\" above all tables",
+            "the file:4: server is not a setting; settings stand above all tables, so that the line [server] has to go",
+            "the file:6: providers is not a setting; did you mean [[provider]]?",
+        ] {
+            assert!(error.contains(expected), "{expected}: {error}");
+        }
+        let trimmed = Config::from_text("database = \"sqlite:a.db\\n\"\nlog_format = \" json\"\nrequire_https = \"no\"\n").unwrap();
+        assert_eq!(trimmed.database.file(), Some(std::path::Path::new("a.db")));
+        assert!(trimmed.log_format == LogFormat::Json && !trimmed.rules.require_https);
+    }
+
+    #[test]
+    fn variables_with_other_spellings_are_reported() {
+        for (name, meant) in
+            [("ringback_listen", "RINGBACK_LISTEN"), ("RINGBACK-PUBLIC-URL", "RINGBACK_PUBLIC_URL"), ("RINGBACK_CONFG", "RINGBACK_CONFIG")]
+        {
+            assert_eq!(read(&[(name, "x")], &[]).unwrap_err().to_string(), format!("{name} is not a setting; did you mean {meant}?"));
+        }
+        assert!(read(&[("RINGBACK_LISTEN", " "), ("RINGBACKUP", "x")], &[]).is_ok());
     }
 
     #[test]

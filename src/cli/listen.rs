@@ -33,14 +33,25 @@ const SHOWN: usize = 300;
 
 /// An address without a scheme, such as localhost:3000/hook, is one of http.
 pub(super) fn parse_forward(text: &str) -> Result<Url, String> {
+    parse_address(text).map_err(|problem| format!("{problem}; write a URL such as http://localhost:3000/hook"))
+}
+
+/// The same, for a server.
+pub(super) fn parse_address(text: &str) -> Result<Url, String> {
+    let text = text.trim();
     let is_whole = text.contains("://");
     let whole = if is_whole { text.to_owned() } else { format!("http://{text}") };
-    let problem = match Url::parse(&whole) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") => return Ok(url),
-        Ok(url) => format!("events are posted to an http or https URL, not to {}", url.scheme()),
-        Err(error) => error.to_string(),
-    };
-    Err(format!("{problem}; write a URL such as http://localhost:3000/hook"))
+    match Url::parse(&whole) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
+        Ok(url) => Err(format!("an http or https URL is needed, not {}", url.scheme())),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A secret as it was copied. `--secret "$SECRET"` is empty where the variable is not set.
+pub(super) fn parse_secret(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() { Err("is empty; give the secret that was shown with the endpoint".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 /// Arguments of `listen`.
@@ -53,7 +64,7 @@ pub(super) struct Listen {
     #[arg(long, value_name = "ID")]
     endpoint: Option<EndpointId>,
     /// The secret to sign with [default: one that is made up and printed]
-    #[arg(long, value_name = "SECRET")]
+    #[arg(long, value_name = "SECRET", value_parser = parse_secret)]
     secret: Option<String>,
     /// How requests are written, where no endpoint says it
     #[arg(long, value_enum, default_value_t = Form::Standard)]

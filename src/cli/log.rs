@@ -13,6 +13,14 @@ const FLUSH_WITHIN: Duration = Duration::from_millis(500);
 /// Flushes the log when dropped.
 pub(super) struct Log(LogWriter);
 
+impl Log {
+    /// What writes the last lines of a process that ends in another way.
+    pub(super) fn flusher(&self) -> impl FnOnce() + Send + use<> {
+        let log = self.0.clone();
+        move || log.flush_within(FLUSH_WITHIN)
+    }
+}
+
 impl Drop for Log {
     fn drop(&mut self) {
         self.0.flush_within(FLUSH_WITHIN);

@@ -1,7 +1,7 @@
 //! What commands print on stdout. A full disk or a reader that has gone is an error of the command, not a panic.
 
 use std::fmt::Arguments;
-use std::io::{self, Write};
+use std::io::{self, StdoutLock, Write};
 
 /// Standard output could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,39 @@ pub(super) fn print(text: Arguments<'_>) -> Result<(), Unwritable> {
 pub(super) fn write(bytes: &[u8]) -> Result<(), Unwritable> {
     let mut out = io::stdout();
     out.write_all(bytes).and_then(|()| out.flush()).map_err(Unwritable)
+}
+
+/// Prints what comes before a verdict. The exit code tells the verdict, also to a script whose `head` has enough.
+///
+/// # Errors
+/// Standard output cannot be written for another reason.
+pub(super) fn before_verdict(printed: Result<(), Unwritable>) -> Result<(), Unwritable> {
+    printed.or_else(|error| if error.is_reader_gone() { Ok(()) } else { Err(error) })
+}
+
+/// Standard output for writers that are not macros, which a reader that has gone does not end either.
+pub(super) struct Verdicts(StdoutLock<'static>);
+
+impl Verdicts {
+    pub(super) fn new() -> Self {
+        Self(io::stdout().lock())
+    }
+}
+
+impl Write for Verdicts {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0.write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(bytes.len()),
+            written => written.map_err(|error| io::Error::new(error.kind(), Unwritable(error))),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self.0.flush() {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            flushed => flushed.map_err(|error| io::Error::new(error.kind(), Unwritable(error))),
+        }
+    }
 }
 
 /// Prints like `print!`; the caller gets an error instead of a panic.

@@ -10,6 +10,7 @@ use http::{HeaderValue, Method, Request, header};
 use serde_json::Value;
 use url::{Position, Url};
 
+use super::listen::parse_address;
 use crate::app::Outside;
 use crate::config::{ConfigError, token_in_environment};
 use crate::domain::attempt::Outcome;
@@ -28,11 +29,15 @@ const ANSWER_MAX: usize = 64 << 20;
 #[derive(Debug, Args)]
 pub(super) struct Remote {
     /// The server
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080", value_parser = parse_server)]
     server: Url,
     /// A token of the vendor's, of test or live mode [default: RINGBACK_TOKEN]
     #[arg(long, value_name = "TOKEN", hide_default_value = true)]
     token: Option<String>,
+}
+
+fn parse_server(text: &str) -> Result<Url, String> {
+    parse_address(text).map_err(|problem| format!("{problem}; write a URL such as http://127.0.0.1:8080"))
 }
 
 /// A server that can be asked.
@@ -75,8 +80,13 @@ impl Remote {
                 "there is no token; give one with --token or as RINGBACK_TOKEN. A vendor's are on its panel under Tokens".to_owned()
             ]));
         };
+        let token = token.trim();
+        if token.is_empty() || token.starts_with("rb_operator_") {
+            let given = if token.is_empty() { "the token is empty" } else { "this is an operator's token" };
+            bail!(ConfigError(vec![format!("{given}; give a vendor's, which is on its panel under Tokens")]));
+        }
         let is_test = token.starts_with("rb_test_");
-        let token = HeaderValue::from_str(&format!("Bearer {}", token.trim()));
+        let token = HeaderValue::from_str(&format!("Bearer {token}"));
         let token = token.map_err(|_| ConfigError(vec!["the token has characters that none has; copy it again".to_owned()]))?;
         Ok(Caller { transport: transport(PATIENCE)?, server: self.server, token, is_test })
     }
@@ -122,13 +132,18 @@ impl Caller {
         if (200..300).contains(&status) {
             return answer.with_context(|| format!("{url} answered without JSON; is it a Ringback server?"));
         }
+        if status == 404 && answer.is_none() {
+            bail!("{url} answered 404; is {} the address of a Ringback server, without a page's path?", self.server);
+        }
         let answer = answer.unwrap_or_default();
         let detail = answer["detail"].as_str().unwrap_or("no reason was given");
         let mut text = match status {
             401 => format!("the server does not know this token: {detail}"),
             _ => format!("{method} {path} answered {status}: {detail}"),
         };
-        for problem in answer["errors"].as_array().into_iter().flatten() {
+        // Of one problem, the detail says all.
+        let problems = answer["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+        for problem in problems.iter().filter(|_| problems.len() > 1) {
             let part = |name: &str| problem[name].as_str().unwrap_or_default();
             text.push_str(&format!("; {} {}", part("field"), part("message")));
         }

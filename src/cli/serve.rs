@@ -24,18 +24,41 @@ impl Serve {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let given = self.settings.gather(self.listen)?;
         let config = Config::of(&given)?;
-        let _log = super::log::to_stderr(&config.log, config.log_format)?;
+        let log = super::log::to_stderr(&config.log, config.log_format)?;
         given.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        super::runtime()?.block_on(async {
+        let runtime = super::runtime()?;
+        let ran = runtime.block_on(async {
             survive_file_size_limit()?;
-            let app = App::start(&config, Outside::system()).await?;
+            // Whoever starts the server, or is told the address, may ask for the stop at once.
+            let mut stop = Box::pin(asked_to_stop(log.flusher())?);
+            let app = tokio::select! {
+                biased;
+                () = &mut stop => {
+                    tracing::info!("stopped before the start was complete");
+                    return anyhow::Ok(Ran::NotYet);
+                }
+                started = App::start(&config, Outside::system()) => started?,
+            };
             let listeners = Listeners::bind(&config).await?;
-            // Whoever is told the address may ask for the stop at once.
-            let stop = asked_to_stop()?;
             tell(&config, &listeners, app.first_operator_path().await);
-            app.run(listeners, stop).await
-        })
+            app.run(listeners, stop).await?;
+            anyhow::Ok(Ran::ToItsEnd)
+        })?;
+        if ran == Ran::NotYet {
+            // A database that is being opened is left as a crash would leave it, which loses nothing.
+            runtime.shutdown_background();
+        }
+        Ok(())
     }
+}
+
+/// How far the server came.
+#[derive(PartialEq, Eq)]
+enum Ran {
+    /// It was stopped during its start.
+    NotYet,
+    /// It was stopped when it ran.
+    ToItsEnd,
 }
 
 /// Prints the bound addresses, where everything is, and the way to the first login. A stdout that cannot be written does not stop
@@ -72,9 +95,10 @@ fn tell(config: &Config, Listeners { api, metrics }: &Listeners, first_operator:
 /// Exit code of a process that a second signal ended before it had drained.
 const STOPPED_AT_ONCE: i32 = 1;
 
-/// Ends at SIGTERM, SIGINT or SIGHUP. A second signal ends the process at once. SIGINT and SIGHUP stay ignored if the program
-/// was started so: by `nohup`, or in the background of a script.
-pub(super) fn asked_to_stop() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+/// Ends at SIGTERM, SIGINT or SIGHUP. A second SIGTERM or SIGINT ends the process at once, after `before_exit`. SIGHUP never does: a
+/// closed terminal sends it twice, from the kernel and from the shell, and systemd's `SendSIGHUP` adds it to SIGTERM. SIGINT and
+/// SIGHUP stay ignored if the program was started so: by `nohup`, or in the background of a script.
+pub(super) fn asked_to_stop(before_exit: impl FnOnce() + Send + 'static) -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
     let ignored = ignored_signals();
     let unless_ignored = |kind: SignalKind| {
         let is_ignored = ignored >> (kind.as_raw_value() - 1) & 1 == 1;
@@ -85,19 +109,35 @@ pub(super) fn asked_to_stop() -> anyhow::Result<impl Future<Output = ()> + Send 
     let mut hangup = unless_ignored(SignalKind::hangup())?;
     let mut asked = async move || {
         tokio::select! {
-            _ = terminate.recv() => {}
-            () = received(&mut interrupt) => {}
-            () = received(&mut hangup) => {}
+            _ = terminate.recv() => Asked::ByName,
+            () = received(&mut interrupt) => Asked::ByName,
+            () = received(&mut hangup) => Asked::ByHangup,
         }
     };
     Ok(async move {
-        asked().await;
+        let mut before = asked().await;
         tokio::spawn(async move {
-            asked().await;
+            loop {
+                match (before, asked().await) {
+                    (Asked::ByName, Asked::ByName) => break,
+                    (Asked::ByName, Asked::ByHangup) => {}
+                    (Asked::ByHangup, now) => before = now,
+                }
+            }
             tracing::warn!("stopped at once by a second signal; what was under way is repeated after the next start");
+            before_exit();
             std::process::exit(STOPPED_AT_ONCE);
         });
     })
+}
+
+/// How a stop was asked for.
+#[derive(Clone, Copy)]
+enum Asked {
+    /// By SIGTERM or SIGINT.
+    ByName,
+    /// By SIGHUP.
+    ByHangup,
 }
 
 async fn received(signal: &mut Option<Signal>) {

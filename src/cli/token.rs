@@ -85,7 +85,7 @@ impl Create {
             if let Err(error) = printed {
                 // Nobody has it.
                 revoke(&*store, &surroundings, id).await?;
-                return Err(anyhow::Error::from(error).context("the token was made, could not be printed, and was revoked"));
+                bail!("the token was made, could not be printed, and was revoked: {:#}", anyhow::Error::from(error));
             }
             Ok(())
         })

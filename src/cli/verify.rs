@@ -7,7 +7,8 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::Value;
 
-use super::listen::read_secret;
+use super::listen::{parse_secret, read_secret};
+use super::output::before_verdict;
 use super::style::{BAD, FAINT, GOOD};
 use crate::clock::Surroundings;
 use crate::config::ConfigError;
@@ -24,7 +25,7 @@ const TOLERANCE: i64 = 300;
 #[derive(Debug, Args)]
 pub(super) struct Verify {
     /// The endpoint's secret
-    #[arg(long, value_name = "SECRET")]
+    #[arg(long, value_name = "SECRET", value_parser = parse_secret)]
     secret: String,
     /// Take the timestamp as it is, however old
     #[arg(long)]
@@ -35,7 +36,7 @@ pub(super) struct Verify {
 #[derive(Debug, Args)]
 pub(super) struct Decrypt {
     /// The endpoint's secret
-    #[arg(long, value_name = "SECRET")]
+    #[arg(long, value_name = "SECRET", value_parser = parse_secret)]
     secret: String,
 }
 
@@ -100,8 +101,7 @@ impl Verify {
                 Ok(())
             }
             Err(why) => {
-                outln!("{BAD}✗{BAD:#} {}", why.what)?;
-                outln!("{FAINT}  {}{FAINT:#}", why.mend)?;
+                before_verdict(outln!("{BAD}✗{BAD:#} {}\n{FAINT}  {}{FAINT:#}", why.what, why.mend))?;
                 bail!("the request does not verify");
             }
         }
@@ -150,9 +150,9 @@ fn judge(request: &Captured, secret: &Secret, profile: Profile, now: Timestamp, 
         return Err(why_not(request, secret, [id, timestamp, signature]));
     }
     let at: i64 = timestamp.parse().map_err(|_| wrong("webhook-timestamp is no number", "give the headers as they came"))?;
-    let age = now.as_millis() / 1000 - at;
-    if age.abs() > TOLERANCE && !any_age {
-        let when = if age > 0 { format!("{age} s old") } else { format!("{} s ahead of this machine's clock", -age) };
+    let age = (now.as_millis() / 1000).saturating_sub(at);
+    if age.saturating_abs() > TOLERANCE && !any_age {
+        let when = if age > 0 { format!("{age} s old") } else { format!("{} s ahead of this machine's clock", age.saturating_neg()) };
         return Err(wrong(
             format!("the signature is right, but the timestamp is {when}; receivers refuse what is more than five minutes off"),
             "if it is a request that was captured earlier, look at it with --any-age; if it has just come, set the receiver's clock",

@@ -102,6 +102,12 @@ fn told(text: &str, name: &str, span: Option<std::ops::Range<usize>>, message: &
     let number = 1 + text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count();
     let line = text.lines().nth(number - 1).unwrap_or_default().trim();
     let what = match unquoted(line) {
+        Some((key, value)) if matches!(value.to_ascii_lowercase().as_str(), "true" | "yes" | "on") => {
+            format!("is not TOML: write {key} = true")
+        }
+        Some((key, value)) if matches!(value.to_ascii_lowercase().as_str(), "false" | "no" | "off") => {
+            format!("is not TOML: write {key} = false")
+        }
         Some((key, value)) => format!("text stands between quotes: {key} = \"{value}\""),
         None => format!("is not TOML: {}", message.trim().replace('\n', "; ")),
     };
@@ -115,7 +121,9 @@ fn line_of_problem(problem: &str) -> Option<&str> {
 /// A key and its value that lacks quotes.
 fn unquoted(line: &str) -> Option<(&str, &str)> {
     let (key, value) = line.split_once('=')?;
-    let (key, value) = (key.trim(), value.split(" #").next()?.trim());
+    // Word processors turn quotes into these.
+    let value = value.split(" #").next()?.trim().trim_matches(['\u{201c}', '\u{201d}', '\u{201e}', '\u{2018}', '\u{2019}']);
+    let key = key.trim();
     let plain = !value.is_empty() && !value.contains(['"', '\'', '[', ']', '{', '}']);
     let is_key = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
     (plain && is_key && format!("a = {value}").parse::<toml::Table>().is_err()).then_some((key, value))
@@ -144,7 +152,8 @@ mod tests {
 
     #[test]
     fn every_broken_line_is_told_with_what_to_do() {
-        let text = "listen = 127.0.0.1:8080\nretention = 90d # days\nretry_schedule = [5s]\nlog = info\nmax_in_flight = 5\n= 3\n";
+        let text = "listen = 127.0.0.1:8080\nretention = 90d # days\nretry_schedule = [5s]\nlog = info\nmax_in_flight = 5\n= 3\n\
+                    require_https = True\nproxy = \u{201c}http://a\u{201d}\n";
         let problems = File::from_text(text, "f.toml").unwrap_err();
         for expected in [
             "f.toml:1: text stands between quotes: listen = \"127.0.0.1:8080\"",
@@ -152,10 +161,12 @@ mod tests {
             "f.toml:3: is not TOML:",
             "f.toml:4: text stands between quotes: log = \"info\"",
             "f.toml:6: is not TOML:",
+            "f.toml:7: is not TOML: write require_https = true",
+            "f.toml:8: text stands between quotes: proxy = \"http://a\"",
         ] {
             assert!(problems.iter().any(|problem| problem.starts_with(expected)), "{expected}: {problems:#?}");
         }
-        assert_eq!(problems.len(), 5, "{problems:#?}");
+        assert_eq!(problems.len(), 7, "{problems:#?}");
         assert!(File::from_text("\u{feff}log = \"info\"\r\n", "f.toml").is_ok());
     }
 }

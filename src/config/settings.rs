@@ -37,6 +37,16 @@ impl Setting {
     pub fn variable(&self) -> String {
         format!("RINGBACK_{}", self.name.to_uppercase())
     }
+
+    /// What to write where a table was given.
+    pub(super) fn instead_of_a_table(&self) -> String {
+        let Self { name, example, .. } = self;
+        match self.kind {
+            Kind::Number | Kind::Boolean => format!("is not a table; write {name} = {example} above all tables"),
+            Kind::Secret => format!("is not a table; write {name} = \"...\" above all tables"),
+            Kind::List | Kind::Text | Kind::Url => format!("is not a table; write {name} = \"{example}\" above all tables"),
+        }
+    }
 }
 
 const fn with_default(name: &'static str, kind: Kind, default: &'static str, about: &'static str) -> Setting {
@@ -113,7 +123,8 @@ pub(super) fn meant(name: &str) -> Option<&'static str> {
 /// The one of `known` that `word` probably stands for.
 pub(super) fn closest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase().replace(['-', ' '], "_");
-    let distance = |name: &str| strsim::damerau_levenshtein(&word, name);
+    let word = word.strip_prefix("ringback_").unwrap_or(&word);
+    let distance = |name: &str| strsim::damerau_levenshtein(word, name);
     let best = known.map(|name| (distance(name), name)).min()?;
     let allowed = 1 + best.1.len().min(word.len()) / 6;
     (best.0 <= allowed).then_some(best.1)
@@ -135,6 +146,7 @@ mod tests {
             ("max_inflight", Some("max_in_flight")),
             ("service_host", None),
             ("port", None),
+            ("RINGBACK_LISTEN", Some("listen")),
             ("colour", None),
         ] {
             assert_eq!(meant(typed), known, "{typed}");

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::ConfigError;
 use super::file::File;
 use super::settings::{self, SETTINGS, Setting};
+use super::values;
 use crate::fields::Problem;
 
 /// The file that is read where none is named and the working directory has none.
@@ -46,7 +47,7 @@ impl Sources {
             }
         }
         let named = environment.iter().find(|(name, value)| name == "RINGBACK_CONFIG" && !value.trim().is_empty());
-        let named = named.map(|(_, value)| PathBuf::from(value.trim()));
+        let named = named.map(|(_, value)| PathBuf::from(values::unquoted(value)));
         let found = || [LOCAL_FILE, SYSTEM_FILE].into_iter().map(Path::new).find(|path| path.exists()).map(Path::to_owned);
         Self { file: file.or(named).or_else(found), flags, environment, not_text }
     }
@@ -58,14 +59,14 @@ impl Sources {
     pub fn gather(self) -> Result<Given, ConfigError> {
         let file = self.file.as_deref().map(File::read).transpose().map_err(ConfigError)?;
         let mut given = file.map(Given::of_file).unwrap_or_default();
-        for (variable, value) in self.environment.iter().filter(|(name, value)| name.starts_with("RINGBACK_") && !value.is_empty()) {
+        let is_ours =
+            |name: &str| name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("ringback")) && name[8..].starts_with(['_', '-']);
+        for (variable, value) in self.environment.iter().filter(|(name, value)| is_ours(name) && !value.trim().is_empty()) {
             if let Some(setting) = SETTINGS.iter().find(|setting| setting.variable() == *variable) {
-                // A secret in a file, put into the environment, often ends with a line break.
-                given.set(setting.name, value.trim(), Origin::Variable);
+                given.set(setting, values::of_environment(setting.kind, value), Origin::Variable);
             } else if !OTHER_VARIABLES.contains(&variable.as_str()) && !is_of_orchestrator(variable) {
-                let name = variable.trim_start_matches("RINGBACK_");
-                match settings::meant(name).and_then(settings::setting) {
-                    Some(meant) => given.problems.push(format!("{variable} is not a setting; did you mean {}?", meant.variable())),
+                match meant_variable(variable) {
+                    Some(meant) => given.problems.push(format!("{variable} is not a setting; did you mean {meant}?")),
                     None => given.warnings.push(format!("{variable} is not a setting and is ignored; docs/config.md lists all settings")),
                 }
             }
@@ -73,10 +74,23 @@ impl Sources {
         let not_text = self.not_text.iter().filter(|name| name.starts_with("RINGBACK_"));
         given.problems.extend(not_text.map(|name| format!("{name} is not UTF-8; set it again in that encoding")));
         for (name, value) in self.flags {
-            given.set(name, value.trim(), Origin::Flag);
+            if let Some(setting) = settings::setting(name) {
+                given.set(setting, values::of_environment(setting.kind, &value), Origin::Flag);
+            }
         }
         Ok(given)
     }
+}
+
+/// The variable that was probably meant by the name of one that is not known.
+fn meant_variable(variable: &str) -> Option<String> {
+    let name = &variable[8..].trim_start_matches(['_', '-']);
+    if let Some(meant) = settings::meant(name).and_then(settings::setting) {
+        return Some(meant.variable());
+    }
+    let others = OTHER_VARIABLES.iter().filter_map(|other| other.strip_prefix("RINGBACK_"));
+    let others: Vec<String> = others.map(str::to_lowercase).collect();
+    settings::closest(name, others.iter().map(String::as_str)).map(|meant| format!("RINGBACK_{}", meant.to_uppercase()))
 }
 
 /// Whether Kubernetes or Docker sets such a variable for a service that is named `ringback`.
@@ -110,14 +124,19 @@ pub struct Given {
 
 impl Given {
     pub(super) fn of_file(file: File) -> Self {
-        let object = file.object.clone();
+        let mut object = file.object.clone();
+        for (name, value) in &mut object {
+            if let Some(setting) = settings::setting(name) {
+                *value = values::of_file(setting.kind, value.take());
+            }
+        }
         let origins = object.keys().map(|name| (name.clone(), Origin::File)).collect();
         Self { file, object, origins, ..Self::default() }
     }
 
-    fn set(&mut self, name: &str, value: &str, origin: Origin) {
-        self.object.insert(name.to_owned(), Value::from(value));
-        self.origins.insert(name.to_owned(), origin);
+    fn set(&mut self, setting: &Setting, value: Value, origin: Origin) {
+        self.object.insert(setting.name.to_owned(), value);
+        self.origins.insert(setting.name.to_owned(), origin);
     }
 
     pub(super) fn object(&self) -> Map<String, Value> {
@@ -156,7 +175,12 @@ impl Given {
     /// A problem in one line, beginning with the place it is in.
     fn told(&self, Problem { field, code, message }: Problem) -> String {
         let name = field.split(['.', '[']).next().unwrap_or_default();
-        let message = if code == "unknown_field" { unknown(&field, &message) } else { message };
+        let table = self.object.get(&field).is_some_and(|value| value.is_object() || is_list_of_tables(value));
+        let message = match settings::setting(&field) {
+            _ if code == "unknown_field" => unknown(&field, &message, table),
+            Some(setting) if table => setting.instead_of_a_table(),
+            _ => message,
+        };
         match (self.origins.get(name), self.origin(&field)) {
             (Some(_), Some(place)) => format!("{place}: {field} {message}"),
             _ => format!("{field} {message}"),
@@ -164,13 +188,21 @@ impl Given {
     }
 }
 
+fn is_list_of_tables(value: &Value) -> bool {
+    value.as_array().is_some_and(|items| items.iter().any(Value::is_object))
+}
+
 /// What is said of a field that does not exist.
-fn unknown(field: &str, message: &str) -> String {
+fn unknown(field: &str, message: &str, is_table: bool) -> String {
     let last = field.rsplit('.').next().unwrap_or_default();
     let suggestion = message.strip_prefix("did you mean ");
     match (field.contains('.'), suggestion) {
+        (false, _) if settings::closest(field, ["provider"].into_iter()).is_some() => {
+            "is not a setting; did you mean [[provider]]?".to_owned()
+        }
         (false, _) => match settings::meant(field) {
             Some(meant) => format!("is not a setting; did you mean {meant}?"),
+            None if is_table => format!("is not a setting; settings stand above all tables, so that the line [{field}] has to go"),
             None => "is not a setting; docs/config.md lists all settings".to_owned(),
         },
         (true, _) if settings::setting(last).is_some() => {

@@ -4,7 +4,9 @@
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERER, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
 use http::{HeaderMap, HeaderValue, Method};
 use url::Url;
 
@@ -34,8 +36,12 @@ pub(super) async fn watch(State(api): State<Api>, request: Request, next: Next) 
 /// Whether a form was sent by a page of ours, as far as the browser tells. What no browser sent has no cookie that it did not
 /// mean to send.
 fn is_ours(headers: &HeaderMap, public_url: &str) -> bool {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    match (text("sec-fetch-site"), text(ORIGIN.as_str())) {
+    // A header that is not text, such as a path of Latin-1 in Referer, is not ours.
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    // Old browsers send no Origin with a form, but the page that it stands on.
+    let page =
+        || text(REFERER.as_str()).map(|page| Url::parse(page).map_or_else(|_| String::new(), |url| url.origin().ascii_serialization()));
+    match (text("sec-fetch-site"), text(ORIGIN.as_str()).map(str::to_owned).or_else(page)) {
         (Some(site), _) => matches!(site, "same-origin" | "none"),
         // A proxy may have rewritten the host; the public address is ours all the same.
         (None, Some(origin)) => {
@@ -64,6 +70,11 @@ mod tests {
             (&[("host", "10.0.0.1"), ("origin", "https://panel.example")], true),
             (&[("host", "10.0.0.1"), ("origin", "http://panel.example")], false),
             (&[("host", "a.example"), ("origin", "null")], false),
+            (&[("host", "a.example"), ("referer", "https://a.example/panel/login?next=x")], true),
+            (&[("host", "10.0.0.1"), ("referer", "https://panel.example/ringback/panel")], true),
+            (&[("host", "a.example"), ("referer", "https://b.example/a.example")], false),
+            (&[("host", "a.example"), ("referer", "about:blank")], false),
+            (&[("host", "a.example"), ("origin", "https://a.example"), ("referer", "https://b.example/")], true),
             (&[("host", "a.example"), ("sec-fetch-site", "same-origin")], true),
             (&[("host", "a.example"), ("sec-fetch-site", "cross-site")], false),
             (&[("host", "a.example"), ("sec-fetch-site", "same-site"), ("origin", "https://a.example")], false),

@@ -1,6 +1,7 @@
 //! A provider behind an HTTP API, whatever it looks like: the configuration says how it is asked, where in its answers the state
 //! stands, and which state means what. Every other state means nothing.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use ::http::header::{ACCEPT, CONTENT_TYPE};
 use ::http::{HeaderName, HeaderValue, Method, Request};
 use async_trait::async_trait;
 use bytes::Bytes;
+use encoding_rs::{UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 use serde_json::{Map, Value};
 use url::Url;
 use url::form_urlencoded::{Serializer, byte_serialize};
@@ -197,7 +199,7 @@ impl HttpProvider {
             return Word::Unclear(format!("it answered {status}"));
         }
         let body = outcome.answer_body.as_deref().unwrap_or_default();
-        let Ok(answer) = json::parse(body) else {
+        let Ok(answer) = json::parse(&in_utf8(body)) else {
             let too_long = (body.len() >= limits::PROVIDER_ANSWER_MAX).then(|| "its answer is longer than 1 MiB".to_owned());
             return Word::Unclear(too_long.or(outcome.error).unwrap_or_else(|| "its answer is not JSON".to_owned()));
         };
@@ -260,6 +262,31 @@ impl Provider for HttpProvider {
         let amount = callbacks.amount.as_deref().and_then(|place| value_at(said, place)).filter(|amount| !amount.is_null());
         let amount = amount.map(|amount| text(amount).unwrap_or_else(|| amount.to_string()));
         Some(Said { reference, word: self.word(&callbacks.places, said), amount })
+    }
+}
+
+/// An answer as UTF-8. Some providers write UTF-16, or single bytes in names and reasons, whatever their headers say, and some end
+/// it with a zero byte.
+fn in_utf8(answer: &[u8]) -> Cow<'_, [u8]> {
+    let encoding = match answer {
+        [0xff, 0xfe, ..] => UTF_16LE,
+        [0xfe, 0xff, ..] => UTF_16BE,
+        [first, 0, ..] if first.is_ascii() && *first != 0 => UTF_16LE,
+        [0, second, ..] if second.is_ascii() && *second != 0 => UTF_16BE,
+        _ if std::str::from_utf8(answer).is_ok() => UTF_8,
+        _ => WINDOWS_1252,
+    };
+    let text = match encoding.decode_with_bom_removal(answer).0 {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    };
+    let zeros = text.iter().rev().take_while(|byte| **byte == 0).count();
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(&text[..text.len() - zeros]),
+        Cow::Owned(mut text) => {
+            text.truncate(text.len() - zeros);
+            Cow::Owned(text)
+        }
     }
 }
 
@@ -328,6 +355,20 @@ mod tests {
         let names = BTreeMap::from([("reference", "rch_1".to_owned()), ("connection_no", "98 1/2".to_owned())]);
         assert_eq!(filled("https://p.example/{reference}?n={connection_no}", &names, true), "https://p.example/rch_1?n=98+1%2F2");
         assert_eq!(filled("{reference}-{other}-{connection_no}", &names, false), "rch_1-{other}-98 1/2");
+    }
+
+    #[test]
+    fn answers_are_read_in_the_encodings_that_providers_write() {
+        let text = "{\"state\": \"Success\"}";
+        let utf16 = |bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
+        let (little, big) = (utf16(u16::to_le_bytes), utf16(u16::to_be_bytes));
+        let marked = |mark: [u8; 2], rest: &[u8]| [mark.as_slice(), rest].concat();
+        let all = [text.into(), format!("{text}\0\0").into_bytes(), marked([0xff, 0xfe], &little), marked([0xfe, 0xff], &big), little, big];
+        for answer in all {
+            assert_eq!(String::from_utf8_lossy(&in_utf8(&answer)), text, "{answer:?}");
+        }
+        assert_eq!(&*in_utf8(b"{\"why\": \"Jos\xe9\"}"), "{\"why\": \"José\"}".as_bytes());
+        assert!(in_utf8(b"").is_empty() && in_utf8(b"\0").is_empty() && in_utf8(b"\xff\xfe").is_empty());
     }
 
     #[test]

@@ -193,7 +193,7 @@ async fn join(six: impl Future<Output = Found>, four: impl Future<Output = Found
 /// not tell that from name servers that are away.
 fn told(error: NetError) -> io::Error {
     if error.is_no_records_found() {
-        return io::Error::other(error);
+        return io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     }
     UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).err().unwrap_or_else(|| io::Error::other(error))
 }

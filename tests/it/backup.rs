@@ -212,3 +212,14 @@ fn the_database_is_found_as_the_server_finds_it() {
     let said = one_line(&run(&[("database", "sqlite:/nowhere/x.db")], &["backup", "x"]), 1);
     assert!(said.contains("there is no database at /nowhere/x.db"), "{said}");
 }
+
+/// People copy backups with `cp`; a server that runs on one has to be backed up like any other.
+#[test]
+fn a_backup_in_place_of_the_database_can_be_backed_up() {
+    let installed = Installed::new();
+    installed.backup("first.backup", &[]);
+    fs::copy(installed.path("first.backup"), installed.path("ringback.db")).expect("it is copied");
+    let said = installed.backup("second.backup", &[]);
+    assert!(said.contains("second.backup: "), "{said}");
+    done(&installed.restore("second.backup", &["--force"]));
+}

@@ -1,6 +1,7 @@
 //! The command line: completions, help, and what is said to those who got it wrong.
 
 use std::fs;
+use std::io::Write;
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
@@ -188,4 +189,30 @@ fn a_reader_that_has_enough_is_no_error() {
     drop(child.stdout.take());
     let output = child.wait_with_output().expect("it ends");
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+}
+
+/// A script that pipes a verdict through `head` still gets it, and no token is lost without a word.
+#[test]
+fn a_reader_that_has_gone_does_not_change_the_verdict() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = format!("sqlite:{}/it.db", folder.path().display());
+    let run = |arguments: &[&str]| {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = program(&[("database", &database)], arguments);
+        let mut child = command.stdin(Stdio::piped()).stdout(writer).stderr(Stdio::piped()).spawn().expect("it starts");
+        drop(child.stdin.take().expect("a pipe").write_all(b"POST / HTTP/1.1\n\n{}"));
+        one_line(&child.wait_with_output().expect("it ends"), 1)
+    };
+    let said = run(&["token", "create", "--operator"]);
+    assert!(said.contains("was revoked"), "{said}");
+    for (arguments, verdict) in [
+        (&["doctor"][..], "wrong"),
+        (&["doctor", "--json"], "wrong"),
+        (&["check", "http://127.0.0.1:1/", "--secret", "s"], "1 required check failed"),
+        (&["verify", "--secret", "s"], "does not verify"),
+    ] {
+        let said = run(arguments);
+        assert!(said.contains(verdict), "{arguments:?}: {said}");
+    }
 }

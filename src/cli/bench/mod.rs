@@ -117,7 +117,7 @@ impl Bench {
                 Some(Part::Sink) => sink::run().await,
                 Some(Part::Bare(bare)) => bare.run().await,
                 None => {
-                    let stopped = super::serve::asked_to_stop()?;
+                    let stopped = super::serve::asked_to_stop(|| ())?;
                     tokio::select! {
                         measured = measure(self.shapes, self.options) => measured,
                         // What was started ends with it.

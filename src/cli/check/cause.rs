@@ -64,11 +64,7 @@ pub(super) fn of_answer(tried: &Tried, answer: &Answer) -> Cause {
     let port = url.port_or_known_default().unwrap_or_default();
     let has = |part: &str| error.contains(part);
     if error.starts_with("DNS:") {
-        let what = if has("no records found") || has("has no address") {
-            format!("DNS: the name {host} has no address")
-        } else {
-            error.to_owned()
-        };
+        let what = if has("has no address") { format!("DNS: the name {host} has no address") } else { error.to_owned() };
         return cause(what, "Correct the host name in the URL, or add it to DNS or to /etc/hosts.");
     }
     if error.starts_with("TLS:") {

@@ -17,7 +17,8 @@ use url::Url;
 
 use self::cause::Cause;
 use self::requests::{Answer, Tried};
-use super::listen::read_secret;
+use super::listen::{parse_secret, read_secret};
+use super::output::before_verdict;
 use crate::config::ConfigError;
 use crate::domain::endpoint::{CipherText, Profile, Settings};
 
@@ -31,7 +32,7 @@ pub(super) struct Check {
     #[arg(value_name = "URL", value_parser = super::listen::parse_forward)]
     url: Url,
     /// The secret that it verifies with
-    #[arg(long, value_name = "SECRET")]
+    #[arg(long, value_name = "SECRET", value_parser = parse_secret)]
     secret: String,
     /// How requests are written [default: standard for a secret that begins with whsec_, else globaltopup]
     #[arg(long, value_enum)]
@@ -198,9 +199,9 @@ impl Check {
         series.everything().await?;
         let found = series.found;
         if self.json {
-            outln!("{}", report::as_json(&series.tried, &found))?;
+            before_verdict(outln!("{}", report::as_json(&series.tried, &found)))?;
         } else {
-            report::print(&series.tried, &found)?;
+            before_verdict(report::print(&series.tried, &found))?;
         }
         if let Some(path) = &self.badge {
             std::fs::write(path, report::badge(&found)).with_context(|| format!("{} cannot be written", path.display()))?;

@@ -128,7 +128,7 @@ impl Stage {
     pub async fn play(mut self, length: Option<Duration>, mut screen: Screen, link: &str) -> anyhow::Result<Summary> {
         self.end_history().await?;
         let watch = Stopwatch::start();
-        let mut asked_to_stop = Box::pin(super::super::serve::asked_to_stop()?);
+        let mut asked_to_stop = Box::pin(super::super::serve::asked_to_stop(|| ())?);
         let mut resized = signal(SignalKind::window_change())?;
         let (mut beat, mut lines) = (interval(PACE), interval(LINES));
         let mut is_back = false;

@@ -14,7 +14,7 @@ use serde_json::json;
 use url::Url;
 
 use super::Settings;
-use super::output::Unwritable;
+use super::output::{Unwritable, before_verdict};
 use super::remote;
 use super::style::{BAD, FAINT, GOOD, ODD};
 use crate::app::{self, Outside, open_store};
@@ -88,9 +88,9 @@ impl Doctor {
                 let grade = ["good", "odd", "bad"][finding.grade as usize];
                 json!({"part": finding.part, "grade": grade, "seen": finding.seen, "advice": finding.advice})
             };
-            outln!("{:#}", json!(findings.iter().map(one).collect::<Vec<_>>()))?;
+            before_verdict(outln!("{:#}", json!(findings.iter().map(one).collect::<Vec<_>>())))?;
         } else {
-            findings.iter().try_for_each(tell)?;
+            before_verdict(findings.iter().try_for_each(tell))?;
         }
         match findings.iter().filter(|finding| finding.grade == Grade::Bad).count() {
             0 => Ok(()),

@@ -5,6 +5,7 @@ use std::io::Write;
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::super::output::Verdicts;
 use crate::domain::spreadsheet::cell;
 use crate::domain::time::Timestamp;
 
@@ -101,14 +102,14 @@ pub(super) struct Summary {
 
 /// Where differences are printed, as they are found.
 pub(super) enum Out {
-    Text(std::io::StdoutLock<'static>),
-    Json(std::io::StdoutLock<'static>),
-    Csv(Box<csv::Writer<std::io::StdoutLock<'static>>>),
+    Text(Verdicts),
+    Json(Verdicts),
+    Csv(Box<csv::Writer<Verdicts>>),
 }
 
 impl Out {
     pub(super) fn new(form: Form) -> Self {
-        let out = std::io::stdout().lock();
+        let out = Verdicts::new();
         match form {
             Form::Text => Self::Text(out),
             Form::Json => Self::Json(out),
@@ -138,7 +139,10 @@ impl Out {
                 summary_in_text(&mut out, summary)?;
                 out.flush()?;
             }
-            Self::Json(mut out) => writeln!(out, "{}", serde_json::to_string(summary)?)?,
+            Self::Json(mut out) => {
+                writeln!(out, "{}", serde_json::to_string(summary)?)?;
+                out.flush()?;
+            }
             // The counts would be a row like no other.
             Self::Csv(mut writer) => {
                 writer.flush()?;

@@ -87,6 +87,8 @@ const EVENTS: &str = "events";
 const KEYS: [&str; 2] = ["master key", "previous master key"];
 
 fn describe(copy: &Connection, source: &Source, counts: Counts) -> Result<(), StoreError> {
+    // A backup that was put in place without `ringback restore` has that table already.
+    Description::remove(copy)?;
     copy.execute_batch("CREATE TABLE backup (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID")?;
     let mut rows = vec![
         (FORMAT_NAME, FORMAT.to_string()),
