@@ -95,7 +95,7 @@ macro_rules! examine {
                 links_to_a_new_password_are_good_until_one_is_used, invitations_that_wait_have_a_bound,
                 a_link_is_good_once, a_link_does_what_it_is_for, a_tokens_use_is_noted_now_and_then,
                 a_browser_is_known_until_the_password_changes, a_second_factor_is_proposed_once_in_a_session,
-                the_last_owner_stays, a_stream_has_so_many_tokens_at_most;
+                the_last_owner_stays, the_first_operator_is_one, a_stream_has_so_many_tokens_at_most;
             answers:
                 a_kept_answer_is_read_back, an_answer_is_kept_for_a_day, a_request_that_was_answered_is_not_done_again,
                 eight_requests_with_one_key_are_done_once, what_did_not_come_to_pass_keeps_no_answer,
