@@ -246,10 +246,13 @@ impl Ops {
         if done.came_to_pass() { Ok(new) } else { Err(OpsError::TokenLimit(limits::TOKENS_PER_STREAM)) }
     }
 
-    /// The vendor's token that calls, if one does.
+    /// The vendor's token that calls, if one does. One that was revoked a moment ago on another node may still be taken for good
+    /// here; it makes no other.
     async fn calling_token(&self, caller: Caller) -> Result<Option<Token>, OpsError> {
         match (caller.actor, caller.scope) {
-            (Actor::Vendor(id), Scope::Vendor { vendor, .. }) => self.vendors_token(vendor, id).await,
+            (Actor::Vendor(id), Scope::Vendor { vendor, .. }) => {
+                self.vendors_token(vendor, id).await?.ok_or(OpsError::Unauthorized).map(Some)
+            }
             _ => Ok(None),
         }
     }
