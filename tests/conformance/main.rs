@@ -162,6 +162,7 @@ macro_rules! examine {
             erase:
                 nothing_of_that_person, a_persons_number_and_what_was_said_of_them_is_removed,
                 cases_and_answers_do_not_name_the_person, kept_answers_do_not_name_the_person,
+                what_providers_said_does_not_name_the_person,
                 a_librarys_own_keys_hide_no_person, what_comes_back_later_does_not_name_the_person, a_person_behind_very_many_is_found,
                 eight_erasures_remove_everything_once, what_is_sealed_again_opens_as_before,
                 very_many_endpoints_are_sealed_in_bounded_steps,
