@@ -157,7 +157,7 @@ macro_rules! examine {
                 eight_sweeps_remove_everything_once, settled_recharges_go_if_they_ever_do, a_recharge_with_an_open_case_stays,
                 very_many_recharges_go_in_bounded_steps, old_reports_of_a_recharge_that_stays_go,
                 resolved_cases_go_and_open_ones_stay, ended_replays_go_and_running_ones_stay,
-                entries_answers_minutes_and_alerts_go_by_their_age, sessions_links_and_hours_go_by_their_age, very_many_entries_go_in_bounded_steps,
+                entries_answers_minutes_and_alerts_go_by_their_age, callbacks_go_by_their_age, sessions_links_and_hours_go_by_their_age, very_many_entries_go_in_bounded_steps,
                 what_is_removed_does_not_come_back;
             erase:
                 nothing_of_that_person, a_persons_number_and_what_was_said_of_them_is_removed,
