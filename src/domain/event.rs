@@ -125,7 +125,14 @@ impl Event {
     pub fn erased(&self, connection_no: &str) -> Option<Self> {
         let facts = match &self.facts {
             Facts::Recharge(facts) if facts.connection_no.as_deref() == Some(connection_no) => {
-                Facts::Recharge(Box::new(RechargeFacts { connection_no: None, reason: None, erased: true, ..(**facts).clone() }))
+                let provider_ref = facts.provider_ref.clone().filter(|reference| !has_within(reference, connection_no));
+                Facts::Recharge(Box::new(RechargeFacts {
+                    connection_no: None,
+                    provider_ref,
+                    reason: None,
+                    erased: true,
+                    ..(**facts).clone()
+                }))
             }
             Facts::Given(data) if json_names(data.get().as_bytes(), connection_no) => {
                 Facts::Given(to_raw_value(&json!({"erased": true})).expect("a JSON value always serializes"))
@@ -199,6 +206,16 @@ pub fn json_names(data: &[u8], text: &str) -> bool {
 /// Shorter ones are found as a whole only: within a text they are more likely something else.
 const WITHIN_FROM: usize = 6;
 
+/// Whether a text is long enough to be recognized within another one.
+pub fn is_distinct(text: &str) -> bool {
+    text.chars().count() >= WITHIN_FROM
+}
+
+/// Whether what is said of a person has the person's number in it, be it as a part of another word.
+pub fn has_within(found: &str, text: &str) -> bool {
+    found == text || (is_distinct(text) && found.contains(text))
+}
+
 /// Whether one text is the other, or has it in it and not as a part of a longer word or number.
 fn has(found: &str, text: &str) -> bool {
     let joins = |own: Option<char>, next: Option<char>| [own, next].into_iter().all(|edge| edge.is_some_and(char::is_alphanumeric));
@@ -206,7 +223,38 @@ fn has(found: &str, text: &str) -> bool {
         let (before, after) = (found[..at].chars().next_back(), found[at + text.len()..].chars().next());
         !joins(text.chars().next(), before) && !joins(text.chars().next_back(), after)
     };
-    found == text || (text.chars().count() >= WITHIN_FROM && found.match_indices(text).any(alone))
+    found == text || (is_distinct(text) && found.match_indices(text).any(alone))
+}
+
+/// Stands where something was erased.
+pub const MASK: &str = "•••";
+
+/// This JSON with [`MASK`] wherever the text stands in it.
+pub fn without(data: &str, text: &str) -> String {
+    fn hide(value: &mut Value, text: &str) {
+        match value {
+            Value::String(found) => *found = found.replace(text, MASK),
+            Value::Number(found) if found.to_string() == text => *value = Value::from(MASK),
+            Value::Array(items) => items.iter_mut().for_each(|item| hide(item, text)),
+            Value::Object(fields) => {
+                let kept = std::mem::take(fields).into_iter().map(|(name, mut field)| {
+                    hide(&mut field, text);
+                    (name.replace(text, MASK), field)
+                });
+                *fields = kept.collect();
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    let parsed = json::parse(data.as_bytes());
+    // What was cut, or is something else, has it as its bytes have it.
+    parsed.map_or_else(
+        |_| data.replace(&in_json(text), MASK),
+        |mut value| {
+            hide(&mut value, text);
+            value.to_string()
+        },
+    )
 }
 
 /// A text as it stands within JSON.

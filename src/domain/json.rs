@@ -40,6 +40,28 @@ pub fn without_bom(text: &[u8]) -> &[u8] {
 /// # Errors
 /// [`BadJson`] for what is no JSON, or is nested deeper than [`JSON_DEPTH_MAX`](limits::JSON_DEPTH_MAX).
 pub fn parse(text: &[u8]) -> Result<Value, BadJson> {
+    read(text, |fields, name, value| drop(fields.insert(name, value)))
+}
+
+/// Reads JSON in which a name that an object has twice must not mean one of its values: it has [all of them](add).
+///
+/// # Errors
+/// As of [`parse`].
+pub fn parse_all(text: &[u8]) -> Result<Value, BadJson> {
+    read(text, add)
+}
+
+/// Adds a field. One that is there already with another value becomes the list of its values, which is no text and no number.
+pub fn add(fields: &mut Map<String, Value>, name: String, value: Value) {
+    match fields.get_mut(&name) {
+        None => drop(fields.insert(name, value)),
+        Some(before) if *before == value => {}
+        Some(Value::Array(values)) => values.push(value),
+        Some(before) => *before = Value::Array(vec![before.take(), value]),
+    }
+}
+
+fn read(text: &[u8], add: fn(&mut Map<String, Value>, String, Value)) -> Result<Value, BadJson> {
     let mut parser = SliceJsonParser::new(without_bom(text));
     let (mut open, mut whole): (Vec<Open>, Option<Value>) = (Vec::new(), None);
     loop {
@@ -75,7 +97,7 @@ pub fn parse(text: &[u8]) -> Result<Value, BadJson> {
         };
         match open.last_mut() {
             Some(Open::List(items)) => items.push(value),
-            Some(Open::Object(fields, name)) => drop(fields.insert(name.take().unwrap_or_default(), value)),
+            Some(Open::Object(fields, name)) => add(fields, name.take().unwrap_or_default(), value),
             None => whole = Some(value),
         }
     }
@@ -206,6 +228,18 @@ mod tests {
         }
         assert_eq!(back("[\"\u{feff}\"]"), "[\"\u{feff}\"]", "within a text it stays");
         assert_eq!(back(r#"{"a":1,"b":2,"a":3}"#), r#"{"a":3,"b":2}"#);
+    }
+
+    #[test]
+    fn a_name_that_stands_twice_has_all_its_values() {
+        for (text, all) in [
+            (r#"{"a":1,"b":2,"a":3}"#, r#"{"a":[1,3],"b":2}"#),
+            (r#"{"a":1,"\u0061":"1","a":null}"#, r#"{"a":[1,"1",null]}"#),
+            (r#"{"a":{"b":1,"b":2},"a":{"b":1}}"#, r#"{"a":[{"b":[1,2]},{"b":1}]}"#),
+            (r#"{"a":"x","a":"x"}"#, r#"{"a":"x"}"#),
+        ] {
+            assert_eq!(parse_all(text.as_bytes()).unwrap().to_string(), all, "{text}");
+        }
     }
 
     fn json() -> impl Strategy<Value = Value> {

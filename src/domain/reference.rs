@@ -10,13 +10,17 @@ use icu_properties::{CodePointMapData, CodePointSetData};
 /// What is wrong with a reference, naming the character; none if nothing is.
 pub fn problem(text: &str) -> Option<String> {
     let last = text.chars().count();
+    let mut before = None;
     for (at, letter) in text.chars().enumerate() {
         let edge = at == 0 || at + 1 == last;
         let why = match letter {
+            ' ' if before == Some(' ') => "two spaces look like one; remove it",
             ' ' if edge => "it cannot be seen at the beginning or the end; remove it",
-            ' ' => continue,
-            _ if is_invisible(letter) => "it cannot be seen, or looks like a space; remove it",
-            _ => continue,
+            _ if letter != ' ' && is_invisible(letter) => "it cannot be seen, or looks like a space; remove it",
+            _ => {
+                before = Some(letter);
+                continue;
+            }
         };
         return Some(format!("must not have {} as character {}: {why}", named(letter), at + 1));
     }
@@ -38,11 +42,12 @@ fn is_invisible(letter: char) -> bool {
     let category = CodePointMapData::<GeneralCategory>::new().get(letter);
     matches!(category, Control | Format | LineSeparator | ParagraphSeparator | SpaceSeparator | PrivateUse | Unassigned)
         || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(letter)
-        || letter == BRAILLE_BLANK
+        || EMPTY.contains(&letter)
 }
 
-/// A symbol by its category, and empty all the same.
-const BRAILLE_BLANK: char = '\u{2800}';
+/// Symbols and marks by their categories, and empty all the same: the blank of Braille, the null notehead of music, the filler of
+/// Khitan.
+const EMPTY: [char; 3] = ['\u{2800}', '\u{1d159}', '\u{16fe4}'];
 
 /// A character by its number, and its name where people meet it.
 fn named(letter: char) -> String {
@@ -99,6 +104,8 @@ mod tests {
             ("INV-1\u{34f}", "U+034F"),
             ("INV\u{2028}1", "U+2028"),
             ("INV\u{2800}1", "U+2800"),
+            ("INV\u{1d159}1", "U+1D159"),
+            ("INV  1", "U+0020 (space) as character 5"),
             ("INV-\u{e000}", "U+E000"),
         ] {
             let told = problem(text).unwrap_or_default();

@@ -5,8 +5,10 @@
 
 use std::borrow::Cow;
 
-/// Characters that begin a formula, with the full-width forms that some programs accept.
-const BEGINS_FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
+/// Characters that begin a formula, with the full-width and small forms that some programs accept.
+const BEGINS_FORMULA: [char; 12] = ['=', '+', '-', '@', '＝', '＋', '－', '＠', '﹦', '﹢', '﹣', '﹫'];
+/// Characters that some programs remove from the beginning of a cell before they read it.
+const REMOVED: [char; 3] = ['\t', '\n', '\r'];
 /// Characters at which some program begins another cell.
 const SEPARATORS: [char; 6] = [',', ';', '|', '\t', '\n', '\r'];
 
@@ -24,11 +26,11 @@ pub fn cell(text: &str) -> Cow<'_, str> {
         begins = SEPARATORS.contains(&letter) || (begins && is_passed_over(letter));
     }
     if copied == 0 && safe.is_empty() {
-        return Cow::Borrowed(text);
+        return if text.starts_with(REMOVED) { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) };
     }
     safe.push_str(&text[copied..]);
     let is_first = text.trim_start_matches(|letter| SEPARATORS.contains(&letter) || is_passed_over(letter)).starts_with(BEGINS_FORMULA);
-    Cow::Owned(if is_first && !safe.starts_with('\'') { format!("'{safe}") } else { safe })
+    Cow::Owned(if (is_first || text.starts_with(REMOVED)) && !safe.starts_with('\'') { format!("'{safe}") } else { safe })
 }
 
 /// What may stand between the beginning of a cell and its first visible character.
@@ -53,6 +55,10 @@ mod tests {
             ("-5", "'-5"),
             ("@SUM(A1)", "'@SUM(A1)"),
             ("＝1", "'＝1"),
+            ("﹣1", "'﹣1"),
+            ("\tx", "'\tx"),
+            ("\r\n", "'\r\n"),
+            ("\rx;=1", "'\rx;'=1"),
             (" =1", "' '=1"),
             ("\t=1", "'\t'=1"),
             ("\u{200b}=1", "'\u{200b}'=1"),

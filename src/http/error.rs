@@ -104,7 +104,7 @@ impl From<OpsError> for ApiError {
             OpsError::LinkGone => Self::new(StatusCode::NOT_FOUND, "not_found", detail),
             OpsError::EndpointLimit(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "endpoint_limit", detail),
             OpsError::TokenLimit(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "token_limit", detail),
-            OpsError::OtherMode(_) => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
+            OpsError::OtherMode(_) | OpsError::WiderToken => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
             OpsError::ConnectFailed(seen) => {
                 let more = json!({"seen": views::SeenView::of(&seen)});
                 Self { more, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "connect_failed", detail) }

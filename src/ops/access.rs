@@ -152,6 +152,13 @@ fn is_within(networks: &[IpNet], of: &[IpNet]) -> bool {
     of.is_empty() || (!networks.is_empty() && networks.iter().all(|network| of.iter().any(|wider| wider.contains(network))))
 }
 
+fn mode_of(token: &Token) -> Option<Mode> {
+    match token.scope {
+        Scope::Vendor { mode, .. } => Some(mode),
+        Scope::Operator => None,
+    }
+}
+
 impl Ops {
     /// Finds out who calls with this token from this address, and counts the call.
     ///
@@ -246,10 +253,13 @@ impl Ops {
         if done.came_to_pass() { Ok(new) } else { Err(OpsError::TokenLimit(limits::TOKENS_PER_STREAM)) }
     }
 
-    /// The vendor's token that calls, if one does.
+    /// The vendor's token that calls, if one does. One that was revoked a moment ago on another node may still be taken for good
+    /// here; it makes no other.
     async fn calling_token(&self, caller: Caller) -> Result<Option<Token>, OpsError> {
         match (caller.actor, caller.scope) {
-            (Actor::Vendor(id), Scope::Vendor { vendor, .. }) => self.vendors_token(vendor, id).await,
+            (Actor::Vendor(id), Scope::Vendor { vendor, .. }) => {
+                self.vendors_token(vendor, id).await?.ok_or(OpsError::Unauthorized).map(Some)
+            }
             _ => Ok(None),
         }
     }
@@ -268,16 +278,23 @@ impl Ops {
         Ok(self.store.tokens(Some(vendor), page).await?)
     }
 
-    /// Revokes a vendor's token at once. A vendor's token revokes only those of its own mode.
+    /// Revokes a vendor's token at once. A vendor's token revokes only those that open no more than itself: of its own mode, and
+    /// bound to its networks or narrower ones.
     ///
     /// # Errors
-    /// The input's problems; it has no such token; [`OpsError::OtherMode`].
+    /// The input's problems; it has no such token; [`OpsError::OtherMode`], [`OpsError::WiderToken`].
     pub async fn revoke_token(&self, caller: Caller, vendor: VendorId, id: TokenId, fields: Fields) -> Result<(), OpsError> {
         finish(fields)?;
         if let Scope::Vendor { mode: own, .. } = caller.scope
-            && self.mode_of_token(vendor, id).await?.is_some_and(|mode| mode != own)
+            && let Some(token) = self.vendors_token(vendor, id).await?
         {
-            return Err(OpsError::OtherMode(own.as_str()));
+            if mode_of(&token).is_some_and(|mode| mode != own) {
+                return Err(OpsError::OtherMode(own.as_str()));
+            }
+            let revokes = self.calling_token(caller).await?.map(|token| token.allowed_ips).unwrap_or_default();
+            if !is_within(&token.allowed_ips, &revokes) {
+                return Err(OpsError::WiderToken);
+            }
         }
         let note = caller.note("token.revoked", id, vendor.into());
         let done = self.change(Deed::RevokeToken { id, vendor: Some(vendor) }, Some(note), None).await?;
@@ -290,10 +307,7 @@ impl Ops {
     /// # Errors
     /// The store's.
     pub async fn mode_of_token(&self, vendor: VendorId, id: TokenId) -> Result<Option<Mode>, OpsError> {
-        Ok(self.vendors_token(vendor, id).await?.and_then(|token| match token.scope {
-            Scope::Vendor { mode, .. } => Some(mode),
-            Scope::Operator => None,
-        }))
+        Ok(self.vendors_token(vendor, id).await?.as_ref().and_then(mode_of))
     }
 
     /// The vendor whose tokens a call is about: a vendor's token says it, the operator names `vendor_id`.

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{Ops, OpsError};
+use crate::domain::event::MASK;
 use crate::domain::id::RechargeId;
 use crate::domain::money::Currency;
 use crate::domain::provider::Said;
@@ -11,9 +12,6 @@ use crate::domain::submission::Submission;
 use crate::providers::callback::{Envelope, Proven};
 use crate::providers::{Trust, simulated};
 use crate::store::{Accept, Addressed, Callback, Deed, Write, Written};
-
-/// Stands where a connection number stood.
-const MASK: &str = "•••";
 
 impl Ops {
     /// Judges a callback before its body is read.
@@ -129,10 +127,9 @@ fn mask(value: &mut Value, own: Option<&str>) {
         Value::Object(fields) => {
             for (name, field) in fields {
                 let names_one = ["number", "mobile", "msisdn", "phone", "connection"].iter().any(|word| name.to_lowercase().contains(word));
-                if names_one && !field.is_object() && !field.is_array() {
-                    *field = Value::from(MASK);
-                } else {
-                    mask(field, own);
+                mask(field, own);
+                if names_one {
+                    hide(field);
                 }
             }
         }
@@ -147,6 +144,15 @@ fn mask(value: &mut Value, own: Option<&str>) {
     }
 }
 
+/// Masks a value, and each of a list.
+fn hide(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(hide),
+        Value::Object(_) => {}
+        value => *value = Value::from(MASK),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -155,8 +161,11 @@ mod tests {
 
     #[test]
     fn connection_numbers_are_masked_wherever_they_stand() {
-        let mut said = json!({"mobile_no": "9801111111", "detail": "to 9801234567 done", "n": 9801234567_i64, "list": [{"x": "9801234567"}], "amount": "50"});
+        let mut said = json!({"mobile_no": "9801111111", "detail": "to 9801234567 done", "n": 9801234567_i64, "list": [{"x": "9801234567"}], "amount": "50", "phones": ["9802222222", [1]]});
         mask(&mut said, Some("9801234567"));
-        assert_eq!(said, json!({"mobile_no": MASK, "detail": "to ••• done", "n": MASK, "list": [{"x": MASK}], "amount": "50"}));
+        assert_eq!(
+            said,
+            json!({"mobile_no": MASK, "detail": "to ••• done", "n": MASK, "list": [{"x": MASK}], "amount": "50", "phones": [MASK, [MASK]]})
+        );
     }
 }

@@ -6,11 +6,18 @@ use super::input::{Mine, Paging, require_range, time_range};
 use super::{Caller, Once, Ops, OpsError};
 use crate::domain::audit::Note;
 use crate::domain::conflict::{CaseState, Conflict};
+use crate::domain::event::{MASK, is_distinct};
 use crate::domain::id::{ConflictId, RechargeId};
 use crate::domain::recharge::{Details, Recharge, Report, Status};
 use crate::fields::Fields;
 use crate::limits;
 use crate::store::{ConflictQuery, Deed, Done, Listed, SettledRecharge};
+
+/// A person's words as the audit log keeps them: it outlives the erasure of a number.
+fn without_number(text: &str, recharge: &Recharge) -> String {
+    let number = recharge.details.connection_no.as_deref().unwrap_or_default();
+    if is_distinct(number) { text.replace(number, MASK) } else { text.to_owned() }
+}
 
 impl Ops {
     /// Conflicts, newest first: `state`, `recharge_id`, `since`, `until`, `limit`, `cursor`.
@@ -59,7 +66,7 @@ impl Ops {
         let conflict = self.conflict(id).await?;
         let (recharge, _) = self.store.recharge(conflict.recharge).await?.ok_or(OpsError::NotFound("conflict"))?;
         let mine = self.owner(recharge.stream).await?;
-        let details = json!({"as": to, "reason": reason, "recharge_id": conflict.recharge});
+        let details = json!({"as": to, "reason": without_number(&reason, &recharge), "recharge_id": conflict.recharge});
         let note = Note { details, ..caller.note("conflict.resolved", id, mine.into()) };
         let deed = Deed::Resolve { id, to, reason, by: caller.actor.to_string(), deadline: self.rules.delivery_deadline };
         let keep = once.keep(move |done| match done {
@@ -94,7 +101,8 @@ impl Ops {
         let (Some(status), true) = (status, problems.is_empty()) else { return Err(OpsError::Invalid(problems)) };
         let (recharge, _) = self.store.recharge(id).await?.ok_or(OpsError::NotFound("recharge"))?;
         let mine = self.owner(recharge.stream).await?;
-        let note = Note { details: json!({"status": status, "reason": reason}), ..caller.note("recharge.resolved", id, mine.into()) };
+        let details = json!({"status": status, "reason": without_number(&reason, &recharge)});
+        let note = Note { details, ..caller.note("recharge.resolved", id, mine.into()) };
         // Of a success there is no reason to tell; the audit log has the operator's.
         let told = (status == Status::Failed).then_some(reason);
         let details = Details { reason: told, provider_ref, ..Details::default() };

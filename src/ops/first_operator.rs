@@ -23,9 +23,8 @@ impl Setup {
         *self.0.lock() == Some(ticket.hash())
     }
 
-    /// Takes the ticket for a try. Two tries at once do not make two logins.
-    fn take(&self, ticket: &Ticket) -> bool {
-        self.0.lock().take_if(|hash| *hash == ticket.hash()).is_some()
+    fn end(&self, ticket: &Ticket) {
+        self.0.lock().take_if(|hash| *hash == ticket.hash());
     }
 }
 
@@ -65,9 +64,6 @@ impl Ops {
             (fields.required_text("email", limits::NAME_MAX), fields.required_text("password", *limits::PASSWORD.end()));
         super::input::finish(fields)?;
         let (user, hash) = new_operator_user(&email, &password, &self.surroundings).await?;
-        if !self.setup.take(ticket) {
-            return Err(OpsError::LinkGone);
-        }
         let note = Note {
             actor: Actor::User(user.id),
             address: Some(who.address),
@@ -77,13 +73,13 @@ impl Ops {
             object: user.id.to_string(),
             details: json!({"first_operator": true}),
         };
-        let made = self.change(Deed::CreateUser(user, hash), Some(note), None).await;
-        if !matches!(made, Ok(Done::Made(Created::Yes))) {
-            // It is good for another try.
-            *self.setup.0.lock() = Some(ticket.hash());
-            made?;
-            return Err(Problem::invalid("email", "is taken by another login").into());
+        // The store decides: another node may have a link of its own.
+        match self.change(Deed::CreateFirstOperator(user, hash), Some(note), None).await? {
+            Done::Made(Created::Yes) => {}
+            Done::Made(Created::Taken) => return Err(Problem::invalid("email", "is taken by another login").into()),
+            _ => return Err(OpsError::LinkGone),
         }
+        self.setup.end(ticket);
         let fields = Fields::new([("email".into(), email.into()), ("password".into(), password.into())].into_iter().collect());
         self.log_in(who, fields).await
     }

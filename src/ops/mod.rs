@@ -119,6 +119,9 @@ pub enum OpsError {
     /// A test token on something of live mode, or the other way round.
     #[error("a token of {0} mode cannot do this; use one of the other mode")]
     OtherMode(&'static str),
+    /// A bound token on one that is good from more addresses.
+    #[error("a token cannot revoke one that is good from more addresses than itself")]
+    WiderToken,
     /// The `Idempotency-Key` was used with another body.
     #[error("this Idempotency-Key was used with another body; use a new key for a new request")]
     IdempotencyConflict,

@@ -42,7 +42,13 @@ fn next_of<'a>(text: &'a str, public_path: &str) -> &'a str {
     let text = text.strip_prefix(public_path).unwrap_or(text);
     let is_ours = text.strip_prefix("/panel").is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
     let is_plain = text.len() <= limits::URL_MAX && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
-    if is_ours && is_plain && !text.contains("//") { text } else { "/panel" }
+    if is_ours && is_plain && !text.contains("//") && !climbs(text) { text } else { "/panel" }
+}
+
+/// Whether a browser reads a part of the path as a way up, which may lead out of the panel.
+fn climbs(text: &str) -> bool {
+    let path = text.split(['?', '#']).next().unwrap_or_default();
+    path.split('/').any(|part| matches!(part.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | ".."))
 }
 
 fn login_page(query: &Query, next: &str, email: &str, wrong: Option<&OpsError>) -> Markup {
@@ -301,7 +307,13 @@ mod tests {
 
     #[test]
     fn a_login_goes_on_to_a_page_of_the_panel_only() {
-        for page in ["/panel", "/panel/live/deliveries?state=failed", "/panel?told=saved", "/panel/live/recharges?cursor=a%20b#row"] {
+        for page in [
+            "/panel",
+            "/panel/live/deliveries?state=failed",
+            "/panel?told=saved",
+            "/panel/live/recharges?cursor=a%20b#row",
+            "/panel/live/a..b?path=/../c",
+        ] {
             assert_eq!(next_of(page, ""), page);
             assert_eq!(next_of(page, "/ringback"), page);
             assert_eq!(next_of(&format!("/ringback{page}"), "/ringback"), page);
@@ -322,6 +334,12 @@ mod tests {
             "/panel/\u{2028}",
             "/panel/a b",
             "/panel/\u{7f}",
+            "/panel/..",
+            "/panel/../other",
+            "/panel/live/../../other?x",
+            "/panel/%2e%2e/other",
+            "/panel/.%2E/other",
+            "/panel/%2E./other#x",
             &long,
         ] {
             assert_eq!(next_of(other, ""), "/panel", "{other:?}");

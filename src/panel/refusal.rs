@@ -62,7 +62,9 @@ fn failed(error: &OpsError) -> (StatusCode, &'static str, String) {
             (StatusCode::NOT_FOUND, "There is nothing here", "The address may be misspelt, or what it named is gone.".to_owned())
         }
         OpsError::NotFound(_) => (StatusCode::NOT_FOUND, "There is nothing here", format!("{told}, or it is not yours to see.")),
-        OpsError::Forbidden | OpsError::OtherMode(_) => (StatusCode::FORBIDDEN, "Not yours", "This page is not for your login.".to_owned()),
+        OpsError::Forbidden | OpsError::OtherMode(_) | OpsError::WiderToken => {
+            (StatusCode::FORBIDDEN, "Not yours", "This page is not for your login.".to_owned())
+        }
         OpsError::Unauthorized | OpsError::WrongCredentials(_) => (StatusCode::UNAUTHORIZED, "Log in again", told),
         OpsError::Invalid(problems) => (StatusCode::UNPROCESSABLE_ENTITY, "Something is not right yet", sentences(problems)),
         OpsError::EventsExpired { .. } | OpsError::LinkGone => (StatusCode::GONE, "Not there any more", told),

@@ -52,6 +52,8 @@ pub enum Deed {
     },
     /// Adds a login, unless its address is taken. [`Done::Made`].
     CreateUser(User, PasswordHash),
+    /// Adds an operator's login if there is none yet, and its address is not taken. [`Done::Made`].
+    CreateFirstOperator(User, PasswordHash),
     /// Gives a vendor's login another role. [`Done::Found`], or [`Done::LastOwner`].
     SetRole {
         /// The login.

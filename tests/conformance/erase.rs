@@ -13,7 +13,9 @@ use ringback::domain::token::{Scope, Token, TokenHash};
 use ringback::domain::user::SecondFactor;
 use ringback::domain::vendor::Mode;
 use ringback::limits;
-use ringback::store::{AnswerKey, Change, ConflictQuery, Deed, EndpointChange, Keep, KeptReport, Publish, SweepPlace, TimeRange, Write};
+use ringback::store::{
+    AnswerKey, Callback, Change, ConflictQuery, Deed, EndpointChange, Keep, KeptReport, Publish, SweepPlace, TimeRange, Write,
+};
 use serde_json::value::RawValue;
 
 use crate::deeds::Deeds;
@@ -114,6 +116,41 @@ pub async fn cases_and_answers_do_not_name_the_person(on: Subject) {
     let outcome = &on.delivery(run.key).await.attempts[0].outcome;
     assert_eq!((&outcome.answer_headers, &outcome.answer_body), (&None, &None));
     assert_eq!(outcome.status, Some(204), "that it was delivered is known all the same");
+}
+
+/// Providers repeat a number in their references, and in callbacks about recharges that are not known.
+pub async fn what_providers_said_does_not_name_the_person(on: Subject) {
+    let (side, elsewhere) = (on.side().await, on.side().await);
+    let mine =
+        |provider_ref: &str| Details { connection_no: Some(NUMBER.to_owned()), provider_ref: Some(provider_ref.to_owned()), ..details() };
+    let made = async |reference: &str, provider_ref: &str| {
+        let mut given = report(side, reference, Status::Success);
+        given.report.details = mine(provider_ref);
+        on.judge(START, given).await.recharge
+    };
+    let (named, unnamed) = (made("INV-1", &format!("NTC{NUMBER}-7")).await, made("INV-2", "NTC-7").await);
+    let other = topped_up(&on, elsewhere, "INV-1", "9800000000").await.0;
+    for (recharge, body) in [
+        (None, format!(r#"{{"note":"to {NUMBER}","{NUMBER}":{NUMBER}}}"#)),
+        (None, format!(r#"{{"cut":"{NUMBER}"#)),
+        (None, format!(r#"{{"longer":"1{NUMBER}0"}}"#)),
+        (Some(named), format!(r#"["{NUMBER}"]"#)),
+        (Some(other.id), format!(r#"["{NUMBER}"]"#)),
+    ] {
+        let callback = Callback { provider: "p".to_owned(), recharge, verdict: "unknown", body };
+        on.store.deed(Deed::KeepCallback(Box::new(callback)), START).await.unwrap();
+    }
+    assert_eq!(erase(&on, side.stream).await, 2 + 2 + 3, "two recharges with an event each, and three callbacks");
+    let provider_ref = async |id| {
+        let (recharge, reports) = on.store.recharge(id).await.unwrap().unwrap();
+        assert!(reports.iter().all(|report| report.provider_ref == recharge.details.provider_ref));
+        recharge.details.provider_ref
+    };
+    assert_eq!((provider_ref(named).await, provider_ref(unnamed).await.as_deref()), (None, Some("NTC-7")));
+    let Facts::Recharge(told) = facts(&on, side, 1).await else { panic!("not about a recharge") };
+    assert_eq!(told.provider_ref, None);
+    assert_eq!(erase(&on, side.stream).await, 0, "nothing of it is left");
+    assert_eq!(erase(&on, elsewhere.stream).await, 1, "the other vendor's callback had it until now");
 }
 
 /// Answers kept for requests repeat the number wherever they were asked for. Others stay.

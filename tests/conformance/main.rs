@@ -95,7 +95,7 @@ macro_rules! examine {
                 links_to_a_new_password_are_good_until_one_is_used, invitations_that_wait_have_a_bound,
                 a_link_is_good_once, a_link_does_what_it_is_for, a_tokens_use_is_noted_now_and_then,
                 a_browser_is_known_until_the_password_changes, a_second_factor_is_proposed_once_in_a_session,
-                the_last_owner_stays, a_stream_has_so_many_tokens_at_most;
+                the_last_owner_stays, the_first_operator_is_one, a_stream_has_so_many_tokens_at_most;
             answers:
                 a_kept_answer_is_read_back, an_answer_is_kept_for_a_day, a_request_that_was_answered_is_not_done_again,
                 eight_requests_with_one_key_are_done_once, what_did_not_come_to_pass_keeps_no_answer,
@@ -157,11 +157,12 @@ macro_rules! examine {
                 eight_sweeps_remove_everything_once, settled_recharges_go_if_they_ever_do, a_recharge_with_an_open_case_stays,
                 very_many_recharges_go_in_bounded_steps, old_reports_of_a_recharge_that_stays_go,
                 resolved_cases_go_and_open_ones_stay, ended_replays_go_and_running_ones_stay,
-                entries_answers_minutes_and_alerts_go_by_their_age, sessions_links_and_hours_go_by_their_age, very_many_entries_go_in_bounded_steps,
+                entries_answers_minutes_and_alerts_go_by_their_age, callbacks_go_by_their_age, sessions_links_and_hours_go_by_their_age, very_many_entries_go_in_bounded_steps,
                 what_is_removed_does_not_come_back;
             erase:
                 nothing_of_that_person, a_persons_number_and_what_was_said_of_them_is_removed,
                 cases_and_answers_do_not_name_the_person, kept_answers_do_not_name_the_person,
+                what_providers_said_does_not_name_the_person,
                 a_librarys_own_keys_hide_no_person, what_comes_back_later_does_not_name_the_person, a_person_behind_very_many_is_found,
                 eight_erasures_remove_everything_once, what_is_sealed_again_opens_as_before,
                 very_many_endpoints_are_sealed_in_bounded_steps,

@@ -161,6 +161,28 @@ pub async fn a_second_factor_is_proposed_once_in_a_session(on: Subject) {
     assert_eq!(on.store.proposed(hash("nobody's")).await.unwrap(), None);
 }
 
+pub async fn the_first_operator_is_one(on: Subject) {
+    let vendor = on.vendor().await.id;
+    login(&on, "taken@himal.example", Some(vendor)).await;
+    let create = |number: usize, email: &'static str| {
+        let on = on.clone();
+        async move {
+            let email = if email.is_empty() { format!("{number}@ops.example") } else { email.to_owned() };
+            let user = User { role: Role::Owner, ..User::new(on.ids.next(START).into(), email, None, START) };
+            match on.store.deed(Deed::CreateFirstOperator(user, password("first")), START).await.unwrap() {
+                Done::Made(created) => created,
+                _ => panic!("it is made or not"),
+            }
+        }
+    };
+    assert_eq!(create(0, "taken@himal.example").await, Created::Taken);
+    // Several nodes have a link each, and all are followed at once.
+    let results = eight(|number| create(number, "")).await;
+    assert_eq!(results.iter().filter(|created| **created == Created::Yes).count(), 1, "{results:?}");
+    assert_eq!(results.iter().filter(|created| **created == Created::LimitReached).count(), 7, "{results:?}");
+    assert_eq!(on.store.users(None, first(9)).await.unwrap().len(), 1);
+}
+
 pub async fn the_last_owner_stays(on: Subject) {
     let vendor = on.vendor().await.id;
     let owner = async |email: &str, vendor| {

@@ -14,8 +14,8 @@ use ringback::domain::time::Timestamp;
 use ringback::domain::token::TokenHash;
 use ringback::domain::user::Role;
 use ringback::store::{
-    AnswerKey, AuditQuery, Change, ConflictQuery, Deed, EndpointChange, Horizon, Keep, OpenRun, Publish, SweepPlace, Swept, TimeRange,
-    Write, Written,
+    AnswerKey, AuditQuery, Callback, Change, ConflictQuery, Deed, EndpointChange, Horizon, Keep, OpenRun, Publish, SweepPlace, Swept,
+    TimeRange, Write, Written,
 };
 
 use crate::audit::note;
@@ -463,6 +463,16 @@ pub async fn entries_answers_minutes_and_alerts_go_by_their_age(on: Subject) {
     sweep(&on, Horizon { retention: at(500), recharges: None, audit: at(500), answers: at(500), traffic: at(500) }).await;
     assert_eq!(counts().await, (0, 0, 0, 0));
     assert_eq!(kept(&on, side).await.len(), 3, "the events are on their way");
+}
+
+pub async fn callbacks_go_by_their_age(on: Subject) {
+    for second in [0, 60, 120] {
+        let callback = Callback { provider: "p".to_owned(), recharge: None, verdict: "unknown", body: "{}".to_owned() };
+        on.store.deed(Deed::KeepCallback(Box::new(callback)), at(second)).await.unwrap();
+    }
+    for (retention, removed) in [(START, &[][..]), (at(60), &[1]), (at(61), &[1]), (at(500), &[1])] {
+        assert_eq!(sweep(&on, old(retention)).await, removed, "{retention}");
+    }
 }
 
 pub async fn very_many_entries_go_in_bounded_steps(on: Subject) {

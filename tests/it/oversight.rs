@@ -68,8 +68,42 @@ async fn a_token_makes_and_revokes_only_what_opens_no_more_than_itself() {
         assert_eq!(refused.problems(), [("allowed_ips".to_owned(), "invalid".to_owned())], "{wider:?}");
         assert!(refused.text.contains("203.0.113.0/24"), "{}", refused.text);
     }
+    let mut made = Vec::new();
     for narrower in [json!(["203.0.113.0/24"]), json!(["203.0.113.7", "203.0.113.128/25"])] {
-        make(Some(narrower)).await.expect(201);
+        made.push(text(&make(Some(narrower)).await.expect(201)["id"]));
+    }
+    let wider = json!({"mode": "live", "allowed_ips": ["203.0.113.0/24", "198.51.100.1"]});
+    let wider = text(&app.post("/v1/tokens", &vendor.live, wider).await.expect(201)["id"]);
+    let revoke = async |id: String| {
+        let (token, headers, path) = (Some(bound.as_str()), [("x-forwarded-for", "203.0.113.7")], format!("/v1/tokens/{id}"));
+        send(app.address, Request { method: "DELETE", path: &path, token, headers: &headers, ..Request::default() }).await
+    };
+    for id in [id_of("live"), wider] {
+        assert_eq!(revoke(id).await.code(403), "forbidden");
+    }
+    for id in made {
+        revoke(id).await.expect_text(204);
+    }
+    app.finish().await;
+}
+
+/// Another node may have revoked it, while this one still takes it for good.
+#[tokio::test]
+async fn a_token_that_is_not_there_any_more_makes_no_other() {
+    let app = TestApp::with(&[("trusted_proxies", "127.0.0.1")]).await;
+    let vendor = app.vendor().await;
+    let bound = json!({"mode": "live", "allowed_ips": ["203.0.113.0/24"]});
+    let bound = text(&app.post("/v1/tokens", &vendor.live, bound).await.expect(201)["token"]);
+    let call = async |method: &'static str, body: Option<Value>| {
+        let (token, headers) = (Some(bound.as_str()), [("x-forwarded-for", "203.0.113.7")]);
+        let body = body.map(|body| body.to_string().into_bytes());
+        send(app.address, Request { method, path: "/v1/tokens", token, headers: &headers, body }).await
+    };
+    call("GET", None).await.expect(200);
+    let gone = "DELETE FROM token WHERE id = (SELECT max(id) FROM token)";
+    assert_eq!(app.database().execute(gone, []).expect("it is deleted"), 1);
+    for body in [json!({"mode": "live"}), json!({"mode": "live", "allowed_ips": ["203.0.113.7"]})] {
+        assert_eq!(call("POST", Some(body.clone())).await.code(401), "unauthorized", "{body}");
     }
     app.finish().await;
 }

@@ -39,6 +39,12 @@ async fn a_persons_number_is_gone_everywhere_and_numbers_have_no_gap() {
     app.post("/v1/events", &app.operator, own).await.expect(202);
     app.until_count(&endpoint, "succeeded", 2).await;
     hook.always(Answer::status(200));
+    // What providers and operators say of a person may name the number too.
+    let said = json!({"vendor_id": vendor.id, "mode": "test", "reference_no": "S-1", "status": "queued", "connection_no": NUMBER, "provider_ref": format!("P{NUMBER}")});
+    let said = app.post("/v1/reports", &app.operator, json!({"reports": [said]})).await.expect(200)["results"][0].clone();
+    let resolve = format!("/v1/recharges/{}/resolve", text(&said["recharge_id"]));
+    let reason = json!({"status": "failed", "reason": format!("{NUMBER} called")});
+    app.post(&resolve, &app.operator, reason).await.expect(200);
     let others = report(&app, &vendor, "live", "R-2", OTHER).await;
     let contradiction = json!({"vendor_id": vendor.id, "reference_no": "R-2", "status": "success", "connection_no": NUMBER});
     app.post("/v1/reports", &app.operator, json!({"reports": [contradiction]})).await.expect(200);
@@ -66,6 +72,8 @@ async fn a_persons_number_is_gone_everywhere_and_numbers_have_no_gap() {
     for path in ["/v1/conflicts", "/v1/audit"] {
         assert!(!app.get(path, &app.operator).await.expect(200).to_string().contains(NUMBER), "{path}");
     }
+    let resolved = app.get("/v1/audit?action=recharge.resolved&since=2026-11-23T00:00:00Z", &app.operator).await.expect(200);
+    assert_eq!(resolved["data"][0]["details"]["reason"], "••• called");
     let audit = app.get("/v1/audit", &app.operator).await.expect(200)["data"][0].clone();
     assert_eq!((&audit["action"], &audit["object"]), (&json!("personal_data.erased"), &json!(vendor.id)));
     app.stop().await;

@@ -325,6 +325,16 @@ async fn an_amount_that_differs_or_cannot_be_read_settles_nothing() {
     ] {
         assert_eq!(call(amount.clone()).await, verdict, "{amount}");
     }
+    // A field that is given twice in two ways is neither.
+    let id = text(&made["id"]);
+    for (kind, body) in [
+        ("application/json", format!(r#"{{"reference": "{id}", "status": "Success", "amount": "5000", "amount": "100"}}"#)),
+        ("application/json", format!(r#"{{"reference": "{id}", "status": "Failed", "status": "Success"}}"#)),
+        ("application/x-www-form-urlencoded", format!("reference={id}&status=Success&amount=5000&amount=100")),
+        ("application/x-www-form-urlencoded", format!("reference={id}&status=Failed&status=Success")),
+    ] {
+        assert_eq!(call_back(&scene, "/callbacks/topup/s3cret", kind, &body).await.expect(200)["verdict"], "asked", "{body}");
+    }
     assert_eq!(scene.read(&made).await["status"], "queued");
     assert_eq!(call(json!("NPR 100.00")).await, "accepted");
     assert_eq!(call(Value::Null).await, "duplicate", "no amount");

@@ -77,17 +77,23 @@ async fn take(api: &Api, provider: &str, path_secret: Option<String>, request: R
     let proven = api.ops.proves_callback(provider, &callback, &body)?;
     let query = if proven.only_body { Some(Map::new()) } else { pairs(query.as_bytes()) };
     let body = if callback.method == Method::POST { read(&body).await } else { Some(Map::new()) };
-    let fields = query.zip(body).map(|(query, body)| Value::Object(query.into_iter().chain(body).collect()));
+    let fields = query.zip(body).map(|(query, body)| Value::Object(merged(query.into_iter().chain(body))));
     let verdict = api.ops.called_back(provider, proven, fields).await?;
     Ok(Json(json!({"verdict": verdict})))
 }
 
 /// The pairs of a query or form; none if there are too many.
 fn pairs(text: &[u8]) -> Option<Map<String, Value>> {
-    let pairs = url::form_urlencoded::parse(text);
-    let read: Map<_, _> =
-        pairs.take(limits::CALLBACK_VALUES + 1).map(|(name, value)| (name.into_owned(), Value::from(value.into_owned()))).collect();
-    (read.len() <= limits::CALLBACK_VALUES).then_some(read)
+    let pairs: Vec<_> = url::form_urlencoded::parse(text).take(limits::CALLBACK_VALUES + 1).collect();
+    let few = pairs.len() <= limits::CALLBACK_VALUES;
+    few.then(|| merged(pairs.into_iter().map(|(name, value)| (name.into_owned(), Value::from(value.into_owned())))))
+}
+
+/// Fields of which none counts more than another of the same name: what is given twice in two ways is neither.
+fn merged(fields: impl Iterator<Item = (String, Value)>) -> Map<String, Value> {
+    let mut all = Map::new();
+    fields.for_each(|(name, value)| json::add(&mut all, name, value));
+    all
 }
 
 /// The fields of a callback's body; none if it cannot be read. Its bytes alone say what it is, a JSON object, a multipart form or a form: no
@@ -96,7 +102,7 @@ pub async fn read(body: &Bytes) -> Option<Map<String, Value>> {
     let text = json::without_bom(body).trim_ascii_start();
     match text {
         [b'{' | b'[', ..] if !is_bounded(text) => None,
-        [b'{' | b'[', ..] => match json::parse(text) {
+        [b'{' | b'[', ..] => match json::parse_all(text) {
             Ok(Value::Object(object)) => Some(object),
             _ => None,
         },
@@ -138,7 +144,7 @@ async fn parts(body: Bytes) -> Option<Map<String, Value>> {
     for _ in 0..=limits::CALLBACK_VALUES {
         let Some(field) = form.next_field().await.ok()? else { return Some(read) };
         if let Some(name) = field.name().map(str::to_owned) {
-            read.insert(name, Value::from(field.text().await.ok()?));
+            json::add(&mut read, name, Value::from(field.text().await.ok()?));
         }
     }
     None
@@ -162,6 +168,21 @@ mod tests {
         for body in [&b"{\"a\": \"1\""[..], b"[1]", b"[]&a=1", b"{}a=1", b"--", b"--\"\r\nx", &form[..40]] {
             assert_eq!(fields(body).await, None, "{}", String::from_utf8_lossy(body));
         }
+    }
+
+    #[tokio::test]
+    async fn a_field_that_is_given_twice_is_neither_of_its_values() {
+        let part = |value: &str| format!("--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n{value}\r\n");
+        for (one, other, both) in [("1", "2", json!(["1", "2"])), ("1", "1", json!("1"))] {
+            for body in [
+                format!("a={one}&a={other}"),
+                format!("{{\"a\": \"{one}\", \"\\u0061\": \"{other}\"}}"),
+                format!("{}{}--x--\r\n", part(one), part(other)),
+            ] {
+                assert_eq!(fields(body.as_bytes()).await, Some(json!({"a": both})), "{body}");
+            }
+        }
+        assert!(fields("a=1&".repeat(2000).as_bytes()).await.is_none(), "too many, whatever their names");
     }
 
     #[tokio::test]

@@ -50,7 +50,7 @@ pub(in super::super) async fn list(
     Ok(Json(List::of(&tokens, page.limit, |token| token.id, TokenView::of)))
 }
 
-/// Revoke a token at once; also the one that asks. A vendor's token revokes only tokens of its own mode.
+/// Revoke a token at once; also the one that asks. A vendor's token revokes only tokens of its own mode, within its own networks.
 #[utoipa::path(delete, path = "/v1/tokens/{id}", tag = "vendor", params(("id" = String, Path), OwnerQuery), responses(
     (status = 204, description = "It is revoked"),
     (status = "default", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),

@@ -57,6 +57,7 @@ impl Batch<'_> {
             Deed::CreateToken(token, hash) => Done::Made(vendors::add_token(conn, token, *hash)?),
             Deed::RevokeToken { id, vendor } => Done::Found(vendors::revoke_token(conn, *vendor, *id, now)?),
             Deed::CreateUser(user, hash) => Done::Made(people::create_user(conn, user, hash)?),
+            Deed::CreateFirstOperator(user, hash) => Done::Made(people::create_first_operator(conn, user, hash)?),
             Deed::RemoveUser { id, vendor, last: LastOwner::Stays } if people::is_last_owner(conn, *vendor, *id)? => Done::LastOwner,
             Deed::RemoveUser { id, vendor, .. } => Done::Found(people::remove_user(conn, *vendor, *id)?),
             Deed::SetRole { id, vendor, role, last: LastOwner::Stays }

@@ -4,7 +4,7 @@ use super::conn::{Conn, Result, Row, params};
 use super::rows::place;
 use super::{audit, ledger, submissions};
 use crate::clock::Stopwatch;
-use crate::domain::event::{Event, in_json, json_names};
+use crate::domain::event::{Event, in_json, is_distinct, json_names, without};
 use crate::domain::id::{ConflictId, DeliveryId, EventId, RechargeId, StreamId, TokenId, VendorId};
 use crate::domain::json;
 use crate::limits;
@@ -55,8 +55,8 @@ fn overwrite(conn: Conn, on: bool) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A person's number out of some of a stream's recharges (stage 0), its events (stage 1), or the answers kept for requests about
-/// them (stage 2).
+/// A person's number out of some of a stream's recharges (stage 0), its events (stage 1), the answers kept for requests about
+/// them (stage 2), or what providers called back (stage 3).
 pub(super) fn erase(
     conn: Conn,
     sealer: &Sealer,
@@ -67,11 +67,14 @@ pub(super) fn erase(
     let swept = match place.stage {
         0 => recharges(conn, stream, connection_no, place.after),
         1 => events(conn, stream, connection_no, place.after),
+        CALLBACKS => callbacks(conn, stream, connection_no, place.after),
         _ => kept(conn, sealer, (stream, connection_no), place.after),
     };
     overwrite(conn, false)?;
     swept
 }
+
+const CALLBACKS: u32 = 3;
 
 fn at(stage: u32, after: i64) -> Option<SweepPlace> {
     Some(SweepPlace { stage, after, within: 0 })
@@ -83,9 +86,14 @@ fn recharges(conn: Conn, stream: StreamId, connection_no: &str, after: i64) -> R
     let read = |row: &Row| Ok((row.get::<i64>(0)?, row.get::<Option<bool>>(1)?.unwrap_or(false)));
     let page = conn.all(PAGE, values, read)?;
     let mut removed = 0;
+    // Some providers make their references of the number.
+    let names = if is_distinct(connection_no) { "instr(provider_ref, ?2) > 0" } else { "provider_ref = ?2" };
+    let its_ref = format!("provider_ref = CASE WHEN {names} THEN NULL ELSE provider_ref END");
     for (id, _) in page.iter().filter(|(_, its_own)| *its_own) {
-        removed += conn.execute("UPDATE recharge SET connection_no = NULL, reason = NULL WHERE id = ?1", params![id])?;
-        conn.execute("UPDATE report SET reason = NULL WHERE recharge = ?1", params![id])?;
+        let recharge = format!("UPDATE recharge SET connection_no = NULL, reason = NULL, {its_ref} WHERE id = ?1");
+        removed += conn.execute(&recharge, params![id, connection_no])?;
+        conn.execute(&format!("UPDATE report SET reason = NULL, {its_ref} WHERE recharge = ?1"), params![id, connection_no])?;
+        conn.execute("UPDATE conflict SET reason = NULL WHERE recharge = ?1 AND instr(reason, ?2) > 0", params![id, connection_no])?;
         submissions::erase(conn, *id)?;
     }
     if let Some((last, _)) = page.last().filter(|_| page.len() == limits::ERASE_SCAN) {
@@ -194,7 +202,26 @@ fn kept(conn: Conn, sealer: &Sealer, (stream, connection_no): (StreamId, &str), 
             removed += conn.execute("DELETE FROM kept_answer WHERE token = ?1 AND path = ?2 AND key = ?3", values)?;
         }
     }
-    Ok(Swept { removed: removed as u64, next: last.and_then(|last| at(2, last)) })
+    Ok(Swept { removed: removed as u64, next: last.map_or_else(|| at(CALLBACKS, 0), |last| at(2, last)) })
+}
+
+/// What providers called back about this stream's recharges, or about none that is known. A callback's own number is masked before
+/// it is kept; others stand in callbacks of which nothing is known.
+fn callbacks(conn: Conn, stream: StreamId, connection_no: &str, after: i64) -> Result<Swept, StoreError> {
+    const PAGE: &str = "SELECT id, CASE WHEN instr(body, ?2) > 0 \
+            AND (recharge IS NULL OR (SELECT r.stream FROM recharge r WHERE r.id = callback.recharge) = ?1) THEN body END AS body \
+        FROM callback WHERE id > ?3 ORDER BY id LIMIT ?4";
+    let values = params![stream.get(), in_json(connection_no), after, limits::ERASE_SCAN];
+    let page = conn.all(PAGE, values, |row: &Row| Ok((row.get::<i64>(0)?, row.get::<Option<String>>(1)?)))?;
+    let last = page.last().filter(|_| page.len() == limits::ERASE_SCAN).map(|(last, _)| *last);
+    let mut removed = 0;
+    for (id, body) in page {
+        if let Some(body) = body.filter(|body| json_names(body.as_bytes(), connection_no)) {
+            let values = params![id, without(&body, connection_no)];
+            removed += conn.execute("UPDATE callback SET body = ?2 WHERE id = ?1", values)?;
+        }
+    }
+    Ok(Swept { removed: removed as u64, next: last.and_then(|last| at(CALLBACKS, last)) })
 }
 
 /// The event stays as a tombstone; what receivers answered to it may repeat it, so that this goes too.

@@ -40,6 +40,15 @@ pub(super) fn create_user(conn: Conn, user: &User, hash: &PasswordHash) -> Resul
     Ok(if conn.execute(CREATE, values)? == 1 { Created::Yes } else { Created::Taken })
 }
 
+/// Adds an operator's login unless there is one. Several nodes may try at once, each with a link of its own.
+pub(super) fn create_first_operator(conn: Conn, user: &User, hash: &PasswordHash) -> Result<Created, StoreError> {
+    super::reseal::hold(conn)?;
+    if conn.exists("SELECT 1 FROM \"user\" WHERE vendor IS NULL LIMIT 1", params![])? {
+        return Ok(Created::LimitReached);
+    }
+    create_user(conn, user, hash)
+}
+
 pub(super) fn remove_user(conn: Conn, vendor: Option<VendorId>, id: UserId) -> Result<bool, StoreError> {
     let gone = conn.execute("DELETE FROM \"user\" WHERE id = ?1 AND vendor IS ?2", params![id.get(), vendor.map(VendorId::get)])? == 1;
     if gone {

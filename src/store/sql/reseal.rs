@@ -60,6 +60,11 @@ fn bind(conn: Conn, sealer: &Sealer) -> Result<(), StoreError> {
 
 const CHECK: &str = "SELECT value FROM meta WHERE name = ?1 /*FOR UPDATE*/";
 
+/// Makes other transactions that hold the database's mark wait: for decisions about what is there once in a database.
+pub(super) fn hold(conn: Conn) -> Result<(), StoreError> {
+    conn.first(CHECK, params![KEY_CHECK], |row| row.get::<Vec<u8>>(0)).map(drop)
+}
+
 /// Refuses a master key that is not the one this database was made with.
 pub(in crate::store) fn check_key(conn: Conn, sealer: &Sealer) -> Result<(), StoreError> {
     let check = conn.first("SELECT value FROM meta WHERE name = ?1", params![KEY_CHECK], |row| row.get::<Vec<u8>>(0))?;
