@@ -189,10 +189,12 @@ pub(super) fn of_operator(seat: &OfOperator, query: &Query, (here, title): (&str
     around(title, "operator", (side, html! { (told(query)) (body) }))
 }
 
-/// A page of the documents, which everybody may read. Each group has its title, and for each page the address, the title and
-/// whether it is this one.
-pub(super) fn of_documents(title: &str, groups: &[(&str, Vec<(String, &'static str, bool)>)], body: Markup) -> Markup {
-    let place = |(address, name, is_here): &(String, &'static str, bool)| Place { address: address.clone(), name, is_here: *is_here };
+/// A link to a page of the documents: its address, its title, and whether it is the page that is shown.
+pub(super) type DocumentLink = (String, &'static str, bool);
+
+/// A page of the documents, which everybody may read. Each group of links has its title.
+pub(super) fn of_documents(title: &str, groups: &[(&str, Vec<DocumentLink>)], body: Markup) -> Markup {
+    let place = |(address, name, is_here): &DocumentLink| Place { address: address.clone(), name, is_here: *is_here };
     let side = html! {
         details.menu { summary { "Menu" } }
         nav aria-label="Pages" {

@@ -141,7 +141,7 @@ impl Index {
                 by_section.entry(section).or_default().push((score, place));
             }
         }
-        let mut ranked: Vec<(f32, usize, Vec<(f32, usize)>)> = by_section.into_iter().map(ranked).collect();
+        let mut ranked: Vec<_> = by_section.into_iter().map(ranked).collect();
         ranked.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(&other.1)));
         ranked.into_iter().take(limit).map(|(_, section, units)| self.passage(section, units)).collect()
     }
