@@ -48,13 +48,15 @@ async fn documents_are_pages_and_markdown_and_answer_questions_without_a_token()
 #[tokio::test]
 async fn questions_have_a_pace_for_each_address() {
     let app = TestApp::start().await;
+    // The first question builds the index, which takes long in a build for tests.
+    app.call("GET", "/docs/api.md?ask=cancel", "", None).await.expect_text(200);
     let mut statuses = Vec::new();
     for _ in 0..30 {
         statuses.push(app.call("GET", "/docs/api.md?ask=cancel", "", None).await.status);
     }
-    assert!(statuses[..10].iter().all(|status| *status == 200) && statuses.contains(&429), "{statuses:?}");
+    assert!(statuses[..9].iter().all(|status| *status == 200) && statuses.contains(&429), "{statuses:?}");
     let refused = statuses.iter().position(|status| *status == 429).expect("one");
-    assert!((10..25).contains(&refused), "{statuses:?}");
+    assert!((9..25).contains(&refused), "{statuses:?}");
     app.call("GET", "/docs/api.md", "", None).await.expect_text(200);
     app.finish().await;
 }

@@ -61,7 +61,7 @@ const AREAS: [(&str, Area); 6] = [
     ("operator/mod.rs", Area::Operator),
     ("self_care.rs", Area::Own),
     ("entrance.rs", Area::Open),
-    ("docs.rs", Area::Open),
+    ("docs/mod.rs", Area::Open),
     ("assets.rs", Area::Open),
 ];
 
