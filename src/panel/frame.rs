@@ -199,7 +199,7 @@ pub(super) fn of_documents(title: &str, groups: &[(&str, Vec<DocumentLink>)], bo
         details.menu { summary { "Menu" } }
         nav aria-label="Pages" {
             p.vendor { a href="/docs" { "Documentation" } }
-            form.find method="get" action="/docs" role="search" {
+            form.find method="get" action="/docs" role="search" aria-label="Search all pages" {
                 input type="search" name="ask" aria-label="Search the documents" placeholder="Search";
             }
             @for (group, pages) in groups {

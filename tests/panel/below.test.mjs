@@ -52,7 +52,7 @@ for (const removes of [true, false]) {
       await ann.getByRole("link", { name: "Developers" }).click();
       await ann.getByText(`curl ${proxy.base}/v1/recharges`).waitFor();
       await ann.getByRole("link", { name: "the documents" }).click();
-      await ann.getByRole("link", { name: "panel", exact: true }).click();
+      await ann.getByRole("link", { name: "Panel", exact: true }).first().click();
       await ann.waitForLoadState("networkidle");
       await ann.getByRole("link", { name: "To the panel" }).click();
       await ann.getByRole("button", { name: "Log out" }).click();

@@ -150,7 +150,7 @@ async fn index(visit: Visit, Extension(questions): Extension<Arc<Questions>>, qu
 
 fn search_form(asked: &str) -> Markup {
     html! {
-        form.ask method="get" action="/docs" role="search" {
+        form.ask method="get" action="/docs" role="search" aria-label="Ask a question" {
             input type="search" name="ask" value=(asked) aria-label="Question or search words" placeholder="Ask a question or search";
             button.main type="submit" { "Search" }
         }
