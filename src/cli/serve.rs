@@ -96,34 +96,25 @@ fn tell(config: &Config, Listeners { api, metrics }: &Listeners, first_operator:
 const STOPPED_AT_ONCE: i32 = 1;
 
 /// Ends at SIGTERM, SIGINT or SIGHUP. A second SIGTERM or SIGINT ends the process at once, after `before_exit`. SIGHUP never does: a
-/// closed terminal sends it twice, from the kernel and from the shell, and systemd's `SendSIGHUP` adds it to SIGTERM. SIGINT and
-/// SIGHUP stay ignored if the program was started so: by `nohup`, or in the background of a script.
+/// closed terminal sends it twice, from the kernel and from the shell, and systemd's `SendSIGHUP` adds it to SIGTERM. SIGHUP stays
+/// ignored if the program was started so, by `nohup`. SIGINT does not: a script's shell ignores it for what it runs in the background,
+/// and whoever sends it to the server means it.
 pub(super) fn asked_to_stop(before_exit: impl FnOnce() + Send + 'static) -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
-    let ignored = ignored_signals();
-    let unless_ignored = |kind: SignalKind| {
-        let is_ignored = ignored >> (kind.as_raw_value() - 1) & 1 == 1;
-        (!is_ignored).then(|| signal(kind)).transpose()
-    };
+    let is_ignored = |kind: SignalKind| ignored_signals() >> (kind.as_raw_value() - 1) & 1 == 1;
+    let mut hangup = (!is_ignored(SignalKind::hangup())).then(|| signal(SignalKind::hangup())).transpose()?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = unless_ignored(SignalKind::interrupt())?;
-    let mut hangup = unless_ignored(SignalKind::hangup())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let mut asked = async move || {
         tokio::select! {
             _ = terminate.recv() => Asked::ByName,
-            () = received(&mut interrupt) => Asked::ByName,
+            _ = interrupt.recv() => Asked::ByName,
             () = received(&mut hangup) => Asked::ByHangup,
         }
     };
     Ok(async move {
-        let mut before = asked().await;
+        asked().await;
         tokio::spawn(async move {
-            loop {
-                match (before, asked().await) {
-                    (Asked::ByName, Asked::ByName) => break,
-                    (Asked::ByName, Asked::ByHangup) => {}
-                    (Asked::ByHangup, now) => before = now,
-                }
-            }
+            while asked().await == Asked::ByHangup {}
             tracing::warn!("stopped at once by a second signal; what was under way is repeated after the next start");
             before_exit();
             std::process::exit(STOPPED_AT_ONCE);
@@ -132,7 +123,7 @@ pub(super) fn asked_to_stop(before_exit: impl FnOnce() + Send + 'static) -> anyh
 }
 
 /// How a stop was asked for.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Asked {
     /// By SIGTERM or SIGINT.
     ByName,

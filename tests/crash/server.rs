@@ -181,10 +181,15 @@ impl Server {
 
     /// Asks it to stop, and waits until it has.
     pub async fn terminate(&mut self) -> ExitStatus {
-        self.signal("-TERM");
+        self.stops_after("-TERM").await
+    }
+
+    /// Sends a signal that asks it to stop, and waits until it has.
+    pub async fn stops_after(&mut self, signal: &str) -> ExitStatus {
+        self.signal(signal);
         let mut running = self.running.take().expect("it is running");
         let mut ended = None;
-        wait::until("the server stops after SIGTERM", STOPPED_WITHIN, async || {
+        wait::until("the server stops after the signal", STOPPED_WITHIN, async || {
             ended = running.child.try_wait().expect("its state is known");
             ended.is_some()
         })
