@@ -84,7 +84,11 @@ impl Demo {
         let login = super::user::make(&*store, &surroundings, OPERATOR, PASSWORD).await?;
         drop(store);
         let app = App::start(&config, Outside { surroundings: surroundings.clone(), ..Outside::system() }).await?;
-        let listeners = Listeners::bind(&config).await?;
+        let listeners = match Listeners::bind(&config).await {
+            // Another program has taken the default port since it was looked at.
+            Err(_) if self.listen.is_none() => Listeners::bind(&Config { listen: ANY_PORT.parse()?, ..config.clone() }).await?,
+            bound => bound?,
+        };
         let address = listeners.api.local_addr()?;
         let link = format!("http://{address}{}", app.entry_path(login.id));
         let (stop, stopped) = oneshot::channel::<()>();
