@@ -78,7 +78,7 @@ fn tell(config: &Config, Listeners { api, metrics }: &Listeners, first_operator:
         config.database.full_name()
     ));
     if let Some(path) = first_operator {
-        lines.push_str(&format!("\nNo operator has a login yet. This link makes the first one:\n  {base}{path}\n"));
+        lines.push_str(&format!("\nNo operator has a login yet. This link creates the first one:\n  {base}{path}\n"));
     }
     if let Err(error) = anstream::stdout().write_all(lines.as_bytes()) {
         tracing::warn!(%error, "failed to print the addresses");

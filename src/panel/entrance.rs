@@ -175,16 +175,19 @@ async fn ask_for_new_password(State(api): State<Api>, visit: Visit, OpenForm(for
 
 // --- One-time links --------------------------------------------------------------------------------------------------
 
+fn password_help() -> String {
+    format!("At least {} characters. A few unrelated words make a good password.", limits::PASSWORD.start())
+}
+
+/// The field of a password that is to be set.
+fn new_password(help: &str) -> Input<'_> {
+    let field = Input::text("password", "Password", "");
+    Input { kind: "password", required: true, autocomplete: "new-password", help: Some(help), ..field }
+}
+
 fn choose_page(purpose: &Purpose, action: &str, wrong: &[Problem]) -> Markup {
-    let least = limits::PASSWORD.start();
-    let help = format!("At least {least} characters. A few words that have nothing to do with each other are good.");
-    let password = Input {
-        kind: "password",
-        required: true,
-        autocomplete: "new-password",
-        help: Some(&help),
-        ..Input::text("password", "Password", "")
-    };
+    let help = password_help();
+    let password = new_password(&help);
     let (title, told) = match purpose {
         Purpose::Invitation { email, role, vendor } => {
             let role = if vendor.is_some() { role.as_str() } else { "operator" };
@@ -242,24 +245,17 @@ async fn follow(State(api): State<Api>, visit: Visit, Path(text): Path<String>, 
 
 fn setup_page(ticket: &Ticket, given: &str, wrong: &[Problem]) -> Markup {
     let email = Input { kind: "email", required: true, autocomplete: "username", ..Input::text("email", "E-mail", given) };
-    let least = limits::PASSWORD.start();
-    let help = format!("At least {least} characters. A few words that have nothing to do with each other are good.");
-    let password = Input {
-        kind: "password",
-        required: true,
-        autocomplete: "new-password",
-        help: Some(&help),
-        ..Input::text("password", "Password", "")
-    };
+    let help = password_help();
+    let password = new_password(&help);
     frame::bare(
         "Set up Ringback",
         html! {
             h1 { "Set up Ringback" }
-            p { "Make the first operator's login. Operators see all vendors, make tokens and invite others." }
+            p { "Create the first operator's login. Operators see all vendors, create tokens and invite others." }
             (problems(wrong, &["email", "password"]))
             form method="post" action={ "/panel/setup/" (ticket.expose()) } {
                 (email.draw(wrong)) (password.draw(wrong))
-                button.main type="submit" { "Make the login" }
+                button.main type="submit" { "Create the login" }
             }
         },
     )
