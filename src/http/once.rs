@@ -11,6 +11,7 @@ use super::Api;
 use super::error::ApiError;
 use crate::fields::{Fields, Problem};
 use crate::ops::{Begun, Caller, Once, OpsError};
+use crate::store::HttpAnswer;
 
 const HEADER: &str = "idempotency-key";
 /// Tells an answer that was kept from one that was just made.
@@ -53,36 +54,38 @@ impl Key {
         V: Serialize + 'static,
         F: Future<Output = Result<T, OpsError>>,
     {
-        Ok(match self.begin(api, caller, &fields, view).await? {
-            Begun::First(once) => respond(status, json(&view(&verb(fields, once).await?))),
-            Begun::Before(answer) => Self::answered_before(status, answer),
-        })
+        let write = move |done: &T| (status, view(done));
+        match self.begin(api, caller, &fields, write).await? {
+            Begun::First(once) => Ok(respond(written(write(&verb(fields, once).await?)), status)),
+            Begun::Before(answer) => Ok(Self::answered_before(answer, status)),
+        }
     }
 
-    /// The first half of that, for calls that answer in more than one way.
+    /// The first half of that, for calls that answer in more than one way. `view` says with which status, too.
     pub async fn begin<T: 'static, V: Serialize + 'static>(
         self,
         api: &Api,
         caller: Caller,
         fields: &Fields,
-        view: fn(&T) -> V,
+        view: impl Fn(&T) -> (StatusCode, V) + Send + Sync + 'static,
     ) -> Result<Begun<T>, ApiError> {
-        let write = move |answer: &T| json(&view(answer));
+        let write = move |done: &T| written(view(done));
         Ok(api.ops.begin(caller, &self.path, self.key.as_deref(), fields, write).await?)
     }
 
-    /// An answer that was kept.
-    pub fn answered_before(status: StatusCode, answer: Vec<u8>) -> Response {
-        let mut response = respond(status, answer);
+    /// An answer that was kept; with `usual` where its status was not.
+    pub fn answered_before(answer: HttpAnswer, usual: StatusCode) -> Response {
+        let mut response = respond(answer, usual);
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
         response
     }
 }
 
-fn json(view: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(view).expect("a view always serializes")
+fn written((status, view): (StatusCode, impl Serialize)) -> HttpAnswer {
+    HttpAnswer { status: Some(status.as_u16()), body: serde_json::to_vec(&view).expect("a view always serializes") }
 }
 
-fn respond(status: StatusCode, body: Vec<u8>) -> Response {
+fn respond(HttpAnswer { status, body }: HttpAnswer, usual: StatusCode) -> Response {
+    let status = status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(usual);
     (status, [(CONTENT_TYPE, "application/json")], body).into_response()
 }

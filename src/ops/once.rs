@@ -15,7 +15,7 @@ use crate::domain::audit::{Actor, Note};
 use crate::domain::time::Timestamp;
 use crate::fields::{Fields, Problem};
 use crate::limits;
-use crate::store::{AnswerKey, Change, Deed, Done, Keep, StoreError, Write, WriteAnswer, Written};
+use crate::store::{AnswerKey, Change, Deed, Done, HttpAnswer, Keep, StoreError, Write, WriteAnswer, Written};
 
 /// Keys of requests that are running.
 #[derive(Default)]
@@ -46,7 +46,7 @@ pub enum Begun<T> {
     /// It is.
     First(Once<T>),
     /// It was answered before, with this.
-    Before(Vec<u8>),
+    Before(HttpAnswer),
 }
 
 impl<T: 'static> Once<T> {
@@ -83,7 +83,7 @@ impl Ops {
         path: &str,
         key: Option<&str>,
         fields: &Fields,
-        write: impl Fn(&T) -> Vec<u8> + Send + Sync + 'static,
+        write: impl Fn(&T) -> HttpAnswer + Send + Sync + 'static,
     ) -> Result<Begun<T>, OpsError> {
         let Some(key) = key else { return Ok(Begun::First(Once(None))) };
         if !(1..=limits::IDEMPOTENCY_KEY_MAX).contains(&key.len()) || !key.bytes().all(|byte| byte.is_ascii_graphic()) {

@@ -381,8 +381,17 @@ pub struct AnswerKey {
     pub key: String,
 }
 
+/// The answer to a request, as HTTP has it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HttpAnswer {
+    /// The status. None for an answer that was kept before statuses were: the call's usual one.
+    pub status: Option<u16>,
+    /// The body: JSON.
+    pub body: Vec<u8>,
+}
+
 /// Writes an answer that follows from what was done.
-pub type WriteAnswer<T> = dyn Fn(&T) -> Vec<u8> + Send + Sync;
+pub type WriteAnswer<T> = dyn Fn(&T) -> HttpAnswer + Send + Sync;
 
 /// An answer to keep for a day in the transaction of what it tells of.
 pub struct Keep {
@@ -406,5 +415,5 @@ pub struct KeptAnswer {
     /// Hash of its request's body.
     pub body: [u8; 32],
     /// The answer.
-    pub answer: Vec<u8>,
+    pub answer: HttpAnswer,
 }

@@ -7,7 +7,7 @@ use ringback::domain::id::TokenId;
 use ringback::domain::time::Timestamp;
 use ringback::domain::user::{PasswordHash, User};
 use ringback::limits;
-use ringback::store::{AnswerKey, AuditQuery, Change, Deed, Done, Keep, KeptAnswer, StoreError, TimeRange};
+use ringback::store::{AnswerKey, AuditQuery, Change, Deed, Done, HttpAnswer, Keep, KeptAnswer, StoreError, TimeRange};
 
 use crate::audit::note;
 use crate::deeds::Deeds;
@@ -17,8 +17,12 @@ fn key(text: &str) -> AnswerKey {
     AnswerKey { token: TokenId::new(7), path: "/v1/events".to_owned(), key: text.to_owned() }
 }
 
+fn written(answer: &str) -> HttpAnswer {
+    HttpAnswer { status: Some(201), body: answer.as_bytes().to_vec() }
+}
+
 fn keep(key: AnswerKey, body: u8, answer: &str) -> Keep {
-    let answer = answer.as_bytes().to_vec();
+    let answer = written(answer);
     Keep { key, body: [body; 32], answer: Arc::new(move |_| answer.clone()) }
 }
 
@@ -45,7 +49,7 @@ async fn done(on: &Subject) -> (usize, usize) {
 pub async fn a_kept_answer_is_read_back(on: Subject) {
     assert_eq!(kept(&on, key("a"), START).await, None);
     act(&on, login(&on, "a"), START, keep(key("a"), 1, r#"{"id": "1"}"#)).await.unwrap();
-    let answer = KeptAnswer { body: [1; 32], answer: br#"{"id": "1"}"#.to_vec() };
+    let answer = KeptAnswer { body: [1; 32], answer: written(r#"{"id": "1"}"#) };
     assert_eq!(kept(&on, key("a"), START).await, Some(answer));
     for other in [key("b"), AnswerKey { token: TokenId::new(8), ..key("a") }, AnswerKey { path: "/v1/vendors".to_owned(), ..key("a") }] {
         assert_eq!(kept(&on, other, START).await, None, "it is another request's");
@@ -55,12 +59,12 @@ pub async fn a_kept_answer_is_read_back(on: Subject) {
 pub async fn an_answer_is_kept_for_a_day(on: Subject) {
     act(&on, login(&on, "a"), START, keep(key("a"), 1, "first")).await.unwrap();
     let end = START.plus(DAY);
-    assert_eq!(kept(&on, key("a"), just_before(end)).await.map(|kept| kept.answer), Some(b"first".to_vec()));
+    assert_eq!(kept(&on, key("a"), just_before(end)).await.map(|kept| kept.answer), Some(written("first")));
     let early = act(&on, login(&on, "b"), just_before(end), keep(key("a"), 2, "second")).await;
     assert!(matches!(early, Err(StoreError::Rejected(_))), "{early:?}");
     assert_eq!(kept(&on, key("a"), end).await, None);
     act(&on, login(&on, "b"), end, keep(key("a"), 2, "second")).await.unwrap();
-    assert_eq!(kept(&on, key("a"), end).await, Some(KeptAnswer { body: [2; 32], answer: b"second".to_vec() }));
+    assert_eq!(kept(&on, key("a"), end).await, Some(KeptAnswer { body: [2; 32], answer: written("second") }));
     assert_eq!(done(&on).await, (2, 2));
 }
 
@@ -71,7 +75,7 @@ pub async fn a_request_that_was_answered_is_not_done_again(on: Subject) {
         assert!(matches!(refused, Err(StoreError::Rejected(_))), "{refused:?}");
     }
     assert_eq!(done(&on).await, (1, 1), "nothing of it is there, the note neither");
-    assert_eq!(kept(&on, key("a"), at(1)).await, Some(KeptAnswer { body: [1; 32], answer: b"first".to_vec() }));
+    assert_eq!(kept(&on, key("a"), at(1)).await, Some(KeptAnswer { body: [1; 32], answer: written("first") }));
 }
 
 pub async fn eight_requests_with_one_key_are_done_once(on: Subject) {
@@ -82,7 +86,7 @@ pub async fn eight_requests_with_one_key_are_done_once(on: Subject) {
     .await;
     let winners: Vec<String> = results.into_iter().flatten().collect();
     assert_eq!((winners.len(), done(&on).await), (1, (1, 1)));
-    assert_eq!(kept(&on, key("a"), START).await.unwrap().answer, winners[0].as_bytes());
+    assert_eq!(kept(&on, key("a"), START).await.unwrap().answer.body, winners[0].as_bytes());
 }
 
 pub async fn what_did_not_come_to_pass_keeps_no_answer(on: Subject) {
@@ -97,14 +101,14 @@ pub async fn what_did_not_come_to_pass_keeps_no_answer(on: Subject) {
 pub async fn an_answer_follows_from_what_was_done(on: Subject) {
     let side = on.side().await;
     let told = Arc::new(|done: &Done| match done {
-        Done::Published(published) => format!("number {}", published.sequence).into_bytes(),
+        Done::Published(published) => written(&format!("number {}", published.sequence)),
         other => panic!("not an event: {other:?}"),
     });
     for number in 1..=3 {
         let (name, answer) = (format!("{number}"), told.clone());
         let keep = Keep { key: key(&name), body: [0; 32], answer };
         act(&on, Deed::Publish(publish(side, "invoice.paid", START)), START, keep).await.unwrap();
-        assert_eq!(kept(&on, key(&name), START).await.unwrap().answer, format!("number {number}").into_bytes());
+        assert_eq!(kept(&on, key(&name), START).await.unwrap().answer.body, format!("number {number}").into_bytes());
     }
     let repeated = Keep { key: key("2"), body: [0; 32], answer: told };
     assert!(act(&on, Deed::Publish(publish(side, "invoice.paid", START)), START, repeated).await.is_err());

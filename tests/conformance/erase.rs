@@ -14,7 +14,7 @@ use ringback::domain::user::SecondFactor;
 use ringback::domain::vendor::Mode;
 use ringback::limits;
 use ringback::store::{
-    AnswerKey, Callback, Change, ConflictQuery, Deed, EndpointChange, Keep, KeptReport, Publish, SweepPlace, TimeRange, Write,
+    AnswerKey, Callback, Change, ConflictQuery, Deed, EndpointChange, HttpAnswer, Keep, KeptReport, Publish, SweepPlace, TimeRange, Write,
 };
 use serde_json::value::RawValue;
 
@@ -166,7 +166,8 @@ pub async fn kept_answers_do_not_name_the_person(on: Subject) {
     };
     let (own, operators, others) = (token(Some(side), "own").await, token(None, "operator").await, token(Some(elsewhere), "other").await);
     let keep = async |token, path: &str, key: String, answer: &str, now| {
-        let (key, answer) = (AnswerKey { token, path: path.to_owned(), key }, answer.as_bytes().to_vec());
+        let key = AnswerKey { token, path: path.to_owned(), key };
+        let answer = HttpAnswer { status: None, body: answer.as_bytes().to_vec() };
         let keep = Some(Keep { key: key.clone(), body: [7; 32], answer: Arc::new(move |_| answer.clone()) });
         on.store.act(Change { deed: Deed::Note, now, note: None, keep }).await.unwrap();
         key

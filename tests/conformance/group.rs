@@ -9,7 +9,9 @@ use ringback::domain::delivery::RunKey;
 use ringback::domain::id::{EndpointId, StreamId, TokenId};
 use ringback::domain::recharge::{Status, Verdict};
 use ringback::store::group_commit::{GroupCommit, Handoff, Haste};
-use ringback::store::{AnswerKey, AuditQuery, Change, Deed, Done, Keep, OpenRun, Settle, Settled, StoreError, TimeRange, Write, Written};
+use ringback::store::{
+    AnswerKey, AuditQuery, Change, Deed, Done, HttpAnswer, Keep, OpenRun, Settle, Settled, StoreError, TimeRange, Write, Written,
+};
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -223,7 +225,7 @@ pub async fn a_refused_change_does_not_fail_its_neighbours(on: Subject) {
     let endpoint = on.connected(side).await;
     let keep = || {
         let key = AnswerKey { token: TokenId::new(1), path: "/v1/events".to_owned(), key: "the same".to_owned() };
-        Some(Keep { key, body: [0; 32], answer: Arc::new(|_| Vec::new()) })
+        Some(Keep { key, body: [0; 32], answer: Arc::new(|_| HttpAnswer::default()) })
     };
     let (group, heard, task) = start(&on);
     let mut writers = JoinSet::new();

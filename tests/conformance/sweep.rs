@@ -14,8 +14,8 @@ use ringback::domain::time::Timestamp;
 use ringback::domain::token::TokenHash;
 use ringback::domain::user::Role;
 use ringback::store::{
-    AnswerKey, AuditQuery, Callback, Change, ConflictQuery, Deed, EndpointChange, Horizon, Keep, OpenRun, Publish, SweepPlace, Swept,
-    TimeRange, Write, Written,
+    AnswerKey, AuditQuery, Callback, Change, ConflictQuery, Deed, EndpointChange, Horizon, HttpAnswer, Keep, OpenRun, Publish, SweepPlace,
+    Swept, TimeRange, Write, Written,
 };
 
 use crate::audit::note;
@@ -433,7 +433,7 @@ pub async fn entries_answers_minutes_and_alerts_go_by_their_age(on: Subject) {
     let id = on.connected(side).await;
     let key = |second: i64| AnswerKey { token: TokenId::new(1), path: "/v1/events".to_owned(), key: second.to_string() };
     for second in [0, 60, 120] {
-        let (answer, now) = (Arc::new(|_: &_| Vec::new()), at(second));
+        let (answer, now) = (Arc::new(|_: &_| HttpAnswer::default()), at(second));
         let keep = Some(Keep { key: key(second), body: [0; 32], answer });
         let deed = Deed::Publish(publish(side, "invoice.paid", now));
         on.store.act(Change { deed, now, note: Some(note("x.y")), keep }).await.unwrap();

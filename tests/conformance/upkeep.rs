@@ -7,7 +7,7 @@ use ringback::domain::recharge::Status;
 use ringback::domain::time::Timestamp;
 use ringback::limits;
 use ringback::store::seal::MasterKey;
-use ringback::store::{AnswerKey, Change, Deed, EndpointChange, Horizon, Keep, Publish, Store, SweepPlace, Swept, Write};
+use ringback::store::{AnswerKey, Change, Deed, EndpointChange, Horizon, HttpAnswer, Keep, Publish, Store, SweepPlace, Swept, Write};
 use rusqlite::Connection;
 use serde_json::value::RawValue;
 
@@ -179,7 +179,7 @@ async fn kept_answers_are_sealed() {
     let file = File::new();
     let on = file.subject();
     let key = AnswerKey { token: TokenId::new(1), path: "/v1/endpoints".to_owned(), key: "the key of the request".to_owned() };
-    let keep = Keep { key, body: [0; 32], answer: Arc::new(|_| b"whsec_shown_this_once".to_vec()) };
+    let keep = Keep { key, body: [0; 32], answer: Arc::new(|_| HttpAnswer { status: None, body: b"whsec_shown_this_once".to_vec() }) };
     on.store.act(Change { deed: Deed::Note, now: START, note: None, keep: Some(keep) }).await.unwrap();
     for _ in 0..2 {
         assert!(on_disk(&file, "the key of the request"), "it is the place where an answer would be");

@@ -110,6 +110,21 @@ async fn every_call_that_takes_an_idempotency_key_is_tried_here() {
     app.finish().await;
 }
 
+/// A call with more than one status: a recharge that is there already is 200.
+#[tokio::test]
+async fn a_repeated_key_is_answered_with_the_status_of_the_first_answer() {
+    let app = TestApp::start().await;
+    let vendor = app.vendor().await;
+    let order = json!({"reference_no": "R-9", "operator_id": 1, "connection_no": "9801234504", "amount": "50"});
+    let ask = async |key: &str| keyed(&app, key, (&vendor.test, "/v1/recharges", &order)).await;
+    for (key, status) in [("K-1", 201), ("K-2", 200)] {
+        let (first, again) = (ask(key).await, ask(key).await);
+        assert_eq!((first.status, is_replayed(&first)), (status, false), "{key}: {}", first.text);
+        assert_eq!((again.status, is_replayed(&again), &again.text), (status, true, &first.text), "{key}");
+    }
+    app.finish().await;
+}
+
 #[tokio::test]
 async fn every_call_that_creates_is_done_once_and_answered_the_same() {
     let (mut app, hook) = (TestApp::start().await, Receiver::start().await);

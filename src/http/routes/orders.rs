@@ -27,13 +27,16 @@ pub(in super::super) async fn order(
     key: Key,
     Body(fields): Body,
 ) -> Result<Response, ApiError> {
-    let view = |ordered: &Ordered| RechargeView::of(ordered.mine, &ordered.recharge, None);
+    let view = |ordered: &Ordered| {
+        let status = if ordered.is_new { StatusCode::CREATED } else { StatusCode::OK };
+        (status, RechargeView::of(ordered.mine, &ordered.recharge, None))
+    };
     match key.begin(&api, caller, &fields, view).await? {
-        Begun::Before(answer) => Ok(Key::answered_before(StatusCode::CREATED, answer)),
+        Begun::Before(answer) => Ok(Key::answered_before(answer, StatusCode::CREATED)),
         Begun::First(once) => {
             let ordered = api.ops.order(caller, fields, None, once).await?;
-            let status = if ordered.is_new { StatusCode::CREATED } else { StatusCode::OK };
-            Ok((status, Json(view(&ordered))).into_response())
+            let (status, view) = view(&ordered);
+            Ok((status, Json(view)).into_response())
         }
     }
 }

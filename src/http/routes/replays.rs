@@ -28,9 +28,9 @@ pub(in super::super) async fn start(
     key: Key,
     Body(fields): Body,
 ) -> Result<Response, ApiError> {
-    let once = match key.begin(&api, caller, &fields, ReplayView::of).await? {
+    let once = match key.begin(&api, caller, &fields, |replay| (StatusCode::ACCEPTED, ReplayView::of(replay))).await? {
         Begun::First(once) => once,
-        Begun::Before(answer) => return Ok(Key::answered_before(StatusCode::ACCEPTED, answer)),
+        Begun::Before(answer) => return Ok(Key::answered_before(answer, StatusCode::ACCEPTED)),
     };
     Ok(match api.ops.replay(caller, id, fields, once).await? {
         Replaying::Dry(matched) => Json(MatchedView { matched }).into_response(),

@@ -12,7 +12,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::vendor::Mode;
 use crate::limits;
 use crate::store::seal::{Place, Sealer};
-use crate::store::{AnswerKey, AuditQuery, Done, Keep, KeptAnswer, Listed, StoreError};
+use crate::store::{AnswerKey, AuditQuery, Done, HttpAnswer, Keep, KeptAnswer, Listed, StoreError};
 
 pub(super) fn write(batch: &Batch, note: &Note, now: Timestamp) -> Result<(), StoreError> {
     const WRITE: &str =
@@ -79,13 +79,15 @@ pub(super) fn opened(sealer: &Sealer, key: &AnswerKey, answer: &[u8]) -> Result<
 
 /// Keeps the answer to a request. One that is there and not a day old refuses the whole change: it was done before.
 pub(super) fn keep(batch: &Batch, keep: &Keep, done: &Done, now: Timestamp) -> Result<(), StoreError> {
-    const KEEP: &str = "INSERT INTO kept_answer (token, path, key, body, answer, kept_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-        ON CONFLICT (token, path, key) DO UPDATE SET body = excluded.body, answer = excluded.answer, kept_at = excluded.kept_at WHERE kept_answer.kept_at <= ?7";
-    let sealed = batch.sealer.seal(&context("answer", &keep.key), &(keep.answer)(done));
+    const KEEP: &str = "INSERT INTO kept_answer (token, path, key, body, answer, status, kept_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+        ON CONFLICT (token, path, key) DO UPDATE SET body = excluded.body, answer = excluded.answer, status = excluded.status, \
+        kept_at = excluded.kept_at WHERE kept_answer.kept_at <= ?8";
+    let answer = (keep.answer)(done);
+    let sealed = batch.sealer.seal(&context("answer", &keep.key), &answer.body);
     let body = batch.sealer.seal(&context("request", &keep.key), &keep.body);
     let oldest = now.as_millis() - limits::ANSWER_KEPT_FOR.as_millis() as i64;
     let AnswerKey { token, path, key } = &keep.key;
-    let values = params![token.get(), path, key, body, sealed, now.as_millis(), oldest];
+    let values = params![token.get(), path, key, body, sealed, answer.status, now.as_millis(), oldest];
     if batch.conn.execute(KEEP, values)? == 0 {
         return Err(StoreError::Rejected("a request with this Idempotency-Key was answered already".to_owned()));
     }
@@ -93,11 +95,11 @@ pub(super) fn keep(batch: &Batch, keep: &Keep, done: &Done, now: Timestamp) -> R
 }
 
 pub(super) fn kept(conn: Conn, sealer: &Sealer, key: &AnswerKey, since: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
-    const KEPT: &str = "SELECT body, answer FROM kept_answer WHERE token = ?1 AND path = ?2 AND key = ?3 AND kept_at > ?4";
+    const KEPT: &str = "SELECT body, answer, status FROM kept_answer WHERE token = ?1 AND path = ?2 AND key = ?3 AND kept_at > ?4";
     let values = params![key.token.get(), key.path, key.key, since.as_millis()];
-    let read = |row: &Row| Ok((row.get::<Vec<u8>>("body")?, row.get::<Vec<u8>>("answer")?));
-    let Some((body, answer)) = conn.first(KEPT, values, read)? else { return Ok(None) };
+    let read = |row: &Row| Ok((row.get::<Vec<u8>>("body")?, row.get::<Vec<u8>>("answer")?, row.get::<Option<u16>>("status")?));
+    let Some((body, answer, status)) = conn.first(KEPT, values, read)? else { return Ok(None) };
     let body = sealer.open(&context("request", key), &body)?;
     let body = body.expose().try_into().map_err(|_| StoreError::Damaged("the digest of a kept request has another length".to_owned()))?;
-    Ok(Some(KeptAnswer { body, answer: opened(sealer, key, &answer)?.expose().to_vec() }))
+    Ok(Some(KeptAnswer { body, answer: HttpAnswer { status, body: opened(sealer, key, &answer)?.expose().to_vec() } }))
 }
