@@ -1,4 +1,4 @@
-.PHONY: test audit fuzz attack demo bench soak-load openapi screenshots soak micro fmt clean
+.PHONY: test audit fuzz attack demo bench soak-load openapi screenshots soak micro dist fmt clean
 
 # Everything that must pass. Installs what the tests need first; quick when it is all there.
 test:
@@ -27,6 +27,12 @@ attack:
 # A server, two vendors and their receivers, to look at.
 demo:
 	cargo run --release --locked -- demo
+
+# A tarball, a Debian package, an OCI image, an SBOM and checksums, in target/packages: ten minutes.
+dist:
+	scripts/setup-packaging
+	cargo build --profile dist --locked
+	scripts/dist target/dist/ringback
 
 # All benchmarks, and their figures and plot in docs/: half an hour, on a machine that has nothing else to do.
 bench: target/bench/venv

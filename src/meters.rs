@@ -1,12 +1,14 @@
 //! What is measured, by name. The names are part of the contract; docs/operating.md says what each means and when to worry.
 
+mod process;
+
 use std::time::Duration;
 
 use http::Method;
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString, Unit};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
-use metrics_process::Collector;
 
+use self::process::Process;
 use crate::domain::attempt::{FaultCause, OutcomeKind};
 use crate::domain::recharge::{Status, Verdict};
 use crate::{logging, panics};
@@ -102,7 +104,7 @@ pub enum Kind {
 pub struct Meters {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
-    process: Collector,
+    process: Process,
     reports: [Counter; 4],
     /// Reports that were not well formed.
     pub reports_invalid: Counter,
@@ -182,8 +184,7 @@ impl Meters {
         let counter = |name, labels: &[_]| recorder.register_counter(&key(name, labels), &METADATA);
         let gauge = |name, labels: &[_]| recorder.register_gauge(&key(name, labels), &METADATA);
         let histogram = |name| recorder.register_histogram(&key(name, &[]), &METADATA);
-        let process = Collector::default();
-        metrics::with_local_recorder(&recorder, || process.describe());
+        let process = Process::new(&recorder);
         gauge(BUILD, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         Self {
             handle: recorder.handle(),
@@ -264,7 +265,7 @@ impl Meters {
     pub fn render(&self) -> String {
         self.log_dropped.absolute(logging::dropped());
         self.panics.absolute(panics::count());
-        metrics::with_local_recorder(&self.recorder, || self.process.collect());
+        self.process.measure();
         self.handle.render()
     }
 

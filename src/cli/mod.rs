@@ -16,6 +16,7 @@ mod demo;
 mod doctor;
 mod listen;
 mod log;
+mod man;
 mod master_key;
 mod migrate_store;
 mod nodes;
@@ -31,6 +32,7 @@ mod verify;
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
@@ -109,6 +111,8 @@ enum Command {
     Openapi,
     /// Print what a shell needs to complete commands and flags
     Completions(completions::Completions),
+    /// Write the manual pages into a folder
+    Man(man::Man),
 }
 
 /// Settings that every command takes which opens the store.
@@ -245,6 +249,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     }
 }
 
@@ -283,6 +288,22 @@ fn note(action: &'static str, object: impl ToString) -> Note {
     Note { actor, address: None, vendor: None, mode: None, action, object, details }
 }
 
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+fn runtime() -> anyhow::Result<Runtime> {
+    Ok(Runtime(tokio::runtime::Builder::new_multi_thread().enable_all().build()?))
+}
+
+/// The runtime of a command.
+struct Runtime(tokio::runtime::Runtime);
+
+impl Runtime {
+    /// Waits for what a command does. It is boxed: tokio compiles what it waits for into each of its loops, and some commands are large.
+    fn block_on<'a, T>(&self, work: impl Future<Output = T> + 'a) -> T {
+        let work: Pin<Box<dyn Future<Output = T> + 'a>> = Box::pin(work);
+        self.0.block_on(work)
+    }
+
+    /// Ends without waiting for what is under way.
+    fn shutdown_background(self) {
+        self.0.shutdown_background();
+    }
 }
