@@ -532,6 +532,10 @@ pub const QUESTIONS_WAITING: usize = 4;
 pub const QUESTIONS_PER_SECOND: u32 = 2;
 /// Questions that one address may ask at once.
 pub const QUESTIONS_AT_ONCE: u32 = 10;
+/// Downloads of the program at once, on all listeners.
+pub const DOWNLOADS_AT_ONCE: usize = 8;
+/// Bytes of the program that a download holds in memory.
+pub const DOWNLOAD_PART: usize = 128 << 10;
 /// Passages that answer one.
 pub const PASSAGES_SHOWN: usize = 5;
 /// The live figures are drawn anew this often.

@@ -41,6 +41,8 @@ try {
     await new Promise((resolve) => setTimeout(resolve, 400));
     return Date.now() > end;
   }, 300_000);
+  await operator.see("/panel/operator");
+  await operator.getByRole("button", { name: "Dismiss checklist" }).click();
   await shoot(operator, "overview", "/panel/operator");
   const contradiction = conflicts.find(({ field }) => field === "status");
   await shoot(operator, "conflict", `/panel/operator/conflicts/${contradiction.id}`);

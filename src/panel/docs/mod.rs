@@ -5,6 +5,7 @@
 mod highlight;
 mod pages;
 mod passages;
+mod program;
 #[cfg(test)]
 mod questions;
 mod render;
@@ -37,8 +38,9 @@ use crate::http::Api;
 use crate::limits;
 use crate::ops::client_network;
 
-static INDEX: LazyLock<Index> =
-    LazyLock::new(|| Index::new(PAGES.iter().flat_map(|page| passages::sections(page.name, page.text)).collect()));
+static INDEX: LazyLock<Index> = LazyLock::new(|| {
+    Index::new(PAGES.iter().flat_map(|page| passages::sections(page.name, page.text)).collect(), include_str!("asked.txt"))
+});
 
 /// The pages as HTML, rendered once: they need no login, and rendering takes milliseconds.
 static RENDERED: LazyLock<HashMap<&str, Markup>> =
@@ -46,6 +48,7 @@ static RENDERED: LazyLock<HashMap<&str, Markup>> =
 
 pub(super) fn routes() -> Router<Api> {
     let router = Router::new().route("/docs", get(index)).route("/docs/", get(index)).route("/docs/{*path}", get(page));
+    let router = router.route(program::PATH, get(program::download));
     router.layer(Extension(Arc::new(Questions::new()))).route("/llms.txt", get(|| async { markdown(contents()) }))
 }
 

@@ -33,33 +33,49 @@ struct Field {
 const FIELDS: usize = 5;
 /// A unit's own text, its lead, its heading, the headings above, the page's title.
 const WEIGHTS: [Field; FIELDS] = [
-    Field { weight: 1.0, length: 0.55 },
-    Field { weight: 1.6, length: 0.3 },
-    Field { weight: 2.6, length: 0.3 },
-    Field { weight: 0.8, length: 0.3 },
-    Field { weight: 0.7, length: 0.3 },
+    Field { weight: 1.0, length: 0.4 },
+    Field { weight: 2.1, length: 0.3 },
+    Field { weight: 3.0, length: 0.25 },
+    Field { weight: 0.5, length: 0.3 },
+    Field { weight: 0.9, length: 0.3 },
 ];
 /// The whole section that a unit belongs to.
-const SECTION: Field = Field { weight: 0.15, length: 0.7 };
-const SATURATION: f32 = 1.8;
-const SYNONYM: f32 = 0.62;
+const SECTION: Field = Field { weight: 0.08, length: 0.7 };
+const SATURATION: f32 = 2.0;
+const SYNONYM: f32 = 0.4;
 const CORRECTED: f32 = 0.85;
 /// Two words that stand next to each other in the question and in a unit.
-const PAIR: f32 = 0.5;
+const PAIR: f32 = 0.8;
 const WEAK: f32 = 0.3;
 /// A word counts as if at least this many units had it, so that one unknown word does not outweigh all others.
-const RAREST: f32 = 3.0;
-/// The share of a question's weight that an answer has to cover.
-const COVERAGE_MIN: f32 = 0.5;
-/// The same for a question with words that nobody knows.
-const COVERAGE_MIN_UNKNOWN: f32 = 0.55;
+const RAREST: f32 = 4.0;
+/// The share of a question's weight that an answer has to cover, if all words of the question are known.
+const COVERAGE_MIN: f32 = 0.15;
+/// A long question has words that no answer has: this much weight is enough of it.
+const COVERED_ENOUGH: f32 = 12.0;
+/// What a word that nobody knows counts: a document may say the same without it.
+const UNKNOWN: f32 = 0.7;
+/// How much a question that a section is known to answer counts, beside the section's own words.
+const ALIKE: f32 = 1.35;
+/// The least likeness at which it counts for a section without the words of the question.
+const ALIKE_MIN: f32 = 0.58;
+/// What a word of a known question that was not asked takes from the likeness.
+const NOT_ASKED: f32 = 0.5;
 /// Sections up to this many letters are shown whole, and so are tables.
 const SHOWN_WHOLE: usize = 1400;
 const UNITS_SHOWN: usize = 5;
 
-/// Pages for those who look behind the scenes answer a question only if no other page does as well.
-const BEHIND: [(&str, f32); 5] =
-    [("architecture", 0.7), ("engineering/", 0.6), ("changelog", 0.6), ("benchmarks", 0.85), ("security", 0.85)];
+/// Pages for those who look behind the scenes answer a question only if no other page does as well; a page of questions answers it
+/// rather than others.
+const PRIORS: [(&str, f32); 7] = [
+    ("questions", 1.45),
+    ("cli", 0.6),
+    ("architecture", 0.75),
+    ("engineering/", 0.6),
+    ("changelog", 0.65),
+    ("benchmarks", 0.7),
+    ("security", 0.85),
+];
 
 /// Where a stem occurs, and how strongly.
 struct Occurrence {
@@ -75,6 +91,12 @@ struct Concept {
     weight: f32,
 }
 
+/// A question that a section answers, in a reader's words.
+struct Known {
+    section: usize,
+    stems: Vec<String>,
+}
+
 pub(super) struct Index {
     sections: Vec<Section>,
     /// Section and place of each unit.
@@ -83,12 +105,17 @@ pub(super) struct Index {
     first_units: Vec<usize>,
     in_units: Occurrences,
     in_sections: Occurrences,
+    /// Questions that sections are known to answer.
+    known: Vec<Known>,
+    /// In which of them a stem stands.
+    in_known: HashMap<String, Vec<usize>>,
     /// Words as they are written, for corrections, with how often they occur.
     vocabulary: BTreeMap<String, usize>,
 }
 
 impl Index {
-    pub fn new(sections: Vec<Section>) -> Self {
+    /// Indexes sections with the questions that they are known to answer: a line `[page#anchor]`, then a question a line.
+    pub fn new(sections: Vec<Section>, asked: &str) -> Self {
         let (mut units, mut first_units, mut vocabulary) = (Vec::new(), Vec::new(), BTreeMap::new());
         let (mut of_units, mut of_sections) = (Vec::new(), Vec::new());
         for (at, section) in sections.iter().enumerate() {
@@ -97,27 +124,40 @@ impl Index {
             let mut all = Vec::new();
             for (place, unit) in section.units.iter().enumerate() {
                 units.push((at, place));
-                let text = plain(&unit.text);
-                for word in words(&text) {
+                let (text, code) = without_code(&unit.text);
+                let text = plain(&text);
+                for word in words(&text).chain(words(&code)) {
                     *vocabulary.entry(word).or_default() += 1;
                 }
                 let own = stems(words(&text));
-                all.extend(own.iter().cloned());
+                all.extend(own.iter().cloned().chain(stems(words(&code))));
                 of_units.push([own, stems(words(&unit.lead)), headings.last.clone(), headings.above.clone(), headings.title.clone()]);
             }
             of_sections.push([all]);
         }
+        let (mut known, mut in_known, mut section) = (Vec::new(), HashMap::<String, Vec<usize>>::new(), None);
+        for line in asked.lines() {
+            if let Some(place) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+                section = sections.iter().position(|one| place.split_once('#') == Some((one.page, &one.anchor)));
+            } else if let Some(section) = section.filter(|_| !line.is_empty()) {
+                let words = super::words::asked(line);
+                let stems: Vec<String> = words.iter().map(|word| stem(word)).collect();
+                stems.iter().for_each(|stem| in_known.entry(stem.clone()).or_default().push(known.len()));
+                known.push(Known { section, stems });
+                words.into_iter().for_each(|word| *vocabulary.entry(word).or_default() += 1);
+            }
+        }
         let in_units = occurrences(&of_units, &WEIGHTS);
         let in_sections = occurrences(&of_sections, &[SECTION]);
-        Self { sections, units, first_units, in_units, in_sections, vocabulary }
+        Self { sections, units, first_units, in_units, in_sections, known, in_known, vocabulary }
     }
 
     /// Passages that answer a question, the best first, at most `limit`; those of `page` first among equals.
     pub fn find(&self, question: &str, page: &str, limit: usize) -> Vec<Passage> {
         let (concepts, pairs) = self.concepts(question);
-        let total: f32 = concepts.iter().map(|concept| concept.weight).sum();
+        let part = |concept: &Concept| if concept.stems.is_empty() { UNKNOWN * concept.weight } else { concept.weight };
+        let total: f32 = concepts.iter().map(part).sum();
         let is_known = concepts.iter().all(|concept| !concept.stems.is_empty() || concept.weight < 1.0);
-        let least = if is_known { COVERAGE_MIN } else { COVERAGE_MIN_UNKNOWN };
         let mut scores = HashMap::<usize, Score>::new();
         for concept in &concepts {
             for (unit, (strength, presence)) in self.matches(concept) {
@@ -131,19 +171,57 @@ impl Index {
                 scores.entry(*place).or_default().sum += PAIR * weight * strength / (SATURATION + strength);
             }
         }
+        let alike = self.alike(&concepts, total);
         let mut by_section = BTreeMap::<usize, Vec<(f32, usize)>>::new();
         for (unit, score) in scores {
             let coverage = score.covered / total;
-            if coverage >= least {
-                let (section, place) = self.units[unit];
-                let here = if self.sections[section].page == page { 1.2 } else { 1.0 };
-                let score = score.sum * coverage * here * prior(self.sections[section].page);
-                by_section.entry(section).or_default().push((score, place));
+            let (section, place) = self.units[unit];
+            if is_known && coverage >= COVERAGE_MIN
+                || score.covered >= COVERED_ENOUGH
+                || alike.get(&section).is_some_and(|alike| *alike >= ALIKE_MIN)
+            {
+                by_section.entry(section).or_default().push((score.sum * coverage, place));
             }
         }
+        for section in alike.iter().filter(|(_, alike)| **alike >= ALIKE_MIN).map(|(section, _)| *section) {
+            // Known to answer it in other words: it begins with its beginning.
+            by_section.entry(section).or_insert_with(|| vec![(0.0, 0)]);
+        }
         let mut ranked: Vec<_> = by_section.into_iter().map(ranked).collect();
+        for (score, section, _) in &mut ranked {
+            let alike = alike.get(section).copied().unwrap_or_default();
+            let here = if self.sections[*section].page == page { 1.2 } else { 1.0 };
+            *score = (*score + ALIKE * total * alike * alike) * here * prior(self.sections[*section].page);
+        }
         ranked.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(&other.1)));
         ranked.into_iter().take(limit).map(|(_, section, units)| self.passage(section, units)).collect()
+    }
+
+    /// How much a question is like those that sections are known to answer: the likest of each section.
+    fn alike(&self, concepts: &[Concept], total: f32) -> HashMap<usize, f32> {
+        let mut common = HashMap::<usize, (f32, usize)>::new();
+        for concept in concepts {
+            let mut here = HashMap::<usize, f32>::new();
+            for (stem, certainty) in &concept.stems {
+                for known in self.in_known.get(stem).into_iter().flatten() {
+                    let best = here.entry(*known).or_default();
+                    *best = best.max(*certainty);
+                }
+            }
+            for (known, certainty) in here {
+                let common = common.entry(known).or_default();
+                *common = (common.0 + certainty * concept.weight, common.1 + 1);
+            }
+        }
+        let mut found = HashMap::new();
+        for (known, (weight, count)) in common {
+            let Known { section, stems } = &self.known[known];
+            let rest = stems.len().saturating_sub(count) as f32 * total / concepts.len() as f32;
+            let likeness = weight / (total + NOT_ASKED * rest);
+            let best: &mut f32 = found.entry(*section).or_default();
+            *best = best.max(likeness);
+        }
+        found
     }
 
     /// What is asked for: the words of the question that say most, and which of them stand next to each other.
@@ -167,7 +245,7 @@ impl Index {
 
     fn concept(&self, word: &str) -> Concept {
         let mut first = stem(word);
-        let known = |stem: &String| self.in_units.contains_key(stem);
+        let known = |stem: &String| self.in_units.contains_key(stem) || self.in_known.contains_key(stem);
         let mut certainty = 1.0;
         if !known(&first)
             && synonyms(&first).is_empty()
@@ -310,7 +388,7 @@ fn occurrences<const N: usize>(texts: &[[Vec<String>; N]], fields: &[Field; N]) 
 }
 
 fn prior(page: &str) -> f32 {
-    BEHIND.iter().find(|(begin, _)| page.starts_with(begin)).map_or(1.0, |(_, prior)| *prior)
+    PRIORS.iter().find(|(begin, _)| page.starts_with(begin)).map_or(1.0, |(_, prior)| *prior)
 }
 
 /// A section's score and its units, the best first. A second unit that fits as well makes a section a little better.
@@ -318,6 +396,14 @@ fn ranked((section, mut units): (usize, Vec<(f32, usize)>)) -> (f32, usize, Vec<
     units.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(&other.1)));
     let second = units.get(1).map_or(0.0, |unit| unit.0);
     (units[0].0 + 0.08 * second, section, units)
+}
+
+/// Text and its examples: their words are no statements, so that they count for the section alone.
+fn without_code(text: &str) -> (String, String) {
+    let parts = text.split("```").enumerate();
+    let (text, code): (Vec<_>, Vec<_>) = parts.partition(|(at, _)| at % 2 == 0);
+    let joined = |parts: Vec<(usize, &str)>| parts.into_iter().map(|(_, part)| part).collect::<Vec<_>>().join("\n");
+    (joined(text), joined(code))
 }
 
 /// Markdown without the targets of its links and the names of tests.
