@@ -240,7 +240,8 @@ async fn a_disabled_vendors_people_see_no_page() {
 #[tokio::test]
 async fn open_pages_tell_nobody_of_a_vendor() {
     let scene = Scene::set().await;
-    for route in routes().iter().filter(|route| route.area == Area::Open) {
+    // The program itself is no page, and no text.
+    for route in routes().iter().filter(|route| route.area == Area::Open && route.path != "/docs/cli/ringback") {
         let statuses: &[u16] = match route.path.as_str() {
             "/panel" | "/panel/logout" | "/panel/second-factor" | "/" => &[303],
             // A login without a password, and a link that is none.

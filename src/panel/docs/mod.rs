@@ -48,7 +48,7 @@ static RENDERED: LazyLock<HashMap<&str, Markup>> =
 
 pub(super) fn routes() -> Router<Api> {
     let router = Router::new().route("/docs", get(index)).route("/docs/", get(index)).route("/docs/{*path}", get(page));
-    let router = router.route(program::PATH, get(program::download));
+    let router = router.route("/docs/cli/ringback", get(program::download));
     router.layer(Extension(Arc::new(Questions::new()))).route("/llms.txt", get(|| async { markdown(contents()) }))
 }
 

@@ -14,9 +14,6 @@ use tokio::task::spawn_blocking;
 
 use crate::limits;
 
-/// The path of the download.
-pub(super) const PATH: &str = "/docs/cli/ringback";
-
 /// How many may be under way: they need no login.
 static PLACES: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(limits::DOWNLOADS_AT_ONCE));
 
