@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::clock::{Stopwatch, Surroundings};
+use crate::clock::{Environment, Stopwatch};
 use crate::config::{Config, ConfigError, Database};
 use crate::domain::id::UserId;
 use crate::engine::{self, Engine};
@@ -28,7 +28,7 @@ use crate::providers::{Provider, Providers};
 use crate::store::Store;
 use crate::store::cluster::Cluster;
 use crate::store::group_commit::GroupCommit;
-use crate::store::moving::{self, Step};
+use crate::store::migrate::{self, Step};
 use crate::store::postgres::{self, Membership, PostgresStore};
 use crate::store::seal::MasterKey;
 use crate::store::sqlite::{self, DatabaseLock, SqliteStore};
@@ -38,9 +38,9 @@ use crate::transport::mail::Mailer;
 use crate::transport::{self, Resolve, SystemResolver, Transport, tls_config};
 
 /// What tests replace; the program uses the real ones.
-pub struct Outside {
+pub struct Externals {
     /// Time, chance and ids.
-    pub surroundings: Surroundings,
+    pub environment: Environment,
     /// Names to addresses.
     pub resolver: Arc<dyn Resolve>,
     /// Certificate authorities beside the system's.
@@ -52,11 +52,11 @@ pub struct Outside {
 /// Puts something around a store.
 pub type AroundStore = Arc<dyn Fn(Arc<dyn Store>) -> Arc<dyn Store> + Send + Sync>;
 
-impl Outside {
+impl Externals {
     /// The real ones.
     pub fn system() -> Self {
         let resolver = Arc::new(SystemResolver::new());
-        Self { surroundings: Surroundings::system(0), resolver, authorities: Vec::new(), around_store: None }
+        Self { environment: Environment::system(0), resolver, authorities: Vec::new(), around_store: None }
     }
 }
 
@@ -100,13 +100,13 @@ impl App {
     ///
     /// # Errors
     /// The database is in use, damaged, or sealed with another key; what to do is told.
-    pub async fn start(config: &Config, outside: Outside) -> anyhow::Result<Self> {
-        let Outside { surroundings, resolver, authorities, around_store } = outside;
+    pub async fn start(config: &Config, outside: Externals) -> anyhow::Result<Self> {
+        let Externals { environment, resolver, authorities, around_store } = outside;
         let access = match config.database.file() {
             Some(path) => Access::Served(DatabaseLock::acquire(path)?),
             None => Access::Member(Membership { address: config.listen.to_string(), lease: config.shard_lease }),
         };
-        let store = open(config, surroundings.clone(), access).await?;
+        let store = open(config, environment.clone(), access).await?;
         let store = match around_store {
             Some(around) => around(store),
             None => store,
@@ -122,7 +122,7 @@ impl App {
         }
         let guard = Guard::new(config.allow_networks.clone());
         let tls = tls_config(&authorities);
-        let clock = Arc::clone(&surroundings.clock);
+        let clock = Arc::clone(&environment.clock);
         let (limits, proxy) = (config.transport.clone(), config.proxy.clone());
         let transport = Arc::new(Transport::new(transport::Parts { limits, guard, proxy, resolver: Arc::clone(&resolver), tls, clock }));
         let traces = config.otlp_endpoint.as_ref().map(|collector| Traces::start(collector, &transport, &meters)).transpose()?;
@@ -131,11 +131,11 @@ impl App {
         let provider =
             |settings: &Settings| -> Arc<dyn Provider> { Arc::new(HttpProvider::new(settings.clone(), Arc::clone(&at_providers))) };
         let live = config.providers.iter().map(provider).collect();
-        let providers = Providers::new(live, Arc::new(Simulated::new(surroundings.clone(), tell)));
+        let providers = Providers::new(live, Arc::new(Simulated::new(environment.clone(), tell)));
         let engine = Engine::new(engine::Parts {
             store: Arc::clone(&store),
             transport: Arc::clone(&transport),
-            surroundings: surroundings.clone(),
+            environment: environment.clone(),
             meters: Arc::clone(&meters),
             traces: traces.clone(),
             policy: config.policy.clone(),
@@ -157,7 +157,7 @@ impl App {
             committer,
             handoff: engine.clone(),
             transport,
-            surroundings,
+            environment,
             meters: Arc::clone(&meters),
             rules: config.rules.clone(),
             catalogue: Arc::clone(&config.catalogue),
@@ -259,8 +259,8 @@ fn mailer(config: &Config, resolver: Arc<dyn Resolve>) -> anyhow::Result<Option<
 ///
 /// # Errors
 /// It cannot be used; what to do is told.
-pub async fn open_store(config: &Config, surroundings: Surroundings) -> anyhow::Result<Arc<dyn Store>> {
-    open(config, surroundings, Access::Plain).await
+pub async fn open_store(config: &Config, environment: Environment) -> anyhow::Result<Arc<dyn Store>> {
+    open(config, environment, Access::Plain).await
 }
 
 /// What the nodes of the configured PostgreSQL database agree on, to be looked at from beside.
@@ -269,7 +269,7 @@ pub async fn open_store(config: &Config, surroundings: Surroundings) -> anyhow::
 /// It cannot be used; what to do is told.
 pub async fn cluster(config: &Config) -> anyhow::Result<Arc<dyn Cluster>> {
     let membership = Membership { address: config.listen.to_string(), lease: config.shard_lease };
-    let store = open(config, Surroundings::system(0), Access::Member(membership)).await?;
+    let store = open(config, Environment::system(0), Access::Member(membership)).await?;
     store.cluster().context("a SQLite file has one node, and that owns everything; only a PostgreSQL database is shared")
 }
 
@@ -277,31 +277,31 @@ pub async fn cluster(config: &Config) -> anyhow::Result<Arc<dyn Cluster>> {
 ///
 /// # Errors
 /// One of them cannot be used, or the target is not empty; what to do is told.
-pub async fn move_store(from: &Config, to: &Config, surroundings: &Surroundings, tell: impl FnMut(Step)) -> anyhow::Result<()> {
+pub async fn move_store(from: &Config, to: &Config, environment: &Environment, tell: impl FnMut(Step)) -> anyhow::Result<()> {
     let (Database::Sqlite(path), Database::Postgres(url)) = (&from.database, &to.database) else {
         bail!("only a SQLite file can be moved, and only to PostgreSQL");
     };
-    let (master_key, previous_key) = master_keys(from, surroundings)?;
+    let (master_key, previous_key) = master_keys(from, environment)?;
     let options = sqlite::OpenOptions {
         path: path.clone(),
         master_key: master_key.clone(),
         previous_key: previous_key.clone(),
-        surroundings: surroundings.clone(),
+        environment: environment.clone(),
     };
     let from = SqliteStore::open(options)?;
-    let (url, surroundings) = (url.clone(), surroundings.clone());
-    let to = PostgresStore::open(postgres::OpenOptions { url, master_key, previous_key, surroundings, membership: None }).await?;
-    Ok(moving::move_all(&from, &to, tell).await?)
+    let (url, environment) = (url.clone(), environment.clone());
+    let to = PostgresStore::open(postgres::OpenOptions { url, master_key, previous_key, environment, membership: None }).await?;
+    Ok(migrate::move_all(&from, &to, tell).await?)
 }
 
 /// The master key of a database, and the one before it: from the settings, or from the key file beside a file.
 ///
 /// # Errors
 /// There is none, or it cannot be read; what to do is told.
-pub(crate) fn master_keys(config: &Config, surroundings: &Surroundings) -> anyhow::Result<(MasterKey, Option<MasterKey>)> {
+pub(crate) fn master_keys(config: &Config, environment: &Environment) -> anyhow::Result<(MasterKey, Option<MasterKey>)> {
     match (&config.master_key, &config.database) {
         (Some(key), _) => Ok((key.clone(), config.master_key_previous.clone())),
-        (None, Database::Sqlite(path)) => Ok((keys::read_or_make(path, &*surroundings.entropy)?, keys::read_previous(path)?)),
+        (None, Database::Sqlite(path)) => Ok((keys::read_or_make(path, &*environment.entropy)?, keys::read_previous(path)?)),
         (None, Database::Postgres(_)) => bail!("master_key is required with a PostgreSQL database"),
     }
 }
@@ -316,16 +316,16 @@ enum Access {
     Member(Membership),
 }
 
-async fn open(config: &Config, surroundings: Surroundings, access: Access) -> anyhow::Result<Arc<dyn Store>> {
-    let (master_key, previous_key) = master_keys(config, &surroundings)?;
+async fn open(config: &Config, environment: Environment, access: Access) -> anyhow::Result<Arc<dyn Store>> {
+    let (master_key, previous_key) = master_keys(config, &environment)?;
     Ok(match config.database.clone() {
         Database::Sqlite(path) => {
-            let options = sqlite::OpenOptions { path, master_key, previous_key, surroundings };
+            let options = sqlite::OpenOptions { path, master_key, previous_key, environment };
             Arc::new(if let Access::Served(lock) = access { SqliteStore::serve(options, lock)? } else { SqliteStore::open(options)? })
         }
         Database::Postgres(url) => {
             let membership = if let Access::Member(membership) = access { Some(membership) } else { None };
-            Arc::new(PostgresStore::open(postgres::OpenOptions { url, master_key, previous_key, surroundings, membership }).await?)
+            Arc::new(PostgresStore::open(postgres::OpenOptions { url, master_key, previous_key, environment, membership }).await?)
         }
     })
 }

@@ -257,7 +257,7 @@ impl Ids {
 
 /// What everything that acts in time is given: the clock, the chance, and the ids made from both.
 #[derive(Clone)]
-pub struct Surroundings {
+pub struct Environment {
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Chance.
@@ -266,7 +266,7 @@ pub struct Surroundings {
     pub ids: Arc<Ids>,
 }
 
-impl Surroundings {
+impl Environment {
     /// The real ones, for node number `node`.
     pub fn system(node: u8) -> Self {
         Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), ids: Arc::new(Ids::new(node)) }

@@ -139,14 +139,14 @@ pub const PORTAL_ROWS: usize = 100;
 /// Numbers for recharges that PostgreSQL is asked for at a time, at least. Those left when a node stops are used by nobody.
 pub const NUMBERS_FETCHED: usize = 32;
 /// So many times the numbers that a batch lacks are asked for, so that the next ones need not ask.
-pub const NUMBERS_AHEAD: usize = 4;
+pub const ID_PREFETCH_FACTOR: usize = 4;
 /// How often a transaction is run again that others were in the way of.
 pub const TRANSACTION_TRIES: u32 = 10;
 /// A counter row is locked before it is read for so long after it was not as it was taken to be, and nothing else is guessed
 /// for so long after that was wrong.
-pub const CROSSED_LATELY: Duration = Duration::from_secs(10);
+pub const LOCK_AFTER_CONFLICT_FOR: Duration = Duration::from_secs(10);
 /// A batch takes its reports for the first ones about their recharges if so many times as many before them were.
-pub const GUESSES_RIGHT: usize = 16;
+pub const SPECULATE_AFTER: usize = 16;
 /// On a database that other nodes write to, which endpoints fail is read again after this.
 pub const HEALTH_KNOWN_FOR: Duration = Duration::from_secs(15);
 /// Rows that a move from one database to another takes at a time.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringback::clock::{Ids, ManualClock, SeededEntropy, Surroundings};
+use ringback::clock::{Environment, Ids, ManualClock, SeededEntropy};
 use ringback::domain::endpoint::{Endpoint, EndpointStatus, Settings};
 use ringback::domain::id::StreamId;
 use ringback::domain::recharge::{Details, Report, Status};
@@ -12,7 +12,7 @@ use ringback::domain::time::Timestamp;
 use ringback::domain::vendor::{Mode, Vendor};
 use ringback::store::seal::MasterKey;
 use ringback::store::sqlite::{OpenOptions, SqliteStore};
-use ringback::store::{Accept, Addressed, Change, Deed, EndpointChange, Store, StoreError, Write, Written};
+use ringback::store::{Accept, Addressed, Change, Command, EndpointChange, Store, StoreError, Write, Written};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -21,7 +21,7 @@ pub const DAY: Duration = Duration::from_secs(24 * 3600);
 
 pub struct Ledger {
     pub store: Arc<dyn Store>,
-    pub surroundings: Surroundings,
+    pub environment: Environment,
     pub runtime: Runtime,
     stream: StreamId,
     master_key: MasterKey,
@@ -32,10 +32,10 @@ impl Ledger {
     pub fn new() -> Self {
         let (folder, entropy) = (folder(), Arc::new(SeededEntropy::new(7)));
         let master_key = MasterKey::generate(&*entropy);
-        let surroundings = Surroundings { clock: Arc::new(ManualClock::at(START)), entropy, ids: Arc::new(Ids::new(0)) };
-        let (store, stream) = (open(&folder, &master_key, &surroundings), surroundings.next_id().into());
+        let environment = Environment { clock: Arc::new(ManualClock::at(START)), entropy, ids: Arc::new(Ids::new(0)) };
+        let (store, stream) = (open(&folder, &master_key, &environment), environment.next_id().into());
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let ledger = Self { store, surroundings, runtime, stream, master_key, folder };
+        let ledger = Self { store, environment, runtime, stream, master_key, folder };
         ledger.add_vendor();
         ledger
     }
@@ -46,27 +46,27 @@ impl Ledger {
         for _ in 0..reports {
             filled.commit(vec![filled.reports(1000)]).1.unwrap();
         }
-        let Self { store, surroundings, runtime, stream, master_key, folder } = filled;
+        let Self { store, environment, runtime, stream, master_key, folder } = filled;
         drop(store);
-        let store = open(&folder, &master_key, &surroundings);
-        Self { store, surroundings, runtime, stream, master_key, folder }
+        let store = open(&folder, &master_key, &environment);
+        Self { store, environment, runtime, stream, master_key, folder }
     }
 
     fn add_vendor(&self) {
-        let id = || self.surroundings.next_id();
+        let id = || self.environment.next_id();
         let (vendor, endpoint) = (id().into(), id().into());
         let (name, email, streams) = ("Himal Mobile".to_owned(), "ops@himal.example".to_owned(), [self.stream, id().into()]);
         let settings = Settings::new("https://vendor.example/hook".parse().unwrap(), Secret::new([7; 32]));
-        self.change(Deed::CreateVendor(Vendor { id: vendor, name, email, disabled: false, created_at: START, streams }, Vec::new()));
+        self.change(Command::CreateVendor(Vendor { id: vendor, name, email, disabled: false, created_at: START, streams }, Vec::new()));
         let made = Endpoint::new(endpoint, vendor, Mode::Live, self.stream, settings, START);
-        self.change(Deed::CreateEndpoint { endpoint: Box::new(made), most: 1 });
+        self.change(Command::CreateEndpoint { endpoint: Box::new(made), most: 1 });
         let (from, to) = (&[EndpointStatus::NotConnected], EndpointStatus::Connected);
         let change = EndpointChange::Status { from, to, reason: None, by_rule: false, failing_since: None };
-        self.change(Deed::ChangeEndpoint { id: endpoint, change, deadline: DAY });
+        self.change(Command::ChangeEndpoint { id: endpoint, change, deadline: DAY });
     }
 
-    fn change(&self, deed: Deed) {
-        self.commit(vec![Write::Change(Box::new(Change { deed, now: START, note: None, keep: None }))]).1.unwrap();
+    fn change(&self, command: Command) {
+        self.commit(vec![Write::Change(Box::new(Change { command, now: START, note: None, keep: None }))]).1.unwrap();
     }
 
     /// Commits as the committer does.
@@ -101,7 +101,7 @@ impl Ledger {
     /// A reference that nobody has given; they come in no order.
     pub fn reference(&self) -> String {
         let mut number = [0; 8];
-        self.surroundings.entropy.fill(&mut number);
+        self.environment.entropy.fill(&mut number);
         format!("INV-{:016x}", u64::from_le_bytes(number))
     }
 }
@@ -111,8 +111,8 @@ pub fn folder() -> TempDir {
     TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-fn open(folder: &TempDir, master_key: &MasterKey, surroundings: &Surroundings) -> Arc<dyn Store> {
+fn open(folder: &TempDir, master_key: &MasterKey, environment: &Environment) -> Arc<dyn Store> {
     let (path, master_key) = (folder.path().join("ringback.db"), master_key.clone());
-    let options = OpenOptions { path, master_key, previous_key: None, surroundings: surroundings.clone() };
+    let options = OpenOptions { path, master_key, previous_key: None, environment: environment.clone() };
     Arc::new(SqliteStore::open(options).unwrap())
 }

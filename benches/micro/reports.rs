@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use ringback::app::Outside;
+use ringback::app::Externals;
 use ringback::config::{Config, Sources, read_catalogue};
 use ringback::domain::delivery::RunKey;
 use ringback::domain::id::{EndpointId, VendorId};
@@ -17,7 +17,7 @@ use ringback::ops::{Answer, Ops, Parts};
 use ringback::providers::Providers;
 use ringback::providers::simulated::Simulated;
 use ringback::store::group_commit::{GroupCommit, Handoff};
-use ringback::store::{OpenRun, Settle, StoreError, Written};
+use ringback::store::{OpenRun, RecordOutcome, StoreError, Written};
 use ringback::transport::guard::Guard;
 use ringback::transport::{self, Transport, tls_config};
 use serde_json::{Value, json};
@@ -50,7 +50,7 @@ fn fields(body: &[u8]) -> Fields {
 }
 
 fn body(ledger: &Ledger, items: usize) -> Vec<u8> {
-    let vendor = VendorId::from(ledger.surroundings.next_id());
+    let vendor = VendorId::from(ledger.environment.next_id());
     let report = |_| {
         json!({
             "vendor_id": vendor,
@@ -70,21 +70,21 @@ fn body(ledger: &Ledger, items: usize) -> Vec<u8> {
 
 fn ops(ledger: &Ledger) -> Ops {
     let Config { transport: limits, rules, .. } = Config::read(Sources::default()).unwrap();
-    let (resolver, tls, guard) = (Outside::system().resolver, tls_config(&[]), Guard::new(Vec::new()));
-    let clock = Arc::clone(&ledger.surroundings.clock);
+    let (resolver, tls, guard) = (Externals::system().resolver, tls_config(&[]), Guard::new(Vec::new()));
+    let clock = Arc::clone(&ledger.environment.clock);
     let _runtime = ledger.runtime.enter();
     Ops::new(Parts {
         store: Arc::clone(&ledger.store),
         committer: GroupCommit::start(Arc::clone(&ledger.store), Arc::new(Nobody)).0,
         handoff: Arc::new(Nobody),
         transport: Arc::new(Transport::new(transport::Parts { limits, guard, proxy: None, resolver, tls, clock })),
-        surroundings: ledger.surroundings.clone(),
+        environment: ledger.environment.clone(),
         meters: Arc::new(Meters::new()),
         rules,
         catalogue: Arc::new(read_catalogue(None).unwrap()),
         providers: Providers::new(
             Vec::new(),
-            Arc::new(Simulated::new(ledger.surroundings.clone(), tokio::sync::mpsc::unbounded_channel().0)),
+            Arc::new(Simulated::new(ledger.environment.clone(), tokio::sync::mpsc::unbounded_channel().0)),
         ),
     })
 }
@@ -111,7 +111,7 @@ impl Handoff for Nobody {
     fn pace(&self, _: EndpointId) -> Option<f64> {
         None
     }
-    fn settled(&self, _: Vec<(Settle, Result<Written, StoreError>)>) {}
+    fn settled(&self, _: Vec<(RecordOutcome, Result<Written, StoreError>)>) {}
     fn unsure(&self) {}
     fn committed(&self, _: usize, _: Duration) {}
     fn failed(&self, _: &StoreError) {}

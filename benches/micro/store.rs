@@ -14,7 +14,7 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use ringback::domain::attempt::{Attempt, Outcome, OutcomeKind, Phases};
 use ringback::domain::delivery::{DeliveryState, OpenRun};
-use ringback::store::{After, Settle, Write, Written};
+use ringback::store::{NextStep, RecordOutcome, Write, Written};
 
 use crate::ledger::{Ledger, START, folder};
 
@@ -90,13 +90,13 @@ fn succeeded(run: &OpenRun) -> Write {
         answer_headers: Some("content-type: text/plain\ncontent-length: 2".to_owned()),
         answer_body: Some(b"ok".to_vec()),
     };
-    Write::Settle(Settle {
+    Write::RecordOutcome(RecordOutcome {
         key: run.key,
         attempt: Some(Attempt { number: 1, run: run.key.run, started_at: START, outcome }),
         attempts: 1,
         deadline: run.deadline,
         now: START,
-        after: After::Ended(DeliveryState::Succeeded, None),
+        after: NextStep::Ended(DeliveryState::Succeeded, None),
         replay: None,
         latency: Some(Duration::from_millis(3)),
         epoch: 0,

@@ -9,7 +9,7 @@ use clap::Args;
 use super::Settings;
 use super::doctor::bytes;
 use crate::app::keys;
-use crate::clock::Surroundings;
+use crate::clock::Environment;
 use crate::config::{Config, ConfigError, Database};
 use crate::store::{postgres, sqlite};
 
@@ -44,7 +44,7 @@ impl Backup {
         // Its mode is 0600.
         let part = tempfile::Builder::new().prefix(".backup-").suffix(".part").tempfile_in(folder);
         let part = part.with_context(|| format!("no file can be made in {}", folder.display()))?;
-        let now = Surroundings::system(0).clock.now();
+        let now = Environment::system(0).clock.now();
         let counts = match &config.database {
             Database::Sqlite(database) => sqlite::back_up(&sqlite::Source { database, keys: &keys, now }, part.path())?,
             Database::Postgres(url) => postgres::backup::back_up(url, part.path())?,

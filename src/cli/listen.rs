@@ -12,7 +12,7 @@ use url::Url;
 use super::output::Unwritable;
 use super::remote::{Caller, Refused, Remote, transport};
 use super::style::{BAD, FAINT, GOOD};
-use crate::clock::{Entropy, Surroundings, SystemEntropy};
+use crate::clock::{Entropy, Environment, SystemEntropy};
 use crate::config::ConfigError;
 use crate::domain::attempt::{Outcome, OutcomeKind};
 use crate::domain::endpoint::{CipherText, Profile, Settings};
@@ -220,10 +220,10 @@ async fn insist(caller: &Caller, path: &str) -> anyhow::Result<Value> {
 impl Forward {
     async fn post(&self, caller: &Caller, told: &Value) -> anyhow::Result<()> {
         let event = self.restore(caller, told).await?;
-        let surroundings = Surroundings::system(0);
-        let turn = Turn { number: 1, at: surroundings.clock.now() };
+        let environment = Environment::system(0);
+        let turn = Turn { number: 1, at: environment.clock.now() };
         let mut iv = [0; 16];
-        surroundings.entropy.fill(&mut iv);
+        environment.entropy.fill(&mut iv);
         let write = || self.writer.event(&event, turn, iv);
         if let Some(folder) = &self.save {
             save(folder, event.id.sequence, &write())?;

@@ -5,10 +5,10 @@ use clap::Subcommand;
 
 use super::Settings;
 use crate::app::{keys, open_store};
-use crate::clock::Surroundings;
+use crate::clock::Environment;
 use crate::config::ConfigError;
 use crate::store::sqlite::DatabaseLock;
-use crate::store::{Deed, SweepPlace};
+use crate::store::{Command, SweepPlace};
 
 /// What can be done with the master key.
 #[derive(Debug, Subcommand)]
@@ -25,7 +25,7 @@ impl MasterKey {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let Self::Rotate(settings) = self;
         let config = settings.read()?;
-        let surroundings = Surroundings::system(0);
+        let environment = Environment::system(0);
         let in_file = config.database.file().filter(|_| config.master_key.is_none());
         if in_file.is_none() && config.master_key_previous.is_none() {
             bail!(ConfigError(vec!["master_key_previous is required: the key that the secrets are sealed with now".to_owned()]));
@@ -34,21 +34,21 @@ impl MasterKey {
         // Held to the end: a server that knows only the old key must not run meanwhile.
         let _lock = in_file.map(DatabaseLock::acquire).transpose()?;
         if let Some(file) = in_file {
-            keys::begin_rotation(file, &*surroundings.entropy)?;
+            keys::begin_rotation(file, &*environment.entropy)?;
         }
         let sealed = super::runtime()?.block_on(async {
-            let store = open_store(&config, surroundings.clone()).await?;
+            let store = open_store(&config, environment.clone()).await?;
             let (mut place, mut sealed) = (Some(SweepPlace::default()), 0);
             while let Some(at) = place {
                 let step = store.reseal(at).await?;
                 (place, sealed) = (step.next, sealed + if at.stage == 0 { step.removed } else { 0 });
             }
-            super::change(&*store, &surroundings, Deed::Note, super::note("master_key.rotated", "")).await?;
+            super::change(&*store, &environment, Command::Note, super::note("master_key.rotated", "")).await?;
             anyhow::Ok(sealed)
         })?;
         outln!("the secrets of {sealed} endpoints are sealed with the new master key")?;
         if let Some(file) = in_file {
-            let aside = keys::end_rotation(file, surroundings.clock.now())?;
+            let aside = keys::end_rotation(file, environment.clock.now())?;
             outln!("the key before it is in {}; remove it once no backup needs it", aside.display())?;
         }
         Ok(())

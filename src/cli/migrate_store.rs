@@ -7,9 +7,9 @@ use anyhow::bail;
 use clap::Args;
 
 use crate::app;
-use crate::clock::Surroundings;
+use crate::clock::Environment;
 use crate::config::{Config, ConfigError, Database, Sources};
-use crate::store::moving::Step;
+use crate::store::migrate::Step;
 use crate::store::sqlite::DatabaseLock;
 
 /// Arguments of `migrate-store`.
@@ -39,15 +39,15 @@ impl MigrateStore {
         if !problems.is_empty() {
             bail!(ConfigError(problems));
         }
-        let (from, surroundings) = (read(vec![("database", self.from)])?, Surroundings::system(0));
+        let (from, environment) = (read(vec![("database", self.from)])?, Environment::system(0));
         super::is_there(&from, "--from")?;
         // Held to the end: nothing may be written to it any more.
         let _lock = from.database.file().map(DatabaseLock::acquire).transpose()?;
         // The key may be in the file's key file alone.
-        let (key, _) = app::master_keys(&from, &surroundings)?;
+        let (key, _) = app::master_keys(&from, &environment)?;
         let to = read(vec![("database", self.to), ("master_key", key.to_base64())])?;
         let shows_progress = std::io::stderr().is_terminal();
-        super::runtime()?.block_on(app::move_store(&from, &to, &surroundings, |step| match step {
+        super::runtime()?.block_on(app::move_store(&from, &to, &environment, |step| match step {
             // Progress that cannot be told does not stop the move.
             Step::GoesOn => drop(outln!("going on where the last run ended")),
             Step::Wrote(table, rows) if shows_progress => drop(write!(std::io::stderr(), "\r{table}: {rows} rows\x1b[K")),

@@ -39,10 +39,10 @@ use std::sync::OnceLock;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::clock::Surroundings;
+use crate::clock::Environment;
 use crate::config::{Config, ConfigError, Database, Given, Sources};
 use crate::domain::audit::{Actor, Note};
-use crate::store::{Change, Deed, Done, Store, Write, Written};
+use crate::store::{Change, Command, Reply, Store, Write, Written};
 use output::Unwritable;
 
 /// Makes sure a vendor learns what became of every recharge.
@@ -50,7 +50,7 @@ use output::Unwritable;
 #[command(name = "ringback", version, disable_help_subcommand = true, after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 const AFTER_HELP: &str = "\
@@ -61,7 +61,7 @@ example file; docs/config.md has all settings.
 Exit codes: 0 done, 1 failed, 3 differences found by reconcile, 64 wrong use or configuration, 70 a part of the program panicked. Logs and errors go to stderr.";
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     /// Show it at work: a server, vendors, their receivers and live recharges in one process, on a fresh store
     Demo(demo::Demo),
     /// Run the server
@@ -222,34 +222,34 @@ fn typed_command() -> String {
     typed
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
+fn run(command: CliCommand) -> anyhow::Result<()> {
     match command {
-        Command::Demo(demo) => demo.run(),
-        Command::Serve(serve) => serve.run(),
-        Command::Token(token) => token.run(),
-        Command::User(user) => user.run(),
-        Command::MasterKey(command) => command.run(),
-        Command::Nodes(nodes) => nodes.run(),
-        Command::MigrateStore(command) => command.run(),
-        Command::Backup(backup) => backup.run(),
-        Command::Restore(restore) => restore.run(),
-        Command::Reconcile(reconcile) => reconcile.run(),
-        Command::Doctor(doctor) => doctor.run(),
-        Command::Listen(listen) => listen.run(),
-        Command::Check(check) => check.run(),
-        Command::Trigger(trigger) => trigger.run(),
-        Command::Resend(resend) => resend.run(),
-        Command::Verify(verify) => verify.run(),
-        Command::Decrypt(decrypt) => decrypt.run(),
-        Command::Bench(bench) => bench.run(),
-        Command::Config(command) => command.run(),
-        Command::Catalogue(command) => command.run(),
-        Command::Openapi => {
+        CliCommand::Demo(demo) => demo.run(),
+        CliCommand::Serve(serve) => serve.run(),
+        CliCommand::Token(token) => token.run(),
+        CliCommand::User(user) => user.run(),
+        CliCommand::MasterKey(command) => command.run(),
+        CliCommand::Nodes(nodes) => nodes.run(),
+        CliCommand::MigrateStore(command) => command.run(),
+        CliCommand::Backup(backup) => backup.run(),
+        CliCommand::Restore(restore) => restore.run(),
+        CliCommand::Reconcile(reconcile) => reconcile.run(),
+        CliCommand::Doctor(doctor) => doctor.run(),
+        CliCommand::Listen(listen) => listen.run(),
+        CliCommand::Check(check) => check.run(),
+        CliCommand::Trigger(trigger) => trigger.run(),
+        CliCommand::Resend(resend) => resend.run(),
+        CliCommand::Verify(verify) => verify.run(),
+        CliCommand::Decrypt(decrypt) => decrypt.run(),
+        CliCommand::Bench(bench) => bench.run(),
+        CliCommand::Config(command) => command.run(),
+        CliCommand::Catalogue(command) => command.run(),
+        CliCommand::Openapi => {
             out!("{}", crate::http::openapi(None))?;
             Ok(())
         }
-        Command::Completions(completions) => completions.run(),
-        Command::Man(man) => man.run(),
+        CliCommand::Completions(completions) => completions.run(),
+        CliCommand::Man(man) => man.run(),
     }
 }
 
@@ -274,10 +274,10 @@ fn is_there_or_named(config: &Config) -> anyhow::Result<()> {
 }
 
 /// Does something that was asked for on the command line, straight in the database.
-async fn change(store: &dyn Store, surroundings: &Surroundings, deed: Deed, note: Note) -> anyhow::Result<Done> {
-    let change = Change { deed, now: surroundings.clock.now(), note: Some(note), keep: None };
+async fn change(store: &dyn Store, environment: &Environment, command: Command, note: Note) -> anyhow::Result<Reply> {
+    let change = Change { command, now: environment.clock.now(), note: Some(note), keep: None };
     match store.commit(vec![Write::Change(Box::new(change))]).await.1?.pop() {
-        Some(Written::Done(done, _)) => Ok(done),
+        Some(Written::Reply(done, _)) => Ok(done),
         other => anyhow::bail!("the store answered something else: {other:?}"),
     }
 }

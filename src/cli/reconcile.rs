@@ -16,7 +16,7 @@ use self::comparison::{Amounts, Comparison};
 use self::out::{Counts, Form, Out, Summary};
 use super::Settings;
 use crate::app::open_store;
-use crate::clock::Surroundings;
+use crate::clock::Environment;
 use crate::config::ConfigError;
 use crate::domain::figure::Decimal;
 use crate::domain::time::Timestamp;
@@ -74,9 +74,9 @@ impl Reconcile {
             );
         };
         super::is_there(&config, "--database")?;
-        let surroundings = Surroundings::system(0);
-        let now = surroundings.clock.now();
-        let store = open_store(&config, surroundings).await?;
+        let environment = Environment::system(0);
+        let now = environment.clock.now();
+        let store = open_store(&config, environment).await?;
         let summary = self.compare_with(&*store, provider, now).await?;
         if summary.counts.differences() > 0 || summary.cut.is_some() { Err(Differs.into()) } else { Ok(()) }
     }

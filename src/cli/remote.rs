@@ -11,7 +11,7 @@ use serde_json::Value;
 use url::{Position, Url};
 
 use super::listen::parse_address;
-use crate::app::Outside;
+use crate::app::Externals;
 use crate::config::{ConfigError, token_in_environment};
 use crate::domain::attempt::Outcome;
 use crate::domain::json;
@@ -51,7 +51,7 @@ pub(super) struct Caller {
 
 /// A transport for requests that this command makes for the one who typed it: no address is forbidden.
 pub(super) fn transport(timeout: Duration) -> anyhow::Result<Transport> {
-    let outside = Outside::system();
+    let outside = Externals::system();
     let bounds = transport::Limits {
         attempt_timeout: timeout,
         connect_timeout: CONNECTED_WITHIN,
@@ -64,7 +64,7 @@ pub(super) fn transport(timeout: Duration) -> anyhow::Result<Transport> {
         proxy: None,
         resolver: outside.resolver,
         tls: tls_config(&[]),
-        clock: Arc::clone(&outside.surroundings.clock),
+        clock: Arc::clone(&outside.environment.clock),
     };
     Ok(Transport::new(parts).unguarded(bounds))
 }

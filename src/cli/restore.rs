@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::Settings;
 use crate::app::keys;
-use crate::clock::Surroundings;
+use crate::clock::Environment;
 use crate::config::{Config, Database};
 use crate::store::backup::{Kind, stamp};
 use crate::store::seal::Sealer;
@@ -31,8 +31,8 @@ pub(super) struct Restore {
 impl Restore {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let config = self.settings.read_for_copy()?;
-        let surroundings = Surroundings::system(0);
-        let now = surroundings.clock.now();
+        let environment = Environment::system(0);
+        let now = environment.clock.now();
         // It is printed when all is done: a stdout that cannot be written must not leave half of it undone.
         let mut told = Vec::new();
         match (Kind::of(&self.file)?, &config.database) {
@@ -42,7 +42,7 @@ impl Restore {
                     None => keys::read_present(database)?,
                 };
                 let previous = config.master_key_previous.clone();
-                let sealer = key.as_ref().map(|key| Sealer::new(key, previous.as_ref(), surroundings.entropy.clone()));
+                let sealer = key.as_ref().map(|key| Sealer::new(key, previous.as_ref(), environment.entropy.clone()));
                 let target = sqlite::Target { database, replace: self.force, skip: self.skip, now };
                 let restored = sqlite::restore(&self.file, &target, sealer.as_ref())?;
                 let from = restored.made_at.as_ref().map(|at| format!(", as of {at}")).unwrap_or_default();

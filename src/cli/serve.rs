@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Settings;
-use crate::app::{App, Listeners, Outside};
+use crate::app::{App, Externals, Listeners};
 use crate::config::Config;
 
 /// Arguments of `serve`.
@@ -37,7 +37,7 @@ impl Serve {
                     tracing::info!("stopped before the start was complete");
                     return anyhow::Ok(Ran::NotYet);
                 }
-                started = App::start(&config, Outside::system()) => started?,
+                started = App::start(&config, Externals::system()) => started?,
             };
             let listeners = Listeners::bind(&config).await?;
             tell(&config, &listeners, app.first_operator_path().await);

@@ -6,13 +6,13 @@ use serde_json::json;
 
 use super::Settings;
 use crate::app::open_store;
-use crate::clock::Surroundings;
+use crate::clock::Environment;
 use crate::config::ConfigError;
 use crate::domain::audit::Note;
 use crate::domain::id::TokenId;
 use crate::domain::token::{Scope, Token as Stored, TokenText};
 use crate::limits;
-use crate::store::{Deed, Done, Page, Store};
+use crate::store::{Command, Page, Reply, Store};
 
 /// What can be done with tokens.
 #[derive(Debug, Subcommand)]
@@ -77,14 +77,14 @@ impl Create {
         }
         let config = self.settings.read()?;
         super::is_there_or_named(&config)?;
-        let surroundings = Surroundings::system(0);
+        let environment = Environment::system(0);
         super::runtime()?.block_on(async {
-            let store = open_store(&config, surroundings.clone()).await?;
-            let (id, text) = make(&*store, &surroundings, &self.name).await?;
+            let store = open_store(&config, environment.clone()).await?;
+            let (id, text) = make(&*store, &environment, &self.name).await?;
             let printed = if self.json { outln!("{}", json!({"token": text.expose()})) } else { outln!("{}", text.expose()) };
             if let Err(error) = printed {
                 // Nobody has it.
-                revoke(&*store, &surroundings, id).await?;
+                revoke(&*store, &environment, id).await?;
                 bail!("the token was made, could not be printed, and was revoked: {:#}", anyhow::Error::from(error));
             }
             Ok(())
@@ -97,7 +97,7 @@ impl List {
         let config = self.settings.read()?;
         super::is_there(&config, "--database")?;
         let mut tokens = super::runtime()?.block_on(async {
-            let store = open_store(&config, Surroundings::system(0)).await?;
+            let store = open_store(&config, Environment::system(0)).await?;
             anyhow::Ok(store.tokens(None, Page { before: None, limit: limits::SCAN_MAX }).await?)
         })?;
         tokens.reverse();
@@ -116,12 +116,12 @@ impl Revoke {
         let id: TokenId = self.id.parse().map_err(|_| ConfigError(vec![format!("{} is not the id of a token (tok_…)", self.id)]))?;
         let config = self.settings.read()?;
         super::is_there(&config, "--database")?;
-        let surroundings = Surroundings::system(0);
+        let environment = Environment::system(0);
         let done = super::runtime()?.block_on(async {
-            let store = open_store(&config, surroundings.clone()).await?;
-            revoke(&*store, &surroundings, id).await
+            let store = open_store(&config, environment.clone()).await?;
+            revoke(&*store, &environment, id).await
         })?;
-        if !done.came_to_pass() {
+        if !done.took_effect() {
             bail!("there is no operator's token {id} that is not revoked; see ringback token list");
         }
         outln!("{id} is revoked")?;
@@ -130,18 +130,18 @@ impl Revoke {
 }
 
 /// Makes an operator's token in a store.
-pub(super) async fn make(store: &dyn Store, surroundings: &Surroundings, name: &str) -> anyhow::Result<(TokenId, TokenText)> {
+pub(super) async fn make(store: &dyn Store, environment: &Environment, name: &str) -> anyhow::Result<(TokenId, TokenText)> {
     let mut random = [0; TokenText::RANDOM];
-    surroundings.entropy.fill(&mut random);
+    environment.entropy.fill(&mut random);
     let text = TokenText::new(&Scope::Operator, &random);
-    let now = surroundings.clock.now();
-    let id = TokenId::from(surroundings.ids.next(now));
+    let now = environment.clock.now();
+    let id = TokenId::from(environment.ids.next(now));
     let token = Stored { id, scope: Scope::Operator, name: name.to_owned(), allowed_ips: Vec::new(), created_at: now, last_used_at: None };
     let note = Note { details: json!({"name": name}), ..super::note("token.created", id) };
-    super::change(store, surroundings, Deed::CreateToken(token, text.hash()), note).await?;
+    super::change(store, environment, Command::CreateToken(token, text.hash()), note).await?;
     Ok((id, text))
 }
 
-async fn revoke(store: &dyn Store, surroundings: &Surroundings, id: TokenId) -> anyhow::Result<Done> {
-    super::change(store, surroundings, Deed::RevokeToken { id, vendor: None }, super::note("token.revoked", id)).await
+async fn revoke(store: &dyn Store, environment: &Environment, id: TokenId) -> anyhow::Result<Reply> {
+    super::change(store, environment, Command::RevokeToken { id, vendor: None }, super::note("token.revoked", id)).await
 }

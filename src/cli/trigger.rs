@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use super::remote::Remote;
-use crate::clock::{Stopwatch, Surroundings};
+use crate::clock::{Environment, Stopwatch};
 use crate::config::ConfigError;
 use crate::domain::id::DeliveryId;
 
@@ -63,7 +63,7 @@ impl Trigger {
 
     async fn trigger(self) -> anyhow::Result<()> {
         let caller = self.remote.caller()?;
-        let now = Surroundings::system(0).clock.now().as_millis();
+        let now = Environment::system(0).clock.now().as_millis();
         let mut order = Map::from_iter([
             ("reference_no".to_owned(), json!(format!("TRIGGER-{now}"))),
             ("operator_id".to_owned(), json!(1)),

@@ -8,11 +8,11 @@ use serde_json::json;
 
 use super::Settings;
 use crate::app::open_store;
-use crate::clock::Surroundings;
+use crate::clock::Environment;
 use crate::config::{ConfigError, password_in_environment};
 use crate::domain::user::User as Login;
 use crate::ops::{OpsError, new_operator_user};
-use crate::store::{Deed, Store};
+use crate::store::{Command, Store};
 
 /// What can be done with logins.
 #[derive(Debug, Subcommand)]
@@ -55,12 +55,12 @@ impl Create {
             Some(password) => password,
             None => ask()?,
         };
-        let surroundings = Surroundings::system(0);
+        let environment = Environment::system(0);
         let user = super::runtime()?.block_on(async {
             // What is wrong with the address or the password is told before a database is made.
-            new_operator_user(&self.email, &password, &surroundings).await.map_err(wrong)?;
-            let store = open_store(&config, surroundings.clone()).await?;
-            make(&*store, &surroundings, &self.email, &password).await
+            new_operator_user(&self.email, &password, &environment).await.map_err(wrong)?;
+            let store = open_store(&config, environment.clone()).await?;
+            make(&*store, &environment, &self.email, &password).await
         })?;
         if self.json {
             outln!("{}", json!({"id": user.id, "email": user.email}))?;
@@ -72,10 +72,10 @@ impl Create {
 }
 
 /// Makes an operator's login in a store.
-pub(super) async fn make(store: &dyn Store, surroundings: &Surroundings, email: &str, password: &str) -> anyhow::Result<Login> {
-    let (user, hash) = new_operator_user(email, password, surroundings).await.map_err(wrong)?;
-    let (deed, note) = (Deed::CreateUser(user.clone(), hash), super::note("user.created", user.id));
-    if !super::change(store, surroundings, deed, note).await?.came_to_pass() {
+pub(super) async fn make(store: &dyn Store, environment: &Environment, email: &str, password: &str) -> anyhow::Result<Login> {
+    let (user, hash) = new_operator_user(email, password, environment).await.map_err(wrong)?;
+    let (command, note) = (Command::CreateUser(user.clone(), hash), super::note("user.created", user.id));
+    if !super::change(store, environment, command, note).await?.took_effect() {
         bail!("{} has a login already", user.email);
     }
     Ok(user)

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::listen::{parse_secret, read_secret};
 use super::output::before_verdict;
 use super::style::{BAD, FAINT, GOOD};
-use crate::clock::Surroundings;
+use crate::clock::Environment;
 use crate::config::ConfigError;
 use crate::domain::endpoint::Profile;
 use crate::domain::json;
@@ -94,7 +94,7 @@ impl Verify {
         let request = Captured::read(from_stdin()?);
         let profile = profile_of(&self.secret);
         let secret = read_secret(profile, &self.secret)?;
-        let now = Surroundings::system(0).clock.now();
+        let now = Environment::system(0).clock.now();
         match judge(&request, &secret, profile, now, self.any_age) {
             Ok(good) => {
                 outln!("{GOOD}✓{GOOD:#} {good}")?;

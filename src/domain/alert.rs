@@ -244,7 +244,7 @@ impl OfRecharge<'_> {
 
 /// A mail to one person that goes out at once and by itself. Nobody else may see its text: there is a link in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Letter {
+pub struct Email {
     /// The address.
     pub to: String,
     /// The subject.

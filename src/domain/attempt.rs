@@ -69,7 +69,7 @@ pub struct Outcome {
     pub phases: Phases,
     /// The address that was dialled (or refused) last, where a connection was made; it is not kept.
     pub address: Option<IpAddr>,
-    /// The answer's `Retry-After`, from when it was read.
+    /// The answer's `Retry-NextStep`, from when it was read.
     pub retry_after: Option<Duration>,
     /// The answer's headers as `name: value` lines, cut to a bound.
     pub answer_headers: Option<String>,

@@ -79,7 +79,7 @@ pub struct Conflict {
 
 /// A resolution that does not fit the case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
+pub enum ResolveError {
     /// It has been resolved before.
     #[error("the conflict is resolved already")]
     Resolved,
@@ -96,9 +96,9 @@ pub enum Unfit {
 ///
 /// # Errors
 /// The resolution does not fit; nothing was changed.
-pub fn resolve(recharge: &mut Recharge, case: &Conflict, to: CaseState, reason: &str) -> Result<bool, Unfit> {
+pub fn resolve(recharge: &mut Recharge, case: &Conflict, to: CaseState, reason: &str) -> Result<bool, ResolveError> {
     if case.state != CaseState::Open {
-        return Err(Unfit::Resolved);
+        return Err(ResolveError::Resolved);
     }
     let (from, claimed, becomes) = match to {
         CaseState::Open | CaseState::Dismissed => return Ok(false),
@@ -106,10 +106,10 @@ pub fn resolve(recharge: &mut Recharge, case: &Conflict, to: CaseState, reason: 
         CaseState::LateSuccess => (Status::Failed, Status::Success, Status::Success),
     };
     if case.field != "status" {
-        return Err(Unfit::NotAboutStatus);
+        return Err(ResolveError::NotAboutStatus);
     }
     if recharge.status != from || case.claimed != claimed {
-        return Err(Unfit::WrongStatus(match to {
+        return Err(ResolveError::WrongStatus(match to {
             CaseState::Reversed => "only a recharge that is success, and is claimed to have failed, can be resolved as reversed",
             _ => "only a recharge that is failed, and is claimed to have succeeded, can be resolved as late_success",
         }));
@@ -190,6 +190,6 @@ mod tests {
             }
         }
         let ended = Conflict { state: Dismissed, ..case(Status::Failed, "status") };
-        assert_eq!(resolve(&mut recharge(Status::Success), &ended, Reversed, "x"), Err(Unfit::Resolved));
+        assert_eq!(resolve(&mut recharge(Status::Success), &ended, Reversed, "x"), Err(ResolveError::Resolved));
     }
 }

@@ -123,7 +123,7 @@ impl FromStr for Figure {
             after = rest.trim_start_matches('-');
         }
         after = after.strip_prefix("/-").or_else(|| after.strip_prefix("/=")).unwrap_or(after);
-        let (is_negative, currencies) = surroundings(before, after)?;
+        let (is_negative, currencies) = environment(before, after)?;
         let (whole, fraction, evidence) = digits(core, closing)?;
         Ok(Self { is_negative, currencies, whole, fraction, evidence })
     }
@@ -149,7 +149,7 @@ fn plain(letter: char) -> Option<char> {
 }
 
 /// Reads what stands around the digits: whether the amount is negative, and the currencies that are named.
-fn surroundings(before: &str, after: &str) -> Result<(bool, Vec<String>), NotAFigure> {
+fn environment(before: &str, after: &str) -> Result<(bool, Vec<String>), NotAFigure> {
     let count = |letters: [char; 2]| before.chars().chain(after.chars()).filter(|letter| letters.contains(letter)).count();
     let (signs, parentheses) = (count(['-', '+']), count(['(', ')']));
     let are_closed = before.contains('(') && after.contains(')') && parentheses == 2;

@@ -50,7 +50,7 @@ pub const GONE: u16 = 410;
 
 /// Decides what follows an attempt that came back at `now`. `jitter` is in `-1.0..=1.0`.
 ///
-/// A retry that would be due after the deadline is made at the deadline, and is the last. `Retry-After` on 429 and 503
+/// A retry that would be due after the deadline is made at the deadline, and is the last. `Retry-NextStep` on 429 and 503
 /// is honoured where it asks for more than the schedule does.
 pub fn decide(run: Run, outcome: &Outcome, policy: &Policy, now: Timestamp, jitter: f64) -> Decision {
     if outcome.kind == OutcomeKind::Succeeded {

@@ -1,16 +1,16 @@
-//! Attempts: each is made, judged by the board, and written down.
+//! Attempts: each is made, judged by the scheduler, and written down.
 
 use std::sync::Arc;
 
 use super::Engine;
-use super::board::{Finished, Job};
+use super::scheduler::{Finished, Job};
 use crate::domain::attempt::{Fault, FaultCause, Reach};
 use crate::domain::circuit::Transition;
 use crate::domain::endpoint::Ordering as Strictness;
 use crate::domain::id::EndpointId;
 use crate::domain::retry::Decision;
 use crate::failpoint;
-use crate::store::Settle;
+use crate::store::RecordOutcome;
 use crate::store::group_commit::Haste;
 use crate::wire::Turn;
 
@@ -26,7 +26,7 @@ impl Engine {
     async fn attempt(&self, job: Job) -> Option<Job> {
         let started_at = self.now();
         let mut iv = [0; 16];
-        self.surroundings.entropy.fill(&mut iv);
+        self.environment.entropy.fill(&mut iv);
         let turn = Turn { number: job.run.attempts + 1, at: started_at };
         let write = || job.plan.writer.event(&job.run.event, turn, iv);
         self.meters.in_flight.increment(1);
@@ -40,7 +40,7 @@ impl Engine {
         self.meters.in_flight.decrement(1);
         failpoint::reach("attempt.after");
         let Some(sent) = sent else {
-            self.act(|board, now| board.abandoned(job, now));
+            self.act(|scheduler, now| scheduler.abandoned(job, now));
             return None;
         };
         let outcome = match sent {
@@ -56,11 +56,11 @@ impl Engine {
             outcome = outcome.kind.as_str(), status = outcome.status, error = outcome.error, duration_ms = outcome.phases.total / 1000,
             "attempted a delivery"
         );
-        let jitter = self.surroundings.entropy.jitter();
+        let jitter = self.environment.entropy.jitter();
         let key = job.run.key;
         let is_strict = job.plan.endpoint.settings.ordering == Strictness::Strict;
         let Finished { settle, decision, next, mended, transition } =
-            self.act(|board, now| board.finished(job, started_at, outcome, now, jitter));
+            self.act(|scheduler, now| scheduler.finished(job, started_at, outcome, now, jitter));
         settle.latency.into_iter().for_each(|took| self.meters.delivery_seconds.record(took.as_secs_f64()));
         if decision == Decision::Exhausted {
             tracing::info!(delivery.id = %key.delivery(), attempts = settle.attempts, "a delivery is exhausted: its deadline has passed");
@@ -81,11 +81,11 @@ impl Engine {
         next
     }
 
-    /// No attempt could be made. What can be sent now is set off by the board.
+    /// No attempt could be made. What can be sent now is set off by the scheduler.
     fn faulted(&self, job: Job, fault: &Fault) -> Option<Job> {
         self.meters.faults(fault.cause).increment(1);
         let endpoint = job.run.key.endpoint;
-        if self.act(|board, now| board.faulted(job, fault, now)) {
+        if self.act(|scheduler, now| scheduler.faulted(job, fault, now)) {
             let (cause, error) = (fault.cause.as_str(), &fault.text);
             match fault.reach {
                 Reach::Node => tracing::warn!(cause, %error, "nothing can be sent; deliveries wait and spend no attempts"),
@@ -106,7 +106,7 @@ impl Engine {
     }
 
     /// Writes an outcome. A strict lane waits for it before it goes on.
-    pub(super) fn settle(&self, settle: Settle, haste: Haste) {
+    pub(super) fn settle(&self, settle: RecordOutcome, haste: Haste) {
         self.committer.get().expect("it is set at the start").settle(settle, haste);
     }
 }

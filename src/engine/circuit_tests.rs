@@ -3,22 +3,22 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::board::Job;
-use super::board_tests::{START, Table, bounds, outcome};
+use super::scheduler::Job;
+use super::scheduler_tests::{START, Table, bounds, outcome};
 use crate::domain::attempt::OutcomeKind;
 use crate::domain::delivery::{DeliveryState, EndReason};
 use crate::domain::endpoint::Ordering;
 use crate::domain::id::EndpointId;
 use crate::domain::time::Timestamp;
 use crate::limits;
-use crate::store::{After, Expired};
+use crate::store::{Expired, NextStep};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
 impl Table {
     fn pass(&mut self, by: Duration) {
         self.now = self.now.plus(by);
-        self.board.tick(self.now);
+        self.scheduler.tick(self.now);
         self.do_chores();
     }
 
@@ -125,24 +125,24 @@ fn endpoints_that_begin_to_hang_at_once_leave_room_for_the_others() {
 fn what_the_clock_skipped_did_not_pass() {
     let mut table = Table::new(bounds());
     let mut steady = Duration::ZERO;
-    table.board.observe_clock(table.now, steady);
+    table.scheduler.observe_clock(table.now, steady);
     table.prove(1);
     table.open(1, 2..=30, 10);
     table.judge(|_| false);
     steady += Duration::from_secs(1);
     table.now = table.now.plus(DAY + Duration::from_secs(1));
-    table.board.observe_clock(table.now, steady);
+    table.scheduler.observe_clock(table.now, steady);
     table.pass(Duration::ZERO);
     assert!(table.jobs().is_empty(), "the next probe is still to come");
     let deadline = START.plus(DAY);
     let late = Expired { key: table.run(1, 9, 10).key, attempts: 1, deadline, next_attempt_at: None, replay: None };
-    assert!(table.board.expire(EndpointId::new(1), &[late], table.now).is_empty(), "its deadline was skipped, not reached");
+    assert!(table.scheduler.expire(EndpointId::new(1), &[late], table.now).is_empty(), "its deadline was skipped, not reached");
     table.pass(Duration::from_secs(5));
     let mut probes = table.jobs();
     assert_eq!(probes.len(), 1);
-    let finished = table.board.finished(probes.remove(0), table.now, outcome(OutcomeKind::Rejected), table.now, 0.0);
-    assert!(matches!(finished.settle.after, After::Retry { .. }), "it is retried for the rest of its day: {:?}", finished.settle.after);
+    let finished = table.scheduler.finished(probes.remove(0), table.now, outcome(OutcomeKind::Rejected), table.now, 0.0);
+    assert!(matches!(finished.settle.after, NextStep::Retry { .. }), "it is retried for the rest of its day: {:?}", finished.settle.after);
     let end = Timestamp::from_millis(deadline.as_millis() + i64::try_from(DAY.as_millis()).unwrap() + 1000);
-    let ended = table.board.expire(EndpointId::new(1), &[late], end);
-    assert_eq!(ended.first().map(|settle| settle.after), Some(After::Ended(DeliveryState::Exhausted, Some(EndReason::Held))));
+    let ended = table.scheduler.expire(EndpointId::new(1), &[late], end);
+    assert_eq!(ended.first().map(|settle| settle.after), Some(NextStep::Ended(DeliveryState::Exhausted, Some(EndReason::Held))));
 }

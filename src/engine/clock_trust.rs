@@ -60,7 +60,7 @@ impl Engine {
     /// The store's, at the first time.
     pub async fn trusts_clock(&self) -> Result<bool, StoreError> {
         let kept = if self.clock_trust.0.lock().latest.is_none() { self.store.kept_time().await? } else { None };
-        let (now, steady) = (self.now(), self.surroundings.clock.steady());
+        let (now, steady) = (self.now(), self.environment.clock.steady());
         let (change, is_trusted) = {
             let mut state = self.clock_trust.0.lock();
             (state.observe(kept, now, steady), state.doubted_since.is_none())

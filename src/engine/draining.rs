@@ -9,7 +9,7 @@ impl Engine {
     /// Begins no more attempts and provider calls, and waits until those under way are done and written down, but not longer
     /// than `limit`.
     pub async fn drain(&self, limit: Duration) {
-        self.board.lock().stop();
+        self.scheduler.lock().stop();
         self.submitting.stop();
         let quiet = async {
             loop {
@@ -38,7 +38,7 @@ impl Engine {
 
     /// Attempts under way, outcomes that are not written down yet, and calls of providers.
     fn under_way(&self) -> (usize, usize, usize) {
-        let board = self.board.lock();
-        (board.in_flight(), board.unsettled(), self.submitting.count())
+        let scheduler = self.scheduler.lock();
+        (scheduler.in_flight(), scheduler.unsettled(), self.submitting.count())
     }
 }

@@ -1,10 +1,10 @@
-//! Faults of our own, on a board without a store or a network: what goes back, who pauses, and for how long.
+//! Faults of our own, on a scheduler without a store or a network: what goes back, who pauses, and for how long.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::board::Job;
-use super::board_tests::{Table, bounds, outcome};
+use super::scheduler::Job;
+use super::scheduler_tests::{Table, bounds, outcome};
 use crate::domain::attempt::{Fault, FaultCause, Outcome, OutcomeKind, Phases, Reach};
 use crate::domain::endpoint::{EndpointStatus, Ordering};
 use crate::domain::id::EndpointId;
@@ -22,20 +22,20 @@ impl Table {
     /// A fault keeps an attempt from being made. Answers whether it is the first.
     fn fault(&mut self, job: Job, reach: Reach) -> bool {
         let fault = Fault { cause: FaultCause::Proxy, reach, text: "closed".to_owned() };
-        self.board.faulted(job, &fault, self.now)
+        self.scheduler.faulted(job, &fault, self.now)
     }
 
     /// An answer comes, with these phases; answers which fault is over with it, and what may go out then.
     fn answer(&mut self, job: Job, phases: Phases) -> (Option<(FaultCause, Reach)>, Vec<Job>) {
         let outcome = Outcome { status: Some(204), phases, ..outcome(OutcomeKind::Succeeded) };
-        let finished = self.board.finished(job, self.now, outcome, self.now, 0.0);
+        let finished = self.scheduler.finished(job, self.now, outcome, self.now, 0.0);
         self.settle(&finished.settle);
         (finished.mended, finished.next.into_iter().chain(self.jobs()).collect())
     }
 
     fn wait(&mut self, by: Duration) {
         self.now = self.now.plus(by);
-        self.board.tick(self.now);
+        self.scheduler.tick(self.now);
         self.do_chores();
     }
 }
@@ -54,8 +54,8 @@ fn a_fault_spends_no_attempt_and_pauses_all_lanes() {
     assert_eq!(first.iter().filter(|first| **first).count(), 1, "it is told once");
     table.open(3, 1..=1, 10);
     assert!(table.jobs().is_empty(), "whichever lane it is");
-    assert_eq!((table.board.in_flight(), table.board.unsettled()), (0, 0), "nothing is to be written down");
-    assert_eq!(table.board.next_wake(), Some(table.now.plus(limits::FAULT_PAUSE)));
+    assert_eq!((table.scheduler.in_flight(), table.scheduler.unsettled()), (0, 0), "nothing is to be written down");
+    assert_eq!(table.scheduler.next_wake(), Some(table.now.plus(limits::FAULT_PAUSE)));
     table.wait(limits::FAULT_PAUSE);
     let again = table.jobs();
     assert!(again.iter().all(|job| job.run.attempts == 0 && job.run.next_attempt_at.is_none() && job.run.failed_since.is_none()));
@@ -169,11 +169,11 @@ fn what_comes_back_to_an_endpoint_that_does_not_send_waits_in_the_store() {
     let id = EndpointId::new(1);
     let mut disabled = table.plan(id);
     disabled.endpoint.status = EndpointStatus::Disabled;
-    table.board.loaded(id, Some(Arc::new(disabled)), table.now);
+    table.scheduler.loaded(id, Some(Arc::new(disabled)), table.now);
     table.fault(job, Reach::Node);
     table.wait(limits::FAULT_PAUSE);
-    assert_eq!((table.jobs().len(), table.board.runs_in_memory(id), table.board.bytes_in_memory()), (0, 0, 0));
-    table.board.loaded(id, Some(Arc::new(table.plan(id))), table.now);
+    assert_eq!((table.jobs().len(), table.scheduler.runs_in_memory(id), table.scheduler.bytes_in_memory()), (0, 0, 0));
+    table.scheduler.loaded(id, Some(Arc::new(table.plan(id))), table.now);
     table.do_chores();
     assert_eq!(table.drain(), [2]);
 }

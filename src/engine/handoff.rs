@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use super::Engine;
-use super::board::Board;
+use super::scheduler::Scheduler;
 use crate::domain::delivery::RunKey;
 use crate::domain::id::EndpointId;
 use crate::store::cluster::Hint;
 use crate::store::group_commit::Handoff;
-use crate::store::{After, OpenRun, Settle, Settled, StoreError, Written};
+use crate::store::{NextStep, OpenRun, RecordOutcome, Settled, StoreError, Written};
 
 impl Handoff for Engine {
     fn opened(&self, runs: Vec<OpenRun>) {
         self.meters.backlog.increment(runs.len() as f64);
         self.trace_opened(&runs);
-        for (owner, run) in self.act(|board, now| board.opened(runs, now)) {
+        for (owner, run) in self.act(|scheduler, now| scheduler.opened(runs, now)) {
             self.tell(owner, Hint::Opened { endpoint: run.endpoint, from: run.sequence });
         }
     }
@@ -25,15 +25,15 @@ impl Handoff for Engine {
     }
 
     fn due(&self, endpoint: EndpointId) {
-        self.at_owner(Hint::Due(endpoint), endpoint, |board, now| board.due(endpoint, now));
+        self.at_owner(Hint::Due(endpoint), endpoint, |scheduler, now| scheduler.due(endpoint, now));
     }
 
     fn dropped(&self, endpoint: EndpointId) {
-        self.at_owner(Hint::Dropped(endpoint), endpoint, |board, now| board.dropped(endpoint, now));
+        self.at_owner(Hint::Dropped(endpoint), endpoint, |scheduler, now| scheduler.dropped(endpoint, now));
     }
 
     fn cancelled(&self, endpoint: EndpointId, runs: Vec<RunKey>) {
-        self.at_owner(Hint::Dropped(endpoint), endpoint, |board, now| board.cancelled(endpoint, &runs, now));
+        self.at_owner(Hint::Dropped(endpoint), endpoint, |scheduler, now| scheduler.cancelled(endpoint, &runs, now));
     }
 
     fn replaying(&self, endpoint: EndpointId) {
@@ -45,18 +45,18 @@ impl Handoff for Engine {
     }
 
     fn pace(&self, endpoint: EndpointId) -> Option<f64> {
-        self.board.lock().pace(endpoint, self.now())
+        self.scheduler.lock().pace(endpoint, self.now())
     }
 
     fn in_flight(&self) -> usize {
-        self.board.lock().in_flight()
+        self.scheduler.lock().in_flight()
     }
 
     fn holds_lease(&self) -> bool {
-        self.board.lock().tenure().0
+        self.scheduler.lock().tenure().0
     }
 
-    fn settled(&self, outcomes: Vec<(Settle, Result<Written, StoreError>)>) {
+    fn settled(&self, outcomes: Vec<(RecordOutcome, Result<Written, StoreError>)>) {
         let (mut written, mut late, mut refused) = (Vec::with_capacity(outcomes.len()), Vec::new(), Vec::new());
         for (settle, answer) in outcomes {
             match answer {
@@ -75,12 +75,12 @@ impl Handoff for Engine {
         if written.iter().any(|settle| settle.replay.is_some()) {
             self.replays.notify_one();
         }
-        let ended = written.iter().filter(|settle| matches!(settle.after, After::Ended(..))).count();
+        let ended = written.iter().filter(|settle| matches!(settle.after, NextStep::Ended(..))).count();
         self.meters.backlog.decrement(ended as f64);
         self.trace_settled(&written);
-        self.act(|board, now| {
-            board.over(&late);
-            board.settled(&written, now);
+        self.act(|scheduler, now| {
+            scheduler.over(&late);
+            scheduler.settled(&written, now);
         });
         if !refused.is_empty() {
             self.settle_again(refused);
@@ -88,7 +88,7 @@ impl Handoff for Engine {
     }
 
     fn unsure(&self) {
-        self.act(Board::unsure);
+        self.act(Scheduler::unsure);
     }
 
     fn committed(&self, rows: usize, took: Duration) {

@@ -23,12 +23,12 @@ pub struct Retention {
 impl Engine {
     pub(super) async fn run_janitor(self: Arc<Self>) {
         loop {
-            if self.keeps_house()
+            if self.runs_singletons()
                 && let Err(error) = self.clean().await
             {
                 super::failed("janitor", &error);
             }
-            self.surroundings.clock.sleep_until(self.now().plus(limits::SWEEP_PAUSE)).await;
+            self.environment.clock.sleep_until(self.now().plus(limits::SWEEP_PAUSE)).await;
         }
     }
 

@@ -10,7 +10,7 @@
 //!
 //! Runs of replays stand apart: see [`replays`].
 
-mod ends;
+mod expiry;
 mod give_back;
 mod probe;
 mod refill;
@@ -25,12 +25,12 @@ pub(super) use refill::{Read, Refill};
 pub(super) use window::Window;
 use window::{Known, Place, weight};
 
-use super::board::Tenancy;
 use super::jump::Jump;
 use super::pace::{Pace, Standing};
 use super::pause::Pause;
 use super::plan::Plan;
 use super::rate::Rate;
+use super::scheduler::Tenancy;
 use crate::domain::delivery::{OpenRun, RunKey};
 use crate::domain::endpoint::Ordering;
 use crate::domain::time::Timestamp;
@@ -50,15 +50,15 @@ pub(super) struct Lane {
     pub pace: Pace,
     /// Faults of our own on the way to this endpoint.
     pub pause: Pause,
-    /// It found no room in the node's window; the board calls when there is some.
+    /// It found no room in the node's window; the scheduler calls when there is some.
     pub starved: bool,
     /// The board's queue in which it waits for its turn, if it does.
     pub queued: Option<Standing>,
-    /// It stands in the board's queue for what goes out behind that.
+    /// It stands in the scheduler's queue for what goes out behind that.
     pub queued_behind: bool,
     /// Its endpoint's rate limit.
     rate: Rate,
-    /// When the board looks at it again, if that is arranged.
+    /// When the scheduler looks at it again, if that is arranged.
     pub wakes_at: Option<Timestamp>,
     /// Its endpoint is being read.
     pub loading: bool,
@@ -267,7 +267,7 @@ impl Lane {
 
     // --- What may go out -----------------------------------------------------------------------------------------
 
-    /// Whether a run may go out now, and in which of the board's queues it waits for that. `others` says whether other
+    /// Whether a run may go out now, and in which of the scheduler's queues it waits for that. `others` says whether other
     /// endpoints' events go out as they come: those that are behind leave them the way.
     pub fn can_send(&self, others: bool, now: Timestamp) -> Option<Turn> {
         let behind = match self.pick(now)? {

@@ -17,12 +17,12 @@ use crate::transport::mail::{Mail, Unsent};
 impl Engine {
     pub(super) async fn run_mails(self: Arc<Self>) {
         loop {
-            if self.keeps_house()
+            if self.runs_singletons()
                 && let Err(error) = self.mail().await
             {
                 super::failed("mails", &error);
             }
-            self.surroundings.clock.sleep_until(self.now().plus(limits::MAIL_EVERY)).await;
+            self.environment.clock.sleep_until(self.now().plus(limits::MAIL_EVERY)).await;
         }
     }
 

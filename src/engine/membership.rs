@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
-use super::board::Board;
+use super::scheduler::Scheduler;
 use crate::clock::{BootTime, Stopwatch};
 use crate::domain::id::EndpointId;
 use crate::domain::time::Timestamp;
@@ -36,24 +36,24 @@ impl Engine {
     /// Gives the shards back, after all is done.
     pub async fn leave(&self) {
         let Some(membership) = &self.membership else { return };
-        self.act(|board, _| board.lose_all());
+        self.act(|scheduler, _| scheduler.lose_all());
         if let Err(error) = membership.cluster.leave().await {
             tracing::warn!(%error, "the shards could not be given back; other nodes take them when the lease has run out");
         }
     }
 
     /// Whether it is for this node to do what only one has to do.
-    pub(super) fn keeps_house(&self) -> bool {
-        self.board.lock().keeps_house()
+    pub(super) fn runs_singletons(&self) -> bool {
+        self.scheduler.lock().runs_singletons()
     }
 
     /// Works on an endpoint's lane if it is this node's; its owner is told otherwise.
-    pub(super) fn at_owner(&self, hint: Hint, endpoint: EndpointId, work: impl FnOnce(&mut Board, Timestamp)) {
-        let owner = self.act(|board, now| {
-            if board.is_mine(endpoint) {
-                work(board, now);
+    pub(super) fn at_owner(&self, hint: Hint, endpoint: EndpointId, work: impl FnOnce(&mut Scheduler, Timestamp)) {
+        let owner = self.act(|scheduler, now| {
+            if scheduler.is_mine(endpoint) {
+                work(scheduler, now);
             }
-            board.owner(endpoint)
+            scheduler.owner(endpoint)
         });
         owner.into_iter().for_each(|owner| self.tell(owner, hint));
     }
@@ -68,7 +68,7 @@ impl Engine {
     pub(super) async fn run_lease(self: Arc<Self>) {
         let Some(membership) = &self.membership else { return };
         loop {
-            let leaves = self.act(|board, _| board.is_giving_back());
+            let leaves = self.act(|scheduler, _| scheduler.is_giving_back());
             // What is under way when a shard is to be given back is over in a moment.
             let wait = if leaves { limits::GIVE_BACK_EVERY.min(membership.lease / 3) } else { membership.lease / 3 };
             tokio::select! {
@@ -85,12 +85,12 @@ impl Engine {
 
     async fn renew(&self, membership: &Membership) -> Result<(), StoreError> {
         let asked_at = BootTime::now();
-        let given_back = self.act(|board, _| board.vacated());
+        let given_back = self.act(|scheduler, _| scheduler.vacated());
         let gave = given_back.len();
         let standing = membership.cluster.renew(given_back).await?;
         let strict_from = self.now().plus(membership.attempt_timeout);
-        let gained = self.act(|board, _| board.renewed(&standing, asked_at.plus(membership.lease), strict_from));
-        let (_, shards) = self.board.lock().tenure();
+        let gained = self.act(|scheduler, _| scheduler.renewed(&standing, asked_at.plus(membership.lease), strict_from));
+        let (_, shards) = self.scheduler.lock().tenure();
         self.meters.shards.set(shards as f64);
         self.renewed.notify_one();
         if gained > 0 {
@@ -128,13 +128,13 @@ impl Engine {
             return;
         }
         loop {
-            let end = self.board.lock().lease();
+            let end = self.scheduler.lock().lease();
             let left = end.map(|end| end.since(BootTime::now())).unwrap_or_default();
             if !left.is_zero() {
                 tokio::time::sleep(left).await;
                 continue;
             }
-            let (_, shards) = self.board.lock().tenure();
+            let (_, shards) = self.scheduler.lock().tenure();
             if shards > 0 {
                 tracing::warn!(shards, "the node's lease has run out; it sends nothing until it has one again");
             }
@@ -154,22 +154,22 @@ impl Engine {
     }
 
     fn hear(&self, hint: Hint) {
-        let here = |endpoint: EndpointId, work: &dyn Fn(&mut Board, Timestamp)| {
-            self.act(|board, now| {
-                if board.is_mine(endpoint) {
-                    work(board, now);
+        let here = |endpoint: EndpointId, work: &dyn Fn(&mut Scheduler, Timestamp)| {
+            self.act(|scheduler, now| {
+                if scheduler.is_mine(endpoint) {
+                    work(scheduler, now);
                 }
             });
         };
         match hint {
-            Hint::Opened { endpoint, from } => here(endpoint, &|board, now| board.opened_elsewhere(endpoint, from, now)),
-            Hint::Due(endpoint) => here(endpoint, &|board, now| board.due(endpoint, now)),
-            Hint::Dropped(endpoint) => here(endpoint, &|board, now| board.dropped(endpoint, now)),
-            Hint::Changed(endpoint) => here(endpoint, &|board, _| board.changed(endpoint)),
+            Hint::Opened { endpoint, from } => here(endpoint, &|scheduler, now| scheduler.opened_elsewhere(endpoint, from, now)),
+            Hint::Due(endpoint) => here(endpoint, &|scheduler, now| scheduler.due(endpoint, now)),
+            Hint::Dropped(endpoint) => here(endpoint, &|scheduler, now| scheduler.dropped(endpoint, now)),
+            Hint::Changed(endpoint) => here(endpoint, &|scheduler, _| scheduler.changed(endpoint)),
             Hint::Replaying => self.replays.notify_one(),
             Hint::Shards => self.renewal.notify_one(),
             Hint::Missed => {
-                self.act(Board::missed);
+                self.act(Scheduler::missed);
                 self.look.notify_one();
                 self.replays.notify_one();
                 self.renewal.notify_one();

@@ -2,14 +2,14 @@
 //!
 //! # Who takes part
 //! The [board](board) holds a [lane](lane) for each endpoint that has something to deliver: what is in memory of its
-//! queue, its [pace](pace) (slow start, rate limit, holding), and what must be asked of the store. Board and lanes are
+//! queue, its [pace](pace) (slow start, rate limit, holding), and what must be asked of the store. Scheduler and lanes are
 //! pure state under one lock; they are told what happened and answer what to do. This module is the shell: it makes the
 //! attempts, writes the outcomes through the group commit, runs the chores (reading endpoints and runs), and wakes the
 //! board when time has come.
 //!
 //! # The way of one delivery
 //! A commit hands the runs it opened to [`Handoff::opened`]. If the lane has room and nothing older waits in the store,
-//! the run is sent with what it carries; nothing is read back. The task that made an attempt asks the board for the
+//! the run is sent with what it carries; nothing is read back. The task that made an attempt asks the scheduler for the
 //! next one itself, so that a busy lane costs no task switch between two attempts. All attempts, whatever made their
 //! run, pass through [`retry::decide`](crate::domain::retry::decide). An outcome is written down, and only then is its
 //! run forgotten.
@@ -32,54 +32,54 @@
 //! the owner of the first shard.
 
 mod attempts;
-mod behind;
-mod board;
-#[cfg(test)]
-mod board_tests;
 #[cfg(test)]
 mod circuit_tests;
 mod clock_trust;
 mod draining;
-mod executing;
+mod endpoint_rules;
 #[cfg(test)]
 mod fault_tests;
 mod handoff;
 mod janitor;
 mod jump;
 mod lane;
+mod low_priority;
 mod mailer;
 mod membership;
 mod pace;
 mod pause;
 mod plan;
+mod provider_worker;
 mod rate;
 #[cfg(test)]
 mod replay_tests;
 mod replays;
+mod scheduler;
 #[cfg(test)]
-mod tenure_tests;
+mod scheduler_tests;
+#[cfg(test)]
+mod shards_tests;
 mod traced;
-mod watch;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-pub use board::Bounds;
-use board::{Board, Chore, Job, Leap, Tenure};
 use clock_trust::ClockTrust;
-use executing::Submitting;
+pub use endpoint_rules::Watch;
 pub use janitor::Retention;
 use lane::Read;
 use membership::Membership;
 use parking_lot::Mutex;
 use plan::Plan;
+use provider_worker::Submitting;
+pub use scheduler::Bounds;
+use scheduler::{Job, Leap, Scheduler, StoreTask, Tenure};
 use tokio::sync::Notify;
 use tokio::sync::watch::Sender as Counter;
 use tokio::task::JoinSet;
-pub use watch::Watch;
 
-use crate::clock::Surroundings;
+use crate::clock::Environment;
 use crate::domain::id::EndpointId;
 use crate::domain::recharge::Status;
 use crate::domain::retry::Policy;
@@ -88,7 +88,7 @@ use crate::limits;
 use crate::meters::Meters;
 use crate::providers::Providers;
 use crate::store::group_commit::{GroupCommit, Haste};
-use crate::store::{OpenRuns, Settle, Store, StoreError};
+use crate::store::{OpenRuns, RecordOutcome, Store, StoreError};
 use crate::traces::Traces;
 use crate::transport::Transport;
 use crate::transport::mail::Mailer;
@@ -109,7 +109,7 @@ pub struct Parts {
     /// What sends.
     pub transport: Arc<Transport>,
     /// Time and chance.
-    pub surroundings: Surroundings,
+    pub environment: Environment,
     /// What counts.
     pub meters: Arc<Meters>,
     /// Where its work is told, if anywhere.
@@ -140,7 +140,7 @@ pub struct Parts {
 pub struct Engine {
     store: Arc<dyn Store>,
     transport: Arc<Transport>,
-    surroundings: Surroundings,
+    environment: Environment,
     meters: Arc<Meters>,
     traces: Option<Arc<Traces>>,
     ceiling: u32,
@@ -165,12 +165,12 @@ pub struct Engine {
     /// Counts recharges that wait to be handed over.
     placed: Counter<u64>,
     committer: OnceLock<GroupCommit>,
-    board: Mutex<Board>,
+    scheduler: Mutex<Scheduler>,
     clock_trust: ClockTrust,
     /// When the timer rings next, in milliseconds.
     armed: AtomicI64,
     timer: Notify,
-    chores: Notify,
+    tasks: Notify,
     quiet: Notify,
     myself: OnceLock<std::sync::Weak<Self>>,
 }
@@ -186,11 +186,11 @@ impl Engine {
         let engine = Arc::new(Self {
             ceiling: parts.bounds.max_in_flight_per_endpoint,
             deadline: parts.policy.deadline,
-            board: Mutex::new(Board::new(parts.bounds, parts.policy, tenure)),
+            scheduler: Mutex::new(Scheduler::new(parts.bounds, parts.policy, tenure)),
             clock_trust: ClockTrust::default(),
             store: parts.store,
             transport: parts.transport,
-            surroundings: parts.surroundings,
+            environment: parts.environment,
             meters: parts.meters,
             traces: parts.traces,
             strict_hold: parts.strict_hold,
@@ -210,7 +210,7 @@ impl Engine {
             committer: OnceLock::new(),
             armed: AtomicI64::new(i64::MAX),
             timer: Notify::new(),
-            chores: Notify::new(),
+            tasks: Notify::new(),
             quiet: Notify::new(),
             myself: OnceLock::new(),
         });
@@ -245,25 +245,25 @@ impl Engine {
 
     /// Attempts under way.
     pub fn in_flight(&self) -> usize {
-        self.board.lock().in_flight()
+        self.scheduler.lock().in_flight()
     }
 
     fn now(&self) -> Timestamp {
-        self.surroundings.clock.now()
+        self.environment.clock.now()
     }
 
-    /// Works on the board, then sets off what that made possible.
-    fn act<T>(&self, work: impl FnOnce(&mut Board, Timestamp) -> T) -> T {
-        let (now, steady) = (self.now(), self.surroundings.clock.steady());
+    /// Works on the scheduler, then sets off what that made possible.
+    fn act<T>(&self, work: impl FnOnce(&mut Scheduler, Timestamp) -> T) -> T {
+        let (now, steady) = (self.now(), self.environment.clock.steady());
         let mut jobs = Vec::new();
-        let (done, chores, wake, idle) = {
-            let mut board = self.board.lock();
-            board.observe_clock(now, steady);
-            let done = work(&mut board, now);
-            while let Some(job) = board.next(now) {
+        let (done, tasks, wake, idle) = {
+            let mut scheduler = self.scheduler.lock();
+            scheduler.observe_clock(now, steady);
+            let done = work(&mut scheduler, now);
+            while let Some(job) = scheduler.next(now) {
                 jobs.push(job);
             }
-            (done, board.chores(), board.next_wake(), board.in_flight() == 0 && board.unsettled() == 0)
+            (done, scheduler.tasks(), scheduler.next_wake(), scheduler.in_flight() == 0 && scheduler.unsettled() == 0)
         };
         if idle {
             self.quiet.notify_waiters();
@@ -271,7 +271,7 @@ impl Engine {
         if wake.is_some_and(|at| at.as_millis() < self.armed.load(Ordering::SeqCst)) {
             self.timer.notify_one();
         }
-        (0..chores.min(limits::CHORES_MAX)).for_each(|_| self.chores.notify_one());
+        (0..tasks.min(limits::CHORES_MAX)).for_each(|_| self.tasks.notify_one());
         for job in jobs {
             self.spawn(job);
         }
@@ -290,9 +290,9 @@ impl Engine {
         loop {
             let changed = self.timer.notified();
             let wake = {
-                // Under the lock, so that whoever changes the board after this sees for when the timer is armed.
-                let board = self.board.lock();
-                let wake = board.next_wake();
+                // Under the lock, so that whoever changes the scheduler after this sees for when the timer is armed.
+                let scheduler = self.scheduler.lock();
+                let wake = scheduler.next_wake();
                 self.armed.store(wake.map_or(i64::MAX, Timestamp::as_millis), Ordering::SeqCst);
                 wake
             };
@@ -300,7 +300,7 @@ impl Engine {
                 None => changed.await,
                 Some(at) => tokio::select! {
                     () = changed => {}
-                    () = self.surroundings.clock.sleep_until(at) => self.act(Board::tick),
+                    () = self.environment.clock.sleep_until(at) => self.act(Scheduler::tick),
                 },
             }
         }
@@ -315,7 +315,7 @@ impl Engine {
             }
             let next = self.now().plus(limits::SWEEP_EVERY);
             tokio::select! {
-                () = self.surroundings.clock.sleep_until(next) => {}
+                () = self.environment.clock.sleep_until(next) => {}
                 () = self.look.notified() => {}
             }
         }
@@ -326,7 +326,7 @@ impl Engine {
     /// # Errors
     /// The store's.
     pub async fn sweep(&self) -> Result<(), StoreError> {
-        match self.act(Board::begin_sweep) {
+        match self.act(Scheduler::begin_sweep) {
             Leap::None => {}
             Leap::Back(by) => tracing::warn!(seconds = by.as_secs(), "the clock was set back; everything pending is due now"),
             Leap::Forward(by) => tracing::info!(seconds = by.as_secs(), "the clock was set forward, or the machine slept"),
@@ -337,13 +337,13 @@ impl Engine {
         loop {
             let page = self.store.backlogs(after, limits::SWEEP_ROWS).await?;
             first_deadline = page.iter().map(|backlog| backlog.first_deadline).chain(first_deadline).min();
-            self.act(|board, now| board.swept(&page, now));
+            self.act(|scheduler, now| scheduler.swept(&page, now));
             match page.last() {
                 Some(last) if page.len() == limits::SWEEP_ROWS => after = Some(last.endpoint),
                 _ => break,
             }
         }
-        self.act(Board::tidy);
+        self.act(Scheduler::tidy);
         self.measure(first_deadline).await
     }
 
@@ -365,53 +365,53 @@ impl Engine {
         meters.replays.set(overview.replays as f64);
         meters.alerts.set(overview.alerts as f64);
         meters.stuck.set(overview.stuck as f64);
-        let board = self.board.lock();
-        meters.unsettled.set(board.unsettled() as f64);
-        meters.lanes.iter().zip(board.lanes()).for_each(|(gauge, count)| gauge.set(count as f64));
+        let scheduler = self.scheduler.lock();
+        meters.unsettled.set(scheduler.unsettled() as f64);
+        meters.lanes.iter().zip(scheduler.lanes()).for_each(|(gauge, count)| gauge.set(count as f64));
         Ok(())
     }
 
     /// Finds out when a store that failed can be written again.
     async fn run_store_probes(self: Arc<Self>) {
         loop {
-            self.surroundings.clock.sleep_until(self.now().plus(limits::PROBE_EVERY)).await;
+            self.environment.clock.sleep_until(self.now().plus(limits::PROBE_EVERY)).await;
             self.store.probe().await;
         }
     }
 
     async fn fold_meters(self: Arc<Self>) {
         loop {
-            self.surroundings.clock.sleep_until(self.now().plus(Duration::from_secs(5))).await;
+            self.environment.clock.sleep_until(self.now().plus(Duration::from_secs(5))).await;
             self.meters.fold();
         }
     }
 
     async fn run_chores(self: Arc<Self>) {
         loop {
-            let more = self.chores.notified();
-            let chore = self.board.lock().next_chore();
-            match chore {
-                Some(chore) => self.run_chore(chore).await,
+            let more = self.tasks.notified();
+            let task = self.scheduler.lock().next_chore();
+            match task {
+                Some(task) => self.run_chore(task).await,
                 None => more.await,
             }
         }
     }
 
-    async fn run_chore(&self, chore: Chore) {
-        match chore {
-            Chore::Load(endpoint) => self.load(endpoint).await,
-            Chore::Refill(endpoint, refill) => {
+    async fn run_chore(&self, task: StoreTask) {
+        match task {
+            StoreTask::Load(endpoint) => self.load(endpoint).await,
+            StoreTask::Refill(endpoint, refill) => {
                 let read = self.read(endpoint, refill).await.inspect_err(|error| failed("refill", error));
                 self.pause_after(&read).await;
-                self.act(|board, now| board.refilled(endpoint, refill, read.ok(), now));
+                self.act(|scheduler, now| scheduler.refilled(endpoint, refill, read.ok(), now));
             }
-            Chore::Expire(endpoint) => {
+            StoreTask::Expire(endpoint) => {
                 let expired = self.expired(endpoint).await;
                 self.pause_after(&expired).await;
-                let settles = self.act(|board, now| board.expire(endpoint, &expired.unwrap_or_default(), now));
+                let settles = self.act(|scheduler, now| scheduler.expire(endpoint, &expired.unwrap_or_default(), now));
                 settles.into_iter().for_each(|settle| self.settle(settle, Haste::None));
             }
-            Chore::Disable(plan) => {
+            StoreTask::Disable(plan) => {
                 let endpoint = plan.endpoint.id;
                 if let Err(error) = self.gone(&plan.endpoint).await {
                     tracing::error!(endpoint.id = %endpoint, %error, "the endpoint answered 410 Gone and could not be disabled");
@@ -423,7 +423,7 @@ impl Engine {
     /// A store that does not answer is not asked again at once.
     async fn pause_after<T>(&self, asked: &Result<T, StoreError>) {
         if asked.is_err() {
-            self.surroundings.clock.sleep_until(self.now().plus(limits::STORE_RETRY)).await;
+            self.environment.clock.sleep_until(self.now().plus(limits::STORE_RETRY)).await;
         }
     }
 
@@ -440,7 +440,7 @@ impl Engine {
                 None
             }
         };
-        self.act(|board, now| board.loaded(endpoint, plan.map(Arc::new), now));
+        self.act(|scheduler, now| scheduler.loaded(endpoint, plan.map(Arc::new), now));
     }
 
     async fn read(&self, endpoint: EndpointId, refill: lane::Refill) -> Result<Read, StoreError> {
@@ -459,18 +459,18 @@ impl Engine {
 
     /// An endpoint changed: its lane reads it again.
     fn changed_here(&self, endpoint: EndpointId) {
-        self.act(|board, _| {
-            if board.is_mine(endpoint) {
-                board.changed(endpoint);
+        self.act(|scheduler, _| {
+            if scheduler.is_mine(endpoint) {
+                scheduler.changed(endpoint);
             }
         });
     }
 
     /// Offers outcomes again that the store could not take, after a while.
-    fn settle_again(&self, refused: Vec<Settle>) {
+    fn settle_again(&self, refused: Vec<RecordOutcome>) {
         let Some(engine) = self.myself.get().and_then(std::sync::Weak::upgrade) else { return };
         tokio::spawn(async move {
-            engine.surroundings.clock.sleep_until(engine.now().plus(limits::SETTLE_RETRY)).await;
+            engine.environment.clock.sleep_until(engine.now().plus(limits::SETTLE_RETRY)).await;
             refused.into_iter().for_each(|settle| engine.settle(settle, Haste::None));
         });
     }

@@ -152,7 +152,7 @@ impl Pace {
         self.hangs || self.circuit.event_failures() >= limits::FAILING_AFTER
     }
 
-    /// What the board goes by when it gives turns.
+    /// What the scheduler goes by when it gives turns.
     pub fn standing(&self, now: Timestamp) -> Standing {
         if self.is_failing() || self.latency.is_stalled(now) {
             Standing::Failing

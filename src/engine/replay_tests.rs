@@ -1,11 +1,11 @@
-//! Replays on the board: behind everything else, in a part of the slots, and never sent twice.
+//! Replays on the scheduler: behind everything else, in a part of the slots, and never sent twice.
 
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::board::Bounds;
-use super::board_tests::{Table, bounds};
+use super::scheduler::Bounds;
+use super::scheduler_tests::{Table, bounds};
 use crate::domain::attempt::OutcomeKind;
 use crate::domain::delivery::RunKey;
 use crate::domain::endpoint::Ordering;
@@ -20,7 +20,7 @@ fn replay(table: &mut Table, endpoint: i64, sequences: RangeInclusive<i64>) {
         (run.next_attempt_at, run.replay) = (Some(table.now), Some(ReplayId::new(1)));
         table.stored.entry(run.key.endpoint).or_default().push(run);
     }
-    table.board.due(EndpointId::new(endpoint), table.now);
+    table.scheduler.due(EndpointId::new(endpoint), table.now);
     table.do_chores();
 }
 
@@ -61,7 +61,7 @@ fn everything_else_goes_before_a_replay() {
 fn a_long_replay_is_sent_once_and_takes_no_room_from_others() {
     let mut table = at_full_speed();
     replay(&mut table, 1, 1..=1000);
-    assert!(table.board.runs_in_memory(EndpointId::new(1)) <= limits::REPLAY_WINDOW);
+    assert!(table.scheduler.runs_in_memory(EndpointId::new(1)) <= limits::REPLAY_WINDOW);
     let sent = table.drain();
     assert_eq!((sent.len(), sent.iter().collect::<HashSet<_>>().len()), (1000, 1000));
     assert!(table.stored[&EndpointId::new(1)].is_empty());
@@ -76,7 +76,7 @@ fn a_replay_goes_at_a_quarter_of_the_pace_of_what_is_behind() {
     let mut sent = 0;
     for _ in 0..100 {
         table.now = table.now.plus(Duration::from_millis(1));
-        table.board.tick(table.now);
+        table.scheduler.tick(table.now);
         let mut under_way = table.jobs();
         while let Some(job) = under_way.pop() {
             sent += 1;
@@ -96,7 +96,7 @@ fn a_run_of_a_replay_that_fails_is_tried_again() {
     }
     assert!(table.jobs().is_empty(), "not yet");
     table.now = table.now.plus(Duration::from_secs(10));
-    table.board.tick(table.now);
+    table.scheduler.tick(table.now);
     table.do_chores();
     assert_eq!(table.drain(), [1, 2, 3]);
 }
@@ -106,7 +106,7 @@ fn a_replay_that_was_dropped_comes_from_the_store_again() {
     let mut table = at_full_speed();
     replay(&mut table, 1, 1..=10);
     table.stored.get_mut(&EndpointId::new(1)).unwrap().retain(|run| run.key.sequence > 5);
-    table.board.dropped(EndpointId::new(1), table.now);
+    table.scheduler.dropped(EndpointId::new(1), table.now);
     table.do_chores();
     assert_eq!(table.drain(), [6, 7, 8, 9, 10]);
 }
@@ -127,7 +127,7 @@ fn a_strict_endpoints_replay_keeps_its_order_beside_the_events() {
     fresh.into_iter().for_each(|job| drop(table.finish(job, OutcomeKind::Succeeded)));
     assert!(table.jobs().is_empty(), "the first of the replay holds those behind it");
     table.now = table.now.plus(Duration::from_secs(10));
-    table.board.tick(table.now);
+    table.scheduler.tick(table.now);
     table.do_chores();
     assert_eq!(table.drain(), [1, 2, 3]);
 }

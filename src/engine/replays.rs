@@ -10,7 +10,7 @@ use crate::domain::endpoint::EndpointStatus;
 use crate::domain::id::{EndpointId, ReplayId};
 use crate::limits;
 use crate::store::cluster::Hint;
-use crate::store::{Deed, Done, Stepped, StoreError};
+use crate::store::{Command, Reply, Stepped, StoreError};
 
 impl Engine {
     pub(super) async fn run_replays(self: Arc<Self>) {
@@ -24,7 +24,7 @@ impl Engine {
             let next = self.now().plus(limits::REPLAY_EVERY);
             tokio::select! {
                 () = more => {}
-                () = self.surroundings.clock.sleep_until(next) => {}
+                () = self.environment.clock.sleep_until(next) => {}
             }
         }
     }
@@ -49,7 +49,7 @@ impl Engine {
 
     async fn step_replay(&self, id: ReplayId) -> Result<bool, StoreError> {
         let Some(replay) = self.store.replay(id).await? else { return Ok(false) };
-        if !self.board.lock().is_mine(replay.endpoint) {
+        if !self.scheduler.lock().is_mine(replay.endpoint) {
             return Ok(false);
         }
         let open = replay.opened.saturating_sub(replay.done) as usize;
@@ -64,9 +64,9 @@ impl Engine {
         if !may_step {
             return Ok(false);
         }
-        match self.change(Deed::StepReplay { id, deadline: self.deadline }, None).await? {
-            Done::Stepped(Stepped::On) => {
-                self.at_owner(Hint::Due(replay.endpoint), replay.endpoint, |board, now| board.due(replay.endpoint, now));
+        match self.change(Command::StepReplay { id, deadline: self.deadline }, None).await? {
+            Reply::Stepped(Stepped::On) => {
+                self.at_owner(Hint::Due(replay.endpoint), replay.endpoint, |scheduler, now| scheduler.due(replay.endpoint, now));
                 Ok(true)
             }
             _ => Ok(false),

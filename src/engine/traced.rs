@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::domain::delivery::OpenRun;
-use crate::store::Settle;
+use crate::store::RecordOutcome;
 
 impl Engine {
     /// A commit opened these runs; those of one event stand together.
@@ -12,19 +12,19 @@ impl Engine {
         for of_one in runs.chunk_by(|a, b| a.event.id == b.event.id) {
             // A resend belongs to a trace that has its beginning.
             if let Some(first) = of_one.iter().find(|run| run.key.run == 1) {
-                let vendor = self.board.lock().plan(first.key.endpoint).map(|plan| plan.endpoint.vendor);
+                let vendor = self.scheduler.lock().plan(first.key.endpoint).map(|plan| plan.endpoint.vendor);
                 traces.event(&first.event, vendor, now);
             }
         }
     }
 
     /// These outcomes are durable.
-    pub(super) fn trace_settled(&self, written: &[Settle]) {
+    pub(super) fn trace_settled(&self, written: &[RecordOutcome]) {
         let Some(traces) = &self.traces else { return };
         let now = self.now();
         for settle in written {
             // Whoever made an attempt had the endpoint before.
-            let stream = self.board.lock().plan(settle.key.endpoint).map(|plan| plan.endpoint.stream);
+            let stream = self.scheduler.lock().plan(settle.key.endpoint).map(|plan| plan.endpoint.stream);
             if let Some(stream) = stream {
                 traces.settled(stream, settle, now);
             }

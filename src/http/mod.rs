@@ -5,10 +5,10 @@ mod auth;
 mod bodies;
 mod error;
 mod forwarded;
+mod idempotency;
 mod input;
 pub mod listen;
 mod mount;
-mod once;
 mod routes;
 mod trail;
 mod views;
@@ -112,7 +112,7 @@ pub fn openapi(server: Option<&str>) -> String {
 /// A part of the API, and `pages` beside it.
 pub fn router(api: Api, part: Part, pages: Router<Api>) -> Router {
     let (router, _) = build(part);
-    let router = if part == Part::Health { router } else { router.merge(routes::platform::routes()).merge(pages) };
+    let router = if part == Part::Health { router } else { router.merge(routes::compat::routes()).merge(pages) };
     let path = api.ops.public_path().to_owned();
     let router = router
         .fallback(error::no_such_path)

@@ -10,8 +10,8 @@ use ipnet::IpNet;
 use parking_lot::Mutex;
 use serde_json::json;
 
-use super::input::{Mine, finish, networks};
-use super::{Once, Ops, OpsError};
+use super::input::{StreamScope, finish, networks};
+use super::{IdempotentRequest, Ops, OpsError};
 use crate::clock::Stopwatch;
 use crate::domain::audit::{Actor, Note};
 use crate::domain::endpoint::Endpoint;
@@ -20,7 +20,7 @@ use crate::domain::token::{Scope, Token, TokenHash, TokenText};
 use crate::domain::vendor::{Mode, Vendor};
 use crate::fields::{Fields, Problem};
 use crate::limits;
-use crate::store::{Change, Deed, Page, Write};
+use crate::store::{Change, Command, Page, Write};
 
 /// Somebody whose token, or session, was found good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,8 +73,8 @@ impl From<VendorId> for About {
     }
 }
 
-impl From<Mine> for About {
-    fn from(mine: Mine) -> Self {
+impl From<StreamScope> for About {
+    fn from(mine: StreamScope) -> Self {
         Self { vendor: Some(mine.vendor), mode: Some(mine.mode) }
     }
 }
@@ -194,21 +194,21 @@ impl Ops {
 
     /// Has it noted that a token is in use. Nobody waits for that, and it may fail.
     fn note_use(&self, token: &Token) {
-        let now = self.surroundings.clock.now();
+        let now = self.environment.clock.now();
         if token.last_used_at.is_some_and(|last| now.since(last) < limits::TOKEN_USE_NOTED) {
             return;
         }
-        let (committer, deed) = (self.committer.clone(), Deed::TokenUsed(token.id));
-        let change = Change { deed, now, note: None, keep: None };
+        let (committer, command) = (self.committer.clone(), Command::TokenUsed(token.id));
+        let change = Change { command, now, note: None, keep: None };
         tokio::spawn(async move { committer.write(Write::Change(Box::new(change))).await });
     }
 
     pub(super) fn new_token(&self, scope: Scope, name: String, allowed_ips: Vec<IpNet>) -> NewToken {
         let mut random = [0; TokenText::RANDOM];
-        self.surroundings.entropy.fill(&mut random);
+        self.environment.entropy.fill(&mut random);
         let text = TokenText::new(&scope, &random);
-        let now = self.surroundings.clock.now();
-        let id = TokenId::from(self.surroundings.ids.next(now));
+        let now = self.environment.clock.now();
+        let id = TokenId::from(self.environment.ids.next(now));
         NewToken { token: Token { id, scope, name, allowed_ips, created_at: now, last_used_at: None }, text }
     }
 
@@ -222,7 +222,7 @@ impl Ops {
         caller: Caller,
         vendor: VendorId,
         mut fields: Fields,
-        once: Once<NewToken>,
+        once: IdempotentRequest<NewToken>,
     ) -> Result<NewToken, OpsError> {
         let found = self.found(vendor).await;
         if !fields.gives("mode") {
@@ -249,8 +249,8 @@ impl Ops {
         let details =
             json!({"name": new.token.name, "allowed_ips": new.token.allowed_ips.iter().map(IpNet::to_string).collect::<Vec<_>>()});
         let note = Note { details, ..caller.note("token.created", new.token.id, about) };
-        let done = self.change(Deed::CreateToken(new.token.clone(), new.text.hash()), Some(note), once.known(&new)).await?;
-        if done.came_to_pass() { Ok(new) } else { Err(OpsError::TokenLimit(limits::TOKENS_PER_STREAM)) }
+        let done = self.change(Command::CreateToken(new.token.clone(), new.text.hash()), Some(note), once.known(&new)).await?;
+        if done.took_effect() { Ok(new) } else { Err(OpsError::TokenLimit(limits::TOKENS_PER_STREAM)) }
     }
 
     /// The vendor's token that calls, if one does. One that was revoked a moment ago on another node may still be taken for good
@@ -297,9 +297,9 @@ impl Ops {
             }
         }
         let note = caller.note("token.revoked", id, vendor.into());
-        let done = self.change(Deed::RevokeToken { id, vendor: Some(vendor) }, Some(note), None).await?;
+        let done = self.change(Command::RevokeToken { id, vendor: Some(vendor) }, Some(note), None).await?;
         self.tokens.clear();
-        if done.came_to_pass() { Ok(()) } else { Err(OpsError::NotFound("token")) }
+        if done.took_effect() { Ok(()) } else { Err(OpsError::NotFound("token")) }
     }
 
     /// The mode of a vendor's token, if there is such a token.

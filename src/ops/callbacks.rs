@@ -11,7 +11,7 @@ use crate::domain::recharge::Verdict;
 use crate::domain::submission::Submission;
 use crate::providers::callback::{Envelope, Proven};
 use crate::providers::{Trust, simulated};
-use crate::store::{Accept, Addressed, Callback, Deed, Write, Written};
+use crate::store::{Accept, Addressed, Callback, Command, Write, Written};
 
 impl Ops {
     /// Judges a callback before its body is read.
@@ -20,7 +20,7 @@ impl Ops {
     /// [`OpsError::Unauthorized`] if there is no such provider, or nothing in the callback can prove that it is the provider's.
     pub fn expects_callback(&self, name: &str, callback: &Envelope) -> Result<(), OpsError> {
         let provider = self.providers.named(name).ok_or(OpsError::Unauthorized)?;
-        if provider.expects(callback, self.surroundings.clock.now()) { Ok(()) } else { Err(OpsError::Unauthorized) }
+        if provider.expects(callback, self.environment.clock.now()) { Ok(()) } else { Err(OpsError::Unauthorized) }
     }
 
     /// Judges a callback by its body, before that is parsed.
@@ -29,7 +29,7 @@ impl Ops {
     /// [`OpsError::Unauthorized`] if it is not proven to be the provider's.
     pub fn proves_callback(&self, name: &str, callback: &Envelope, body: &[u8]) -> Result<Proven, OpsError> {
         let provider = self.providers.named(name).ok_or(OpsError::Unauthorized)?;
-        provider.proves(callback, body, self.surroundings.clock.now()).ok_or(OpsError::Unauthorized)
+        provider.proves(callback, body, self.environment.clock.now()).ok_or(OpsError::Unauthorized)
     }
 
     /// Takes the fields of a proven callback; none if it could not be parsed. Answers what was made of it: a report's verdict,
@@ -79,7 +79,7 @@ impl Ops {
         let amount = said.amount.as_deref().map(|amount| named_amount(submission, amount));
         // An amount that cannot be read may be another one than was ordered: only the provider knows.
         let Some(mut report) = report.filter(|_| amount != Some(None)) else {
-            self.change(Deed::AskNow(recharge.id), None, None).await?;
+            self.change(Command::AskNow(recharge.id), None, None).await?;
             self.handoff.placed();
             return Ok("asked");
         };
@@ -88,7 +88,7 @@ impl Ops {
             report.details.currency = Some(currency);
         }
         let mode = self.owner(recharge.stream).await?.mode;
-        let (now, deadline) = (self.surroundings.clock.now(), self.rules.delivery_deadline);
+        let (now, deadline) = (self.environment.clock.now(), self.rules.delivery_deadline);
         let reports = vec![Addressed { stream: recharge.stream, mode, report }];
         match self.committer.write(Write::Accept(Accept { source: "callback", now, deadline, reports })).await? {
             Written::Accepted(judged, _) => {
@@ -103,7 +103,7 @@ impl Ops {
     async fn keep_callback(&self, name: &str, about: Option<&Submission>, verdict: &'static str, body: String) -> Result<(), OpsError> {
         let recharge = about.map(|submission| submission.recharge.id);
         let callback = Callback { provider: name.to_owned(), recharge, verdict, body };
-        self.change(Deed::KeepCallback(Box::new(callback)), None, None).await.map(drop)
+        self.change(Command::KeepCallback(Box::new(callback)), None, None).await.map(drop)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::domain::endpoint::EndpointStatus;
 use crate::domain::id::VendorId;
 use crate::domain::vendor::{Mode, Vendor};
 use crate::limits;
-use crate::store::{AuditQuery, Deed, Page, TimeRange};
+use crate::store::{AuditQuery, Command, Page, TimeRange};
 
 /// The audit entry of a dismissal. It is also where the dismissal is stored.
 const DISMISSED: &str = "checklist.dismissed";
@@ -101,7 +101,7 @@ impl Ops {
     pub async fn dismiss_checklist(&self, caller: Caller) -> Result<(), OpsError> {
         caller.operator()?;
         let note = caller.note(DISMISSED, "checklist", About::default());
-        self.change(Deed::Note, Some(note), None).await?;
+        self.change(Command::Note, Some(note), None).await?;
         self.dismissed.0.store(true, Ordering::Relaxed);
         Ok(())
     }

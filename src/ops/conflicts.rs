@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::input::{Mine, Paging, require_range, time_range};
-use super::{Caller, Once, Ops, OpsError};
+use super::input::{Paging, StreamScope, require_range, time_range};
+use super::{Caller, IdempotentRequest, Ops, OpsError};
 use crate::domain::audit::Note;
 use crate::domain::conflict::{CaseState, Conflict};
 use crate::domain::event::{MASK, is_distinct};
@@ -11,7 +11,7 @@ use crate::domain::id::{ConflictId, RechargeId};
 use crate::domain::recharge::{Details, Recharge, Report, Status};
 use crate::fields::Fields;
 use crate::limits;
-use crate::store::{ConflictQuery, Deed, Done, Listed, SettledRecharge};
+use crate::store::{Command, ConflictQuery, Listed, Reply, SettledRecharge};
 
 /// A person's words as the audit log keeps them: it outlives the erasure of a number.
 fn without_number(text: &str, recharge: &Recharge) -> String {
@@ -30,7 +30,7 @@ impl Ops {
         let range = time_range(&mut fields);
         let Paging(page) = Paging::read(&mut fields);
         if recharge.is_none() && state.is_some_and(|state| state != CaseState::Open) {
-            require_range(&mut fields, range, self.surroundings.clock.now(), "state");
+            require_range(&mut fields, range, self.environment.clock.now(), "state");
         }
         super::input::finish(fields)?;
         Ok(self.store.conflicts(ConflictQuery { state, recharge, range, page }).await?)
@@ -53,8 +53,8 @@ impl Ops {
         caller: Caller,
         id: ConflictId,
         mut fields: Fields,
-        once: Once<(Mine, Recharge)>,
-    ) -> Result<(Mine, Recharge), OpsError> {
+        once: IdempotentRequest<(StreamScope, Recharge)>,
+    ) -> Result<(StreamScope, Recharge), OpsError> {
         let named = fields.gives("as");
         let to = fields.parse::<CaseState>("as");
         if !named || to == Some(CaseState::Open) {
@@ -68,14 +68,14 @@ impl Ops {
         let mine = self.owner(recharge.stream).await?;
         let details = json!({"as": to, "reason": without_number(&reason, &recharge), "recharge_id": conflict.recharge});
         let note = Note { details, ..caller.note("conflict.resolved", id, mine.into()) };
-        let deed = Deed::Resolve { id, to, reason, by: caller.actor.to_string(), deadline: self.rules.delivery_deadline };
+        let command = Command::Resolve { id, to, reason, by: caller.actor.to_string(), deadline: self.rules.delivery_deadline };
         let keep = once.keep(move |done| match done {
-            Done::Resolved(Some(Ok(resolved))) => Some((mine, resolved.1.clone())),
+            Reply::Resolved(Some(Ok(resolved))) => Some((mine, resolved.1.clone())),
             _ => None,
         });
-        match self.change(deed, Some(note), keep).await? {
-            Done::Resolved(Some(Ok(resolved))) => Ok((mine, resolved.1)),
-            Done::Resolved(Some(Err(unfit))) => Err(OpsError::IllegalState(unfit.to_string())),
+        match self.change(command, Some(note), keep).await? {
+            Reply::Resolved(Some(Ok(resolved))) => Ok((mine, resolved.1)),
+            Reply::Resolved(Some(Err(unfit))) => Err(OpsError::IllegalState(unfit.to_string())),
             _ => Err(OpsError::NotFound("conflict")),
         }
     }
@@ -89,8 +89,8 @@ impl Ops {
         caller: Caller,
         id: RechargeId,
         mut fields: Fields,
-        once: Once<(Mine, Recharge)>,
-    ) -> Result<(Mine, Recharge), OpsError> {
+        once: IdempotentRequest<(StreamScope, Recharge)>,
+    ) -> Result<(StreamScope, Recharge), OpsError> {
         let status = fields.parse::<Status>("status").filter(|status| matches!(status, Status::Success | Status::Failed));
         if status.is_none() {
             fields.invalid("status", "is required: success or failed");
@@ -108,12 +108,12 @@ impl Ops {
         let details = Details { reason: told, provider_ref, ..Details::default() };
         let report = Box::new(Report { reference_no: recharge.reference_no, status, details, occurred_at: None });
         let keep = once.keep(move |done| match done {
-            Done::Settled(SettledRecharge::Yes(recharge)) => Some((mine, (**recharge).clone())),
+            Reply::Settled(SettledRecharge::Yes(recharge)) => Some((mine, (**recharge).clone())),
             _ => None,
         });
-        match self.change(Deed::SettleRecharge { id, report, deadline: self.rules.delivery_deadline }, Some(note), keep).await? {
-            Done::Settled(SettledRecharge::Yes(recharge)) => Ok((mine, *recharge)),
-            Done::Settled(SettledRecharge::NotQueued(status)) => {
+        match self.change(Command::SettleRecharge { id, report, deadline: self.rules.delivery_deadline }, Some(note), keep).await? {
+            Reply::Settled(SettledRecharge::Yes(recharge)) => Ok((mine, *recharge)),
+            Reply::Settled(SettledRecharge::NotQueued(status)) => {
                 let status = status.as_str();
                 Err(OpsError::IllegalState(format!("the recharge is {status}; only a queued one can be settled by a person")))
             }

@@ -1,7 +1,7 @@
 //! Deliveries and their attempts, to read and to send again.
 
 use super::input::{Paging, finish, require_range, time_range};
-use super::{Caller, Once, Ops, OpsError};
+use super::{Caller, IdempotentRequest, Ops, OpsError};
 use crate::domain::attempt::Attempt;
 use crate::domain::delivery::DeliveryState;
 use crate::domain::endpoint::Settings;
@@ -9,7 +9,7 @@ use crate::domain::id::{DeliveryId, EndpointId, EventId, RechargeId};
 use crate::fields::Fields;
 use crate::limits;
 pub use crate::store::TimeRange as Range;
-use crate::store::{Deed, Delivery, DeliveryQuery, Done, Listed, Resent};
+use crate::store::{Command, Delivery, DeliveryQuery, Listed, Reply, Resent};
 use crate::wire::{Turn, Writer};
 
 /// A delivery with the request headers of each of its attempts, masked.
@@ -41,7 +41,7 @@ impl Ops {
         let recharge = fields.parse::<RechargeId>("recharge_id");
         let range = time_range(&mut fields);
         let Paging(page) = Paging::read(&mut fields);
-        let now = self.surroundings.clock.now();
+        let now = self.environment.clock.now();
         if event.is_none() {
             let costly =
                 [("type", event_type.is_some()), ("recharge_id", recharge.is_some()), ("state", state.is_some() && endpoint.is_none())];
@@ -75,7 +75,7 @@ impl Ops {
     ///
     /// # Errors
     /// There is no such delivery; it is still pending; its endpoint is neither connected nor paused.
-    pub async fn resend(&self, caller: Caller, id: DeliveryId, fields: Fields, once: Once<Shown>) -> Result<Shown, OpsError> {
+    pub async fn resend(&self, caller: Caller, id: DeliveryId, fields: Fields, once: IdempotentRequest<Shown>) -> Result<Shown, OpsError> {
         finish(fields)?;
         self.delivery(caller, id).await?;
         let endpoint = self.store.endpoint(id.endpoint).await?.ok_or(OpsError::NotFound("delivery"))?;
@@ -85,19 +85,19 @@ impl Ops {
             ));
         }
         let settings = endpoint.settings.clone();
-        let show = move |done: &Done| match done {
-            Done::Resent(Resent::Opened(delivery)) => Some(shown(&settings, (**delivery).clone())),
+        let show = move |done: &Reply| match done {
+            Reply::Resent(Resent::Opened(delivery)) => Some(shown(&settings, (**delivery).clone())),
             _ => None,
         };
         let note = caller.note("delivery.resent", id, (&endpoint).into());
-        let deed = Deed::Resend { id, deadline: self.rules.delivery_deadline };
-        let done = self.change(deed, Some(note), once.keep(show.clone())).await?;
+        let command = Command::Resend { id, deadline: self.rules.delivery_deadline };
+        let done = self.change(command, Some(note), once.keep(show.clone())).await?;
         match &done {
-            Done::Resent(Resent::Opened(_)) => self.handoff.due(id.endpoint),
-            Done::Resent(Resent::StillPending) => {
+            Reply::Resent(Resent::Opened(_)) => self.handoff.due(id.endpoint),
+            Reply::Resent(Resent::StillPending) => {
                 return Err(OpsError::IllegalState("the delivery is still pending; it is retried by itself".to_owned()));
             }
-            Done::Resent(Resent::NotListening(status)) => {
+            Reply::Resent(Resent::NotListening(status)) => {
                 let status = status.as_str();
                 return Err(OpsError::IllegalState(format!("the endpoint is {status}; connect or enable it first")));
             }
@@ -114,8 +114,8 @@ impl Ops {
         finish(fields)?;
         let before = self.delivery(caller, id).await?.delivery;
         let mine = self.owner(before.event.id.stream).await?;
-        let done = self.change(Deed::Cancel(id), Some(caller.note("delivery.cancelled", id, mine.into())), None).await?;
-        let Done::Cancelled(Some(runs)) = done else {
+        let done = self.change(Command::Cancel(id), Some(caller.note("delivery.cancelled", id, mine.into())), None).await?;
+        let Reply::Cancelled(Some(runs)) = done else {
             let state = before.state.as_str();
             return Err(OpsError::IllegalState(format!("the delivery is not pending any more (it was {state})")));
         };

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 use url::Url;
 
-use super::input::{Mine, Paging, finish};
+use super::input::{Paging, StreamScope, finish};
 use super::settings::{changed_settings, read_secret, read_word, secret_text};
-use super::{Caller, Once, Ops, OpsError, Seen};
+use super::{Caller, IdempotentRequest, Ops, OpsError, Seen};
 use crate::domain::attempt::Attempt;
 use crate::domain::audit::Note;
 use crate::domain::endpoint::{Endpoint, EndpointStatus, Profile, Settings};
@@ -18,7 +18,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::vendor::Mode;
 use crate::fields::Fields;
 use crate::limits;
-use crate::store::{Deed, Done, EndpointChange, Keep, OpenSize, Page};
+use crate::store::{CachedResponse, Command, EndpointChange, OpenSize, Page, Reply};
 
 /// An endpoint with what is known of it beside its settings.
 #[derive(Debug, Clone)]
@@ -69,7 +69,12 @@ impl Ops {
     ///
     /// # Errors
     /// The input's problems; [`OpsError::EndpointLimit`].
-    pub async fn create_endpoint(&self, caller: Caller, mut fields: Fields, once: Once<NewEndpoint>) -> Result<NewEndpoint, OpsError> {
+    pub async fn create_endpoint(
+        &self,
+        caller: Caller,
+        mut fields: Fields,
+        once: IdempotentRequest<NewEndpoint>,
+    ) -> Result<NewEndpoint, OpsError> {
         let mine = self.mine(caller, &mut fields).await?;
         if !fields.has("url") {
             fields.invalid("url", "is required");
@@ -84,9 +89,11 @@ impl Ops {
         let mode = mine.map_or(Mode::Live, |mine| mine.mode);
         self.read_settings(&mut fields, &mut settings, mode);
         let problems = fields.finish();
-        let (Some(Mine { vendor, mode, stream }), true) = (mine, problems.is_empty()) else { return Err(OpsError::Invalid(problems)) };
-        let now = self.surroundings.clock.now();
-        let id = EndpointId::from(self.surroundings.ids.next(now));
+        let (Some(StreamScope { vendor, mode, stream }), true) = (mine, problems.is_empty()) else {
+            return Err(OpsError::Invalid(problems));
+        };
+        let now = self.environment.clock.now();
+        let id = EndpointId::from(self.environment.ids.next(now));
         let endpoint = Endpoint::new(id, vendor, mode, stream, settings, now);
         let details = json!({"url": endpoint.settings.shown_url(), "profile": profile.as_str()});
         let note = Note { details, ..caller.note("endpoint.created", id, (&endpoint).into()) };
@@ -99,9 +106,9 @@ impl Ops {
             overlap_until: None,
         };
         let new = NewEndpoint { secret: secret_text(&endpoint.settings), endpoint: shown };
-        let deed = Deed::CreateEndpoint { endpoint: Box::new(endpoint), most: self.rules.endpoints_per_vendor };
-        let done = self.change(deed, Some(note), once.known(&new)).await?;
-        if done.came_to_pass() { Ok(new) } else { Err(OpsError::EndpointLimit(self.rules.endpoints_per_vendor)) }
+        let command = Command::CreateEndpoint { endpoint: Box::new(endpoint), most: self.rules.endpoints_per_vendor };
+        let done = self.change(command, Some(note), once.known(&new)).await?;
+        if done.took_effect() { Ok(new) } else { Err(OpsError::EndpointLimit(self.rules.endpoints_per_vendor)) }
     }
 
     /// A vendor's endpoints, newest first.
@@ -130,7 +137,7 @@ impl Ops {
 
     pub(super) async fn shown_endpoint(&self, endpoint: Endpoint) -> Result<ShownEndpoint, OpsError> {
         let size = self.store.open_size(endpoint.id).await?;
-        let now = self.surroundings.clock.now();
+        let now = self.environment.clock.now();
         let oldest = size.oldest.map(|at| now.since(at));
         let pace = self.handoff.pace(endpoint.id).filter(|pace| *pace > 0.0);
         let drain = pace.map(|pace| Duration::from_secs_f64(size.open as f64 / pace)).filter(|_| size.open > 0);
@@ -239,7 +246,7 @@ impl Ops {
     /// # Errors
     /// The input's problems; there is no such endpoint; it is not connected.
     pub async fn pause(&self, caller: Caller, id: EndpointId, mut fields: Fields) -> Result<ShownEndpoint, OpsError> {
-        let now = self.surroundings.clock.now();
+        let now = self.environment.clock.now();
         let latest = now.plus(limits::PAUSE_MAX);
         let until = fields.parse::<Timestamp>("until").unwrap_or(latest);
         if until <= now || until > latest {
@@ -309,7 +316,7 @@ impl Ops {
         caller: Caller,
         id: EndpointId,
         mut fields: Fields,
-        once: Once<NewSecret>,
+        once: IdempotentRequest<NewSecret>,
     ) -> Result<NewSecret, OpsError> {
         let endpoint = self.find_endpoint(caller, id).await?;
         let mut settings = endpoint.settings.clone();
@@ -320,7 +327,7 @@ impl Ops {
             fields.invalid("secret", "is the present one; choose another");
         }
         finish(fields)?;
-        let now = self.surroundings.clock.now();
+        let now = self.environment.clock.now();
         if overlap.is_zero() {
             // A secret that has leaked must stop counting at once, and so must those before it.
             (settings.secret, settings.former) = (secret, Vec::new());
@@ -349,8 +356,8 @@ impl Ops {
         let up_to = self.store.events_after(endpoint.stream, None, 0).await?.latest;
         let mut cancelled = 0;
         loop {
-            match self.change(Deed::CancelPending { endpoint: id, up_to }, None, None).await? {
-                Done::Cancelled(Some(runs)) if !runs.is_empty() => {
+            match self.change(Command::CancelPending { endpoint: id, up_to }, None, None).await? {
+                Reply::Cancelled(Some(runs)) if !runs.is_empty() => {
                     cancelled += runs.len() as u64;
                     // At once, so that none of them is sent while the others are being cancelled.
                     self.handoff.cancelled(id, runs);
@@ -359,7 +366,7 @@ impl Ops {
             }
         }
         let note = Note { details: json!({"cancelled": cancelled}), ..caller.note("endpoint.pending_cancelled", id, (&endpoint).into()) };
-        self.change(Deed::Note, Some(note), None).await?;
+        self.change(Command::Note, Some(note), None).await?;
         Ok(cancelled)
     }
 
@@ -368,9 +375,9 @@ impl Ops {
     async fn apply_behind_missed(&self, id: EndpointId, change: EndpointChange, note: Note) -> Result<Option<Endpoint>, OpsError> {
         let (mut from, deadline) = (0, self.rules.delivery_deadline);
         loop {
-            let deed = Deed::OpenMissed { id, from, change: change.clone(), deadline };
-            match self.change(deed, Some(note.clone()), None).await {
-                Ok(Done::Opened(next)) => from = next,
+            let command = Command::OpenMissed { id, from, change: change.clone(), deadline };
+            match self.change(command, Some(note.clone()), None).await {
+                Ok(Reply::Opened(next)) => from = next,
                 done => {
                     self.handoff.dropped(id);
                     return self.changed(id, done);
@@ -380,7 +387,13 @@ impl Ops {
     }
 
     /// Changes settings, unless somebody else has changed them since `before` was read: a handshake takes its time.
-    async fn apply_settings(&self, before: Endpoint, settings: Settings, note: Note, keep: Option<Keep>) -> Result<Endpoint, OpsError> {
+    async fn apply_settings(
+        &self,
+        before: Endpoint,
+        settings: Settings,
+        note: Note,
+        keep: Option<CachedResponse>,
+    ) -> Result<Endpoint, OpsError> {
         let id = before.id;
         let change = EndpointChange::Settings { from: Box::new(before.settings), to: Box::new(settings) };
         if let Some(changed) = self.apply(id, change, note, keep).await? {
@@ -392,17 +405,23 @@ impl Ops {
         Err(OpsError::IllegalState("the endpoint was changed meanwhile; look at it and try again".to_owned()))
     }
 
-    async fn apply(&self, id: EndpointId, change: EndpointChange, note: Note, keep: Option<Keep>) -> Result<Option<Endpoint>, OpsError> {
-        let deed = Deed::ChangeEndpoint { id, change, deadline: self.rules.delivery_deadline };
-        let done = self.change(deed, Some(note), keep).await;
+    async fn apply(
+        &self,
+        id: EndpointId,
+        change: EndpointChange,
+        note: Note,
+        keep: Option<CachedResponse>,
+    ) -> Result<Option<Endpoint>, OpsError> {
+        let command = Command::ChangeEndpoint { id, change, deadline: self.rules.delivery_deadline };
+        let done = self.change(command, Some(note), keep).await;
         self.changed(id, done)
     }
 
-    fn changed(&self, id: EndpointId, done: Result<Done, OpsError>) -> Result<Option<Endpoint>, OpsError> {
+    fn changed(&self, id: EndpointId, done: Result<Reply, OpsError>) -> Result<Option<Endpoint>, OpsError> {
         // Even where its outcome is not known.
         self.handoff.changed(id);
         match done? {
-            Done::Endpoint(changed) => Ok(changed.map(|endpoint| *endpoint)),
+            Reply::Endpoint(changed) => Ok(changed.map(|endpoint| *endpoint)),
             other => unreachable!("a change of an endpoint is answered with the endpoint, not with {other:?}"),
         }
     }

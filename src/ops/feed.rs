@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::input::Mine;
+use super::input::StreamScope;
 use super::{Caller, Ops, OpsError};
 use crate::clock::Stopwatch;
 use crate::domain::filter::Filter;
@@ -30,7 +30,7 @@ pub struct Follow {
     _place: Place,
     /// The last time that something new was looked for.
     looked: Option<Stopwatch>,
-    mine: Mine,
+    mine: StreamScope,
     types: Option<Filter>,
     after: i64,
     /// Events of the page before that matched nothing: there is more to look at at once.
@@ -51,7 +51,7 @@ impl Ops {
         let problems = fields.finish();
         let (Some(mine), true) = (mine, problems.is_empty()) else { return Err(OpsError::Invalid(problems)) };
         let _place = if wait.is_zero() { None } else { Some(self.followers.take(caller.scope, mine.stream)?) };
-        let give_up = self.surroundings.clock.now().plus(wait);
+        let give_up = self.environment.clock.now().plus(wait);
         let mut from = after;
         loop {
             let news = self.committer.news(mine.stream);
@@ -62,7 +62,7 @@ impl Ops {
                 return Ok(part);
             }
             from = Some(part.next_after);
-            let now = self.surroundings.clock.now();
+            let now = self.environment.clock.now();
             if now >= give_up {
                 return Ok(part);
             }
@@ -113,7 +113,7 @@ impl Ops {
         Ok(part.feed)
     }
 
-    async fn look(&self, mine: Mine, after: Option<i64>, types: Option<&Filter>, limit: usize) -> Result<FeedPart, OpsError> {
+    async fn look(&self, mine: StreamScope, after: Option<i64>, types: Option<&Filter>, limit: usize) -> Result<FeedPart, OpsError> {
         let most = if types.is_some() { limits::PAGE_MAX } else { limit };
         let mut feed = self.store.events_after(mine.stream, after, most).await?;
         let Feed { oldest, latest, .. } = feed;

@@ -12,7 +12,7 @@ use crate::domain::session::Ticket;
 use crate::domain::token::TokenHash;
 use crate::fields::{Fields, Problem};
 use crate::limits;
-use crate::store::{Created, Deed, Done, Page};
+use crate::store::{Command, Created, Page, Reply};
 
 /// The ticket that is good at present.
 #[derive(Debug, Default)]
@@ -63,7 +63,7 @@ impl Ops {
         let (email, password) =
             (fields.required_text("email", limits::NAME_MAX), fields.required_text("password", *limits::PASSWORD.end()));
         super::input::finish(fields)?;
-        let (user, hash) = new_operator_user(&email, &password, &self.surroundings).await?;
+        let (user, hash) = new_operator_user(&email, &password, &self.environment).await?;
         let note = Note {
             actor: Actor::User(user.id),
             address: Some(who.address),
@@ -74,9 +74,9 @@ impl Ops {
             details: json!({"first_operator": true}),
         };
         // The store decides: another node may have a link of its own.
-        match self.change(Deed::CreateFirstOperator(user, hash), Some(note), None).await? {
-            Done::Made(Created::Yes) => {}
-            Done::Made(Created::Taken) => return Err(Problem::invalid("email", "is taken by another login").into()),
+        match self.change(Command::CreateFirstOperator(user, hash), Some(note), None).await? {
+            Reply::Made(Created::Yes) => {}
+            Reply::Made(Created::Taken) => return Err(Problem::invalid("email", "is taken by another login").into()),
             _ => return Err(OpsError::LinkGone),
         }
         self.setup.end(ticket);

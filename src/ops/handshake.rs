@@ -31,8 +31,8 @@ pub struct Seen {
 
 impl Ops {
     fn test_event(&self, endpoint: &Endpoint) -> Event {
-        let now = self.surroundings.clock.now();
-        Event::test(endpoint, self.surroundings.ids.next(now), now)
+        let now = self.environment.clock.now();
+        Event::test(endpoint, self.environment.ids.next(now), now)
     }
 
     /// Room for one of an endpoint, among those that are under way.
@@ -59,7 +59,7 @@ impl Ops {
 
     fn turn(&self, event: &Event) -> (Turn, [u8; 16]) {
         let mut iv = [0; 16];
-        self.surroundings.entropy.fill(&mut iv);
+        self.environment.entropy.fill(&mut iv);
         (Turn { number: 1, at: event.created_at }, iv)
     }
 

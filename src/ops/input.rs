@@ -19,7 +19,7 @@ use crate::store::{Page, TimeRange};
 
 /// Whose things a call is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mine {
+pub struct StreamScope {
     /// The vendor.
     pub vendor: VendorId,
     /// The mode.
@@ -30,9 +30,9 @@ pub struct Mine {
 
 impl Ops {
     /// Whose things a call is about: a vendor's token says it, the operator names `vendor_id` and `mode`.
-    pub(super) async fn mine(&self, caller: Caller, fields: &mut Fields) -> Result<Option<Mine>, OpsError> {
+    pub(super) async fn mine(&self, caller: Caller, fields: &mut Fields) -> Result<Option<StreamScope>, OpsError> {
         if let Scope::Vendor { vendor, mode, stream } = caller.scope {
-            return Ok(Some(Mine { vendor, mode, stream }));
+            return Ok(Some(StreamScope { vendor, mode, stream }));
         }
         let (named, moded) = (fields.gives("vendor_id"), fields.gives("mode"));
         let vendor = fields.parse::<VendorId>("vendor_id");
@@ -42,7 +42,7 @@ impl Ops {
         }
         let (Some(vendor), Some(mode)) = (vendor, mode) else { return Ok(None) };
         match self.streams(vendor).await? {
-            Some(found) => Ok(Some(Mine { vendor, mode, stream: found.stream(mode) })),
+            Some(found) => Ok(Some(StreamScope { vendor, mode, stream: found.stream(mode) })),
             None => {
                 fields.invalid("vendor_id", "there is no such vendor");
                 Ok(None)

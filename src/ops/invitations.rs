@@ -8,8 +8,8 @@ use serde_json::json;
 use super::allowances::{Counted, network, own_address};
 use super::input::{email, finish};
 use super::users::{found_user, hash_password, read_password};
-use super::{Caller, NewSession, Once, Ops, OpsError, Visitor};
-use crate::domain::alert::Letter;
+use super::{Caller, IdempotentRequest, NewSession, Ops, OpsError, Visitor};
+use crate::domain::alert::Email;
 use crate::domain::audit::{Actor, Note};
 use crate::domain::id::{LinkId, UserId, VendorId};
 use crate::domain::secret::Secret;
@@ -18,7 +18,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::user::{Role, User};
 use crate::fields::{Fields, Problem};
 use crate::limits;
-use crate::store::{Deed, Done, NewPassword, Redeemed, Redeeming};
+use crate::store::{Command, NewPassword, Redeemed, Redeeming, Reply};
 
 /// An invitation that was just made. Its mail is on its way, or waits.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Ops {
 
     fn link_to(&self, purpose: Purpose, lasts: Duration) -> Link {
         let now = self.now();
-        Link { id: LinkId::from(self.surroundings.ids.next(now)), purpose, created_at: now, expires_at: now.plus(lasts) }
+        Link { id: LinkId::from(self.environment.ids.next(now)), purpose, created_at: now, expires_at: now.plus(lasts) }
     }
 
     /// Invites somebody to log in for a vendor (for the operator, if none is named): `{email, role?}`.
@@ -99,11 +99,11 @@ impl Ops {
                 self.link_url(&ticket)
             )
         };
-        let letter = Letter { to: email.clone(), title: "Your login at Ringback".to_owned(), text: Secret::new(text) };
+        let letter = Email { to: email.clone(), title: "Your login at Ringback".to_owned(), text: Secret::new(text) };
         let about = vendor.map(Into::into).unwrap_or_default();
         let note = Note { details: json!({"email": email, "role": role}), ..caller.note("user.invited", link.id, about) };
-        let deed = Deed::CreateLink { link: link.clone(), hash: ticket.hash(), letter: Some(letter) };
-        if !self.change(deed, Some(note), None).await?.came_to_pass() {
+        let command = Command::CreateLink { link: link.clone(), hash: ticket.hash(), letter: Some(letter) };
+        if !self.change(command, Some(note), None).await?.took_effect() {
             let told = format!("{} invitations wait to be taken; withdraw one first", limits::INVITATIONS_OPEN);
             return Err(OpsError::IllegalState(told));
         }
@@ -126,8 +126,8 @@ impl Ops {
     /// There is no such invitation.
     pub async fn withdraw(&self, caller: Caller, vendor: Option<VendorId>, id: LinkId) -> Result<(), OpsError> {
         let note = caller.note("user.invitation_withdrawn", id, vendor.map(Into::into).unwrap_or_default());
-        let done = self.change(Deed::Withdraw { id, vendor }, Some(note), None).await?;
-        if done.came_to_pass() { Ok(()) } else { Err(OpsError::NotFound("invitation")) }
+        let done = self.change(Command::Withdraw { id, vendor }, Some(note), None).await?;
+        if done.took_effect() { Ok(()) } else { Err(OpsError::NotFound("invitation")) }
     }
 
     /// Mails a link to a new password, if there is such a login: `{email}`. Nobody learns whether there is, not even by how long
@@ -158,7 +158,7 @@ impl Ops {
              this mail: your password stays as it is.\n",
             self.link_url(&ticket)
         );
-        let letter = Letter { to: found.user.email, title: "A new password at Ringback".to_owned(), text: Secret::new(text) };
+        let letter = Email { to: found.user.email, title: "A new password at Ringback".to_owned(), text: Secret::new(text) };
         let note = Note {
             actor: Actor::User(found.user.id),
             address: Some(who.address),
@@ -169,7 +169,7 @@ impl Ops {
             details: json!({}),
         };
         // Where there is no room for another link, the ones before are good.
-        self.change(Deed::CreateLink { link, hash: ticket.hash(), letter: Some(letter) }, Some(note), None).await.map(drop)
+        self.change(Command::CreateLink { link, hash: ticket.hash(), letter: Some(letter) }, Some(note), None).await.map(drop)
     }
 
     /// What a link is for, while it is good.
@@ -188,11 +188,11 @@ impl Ops {
         let password = read_password(&mut fields, "password");
         finish(fields)?;
         let link = self.link(ticket).await?;
-        let hash = hash_password(password, &*self.surroundings.entropy).await;
+        let hash = hash_password(password, &*self.environment.entropy).await;
         let now = self.now();
         let (user, vendor, action, redeeming) = match link.purpose {
             Purpose::Invitation { email, vendor, role } => {
-                let id = UserId::from(self.surroundings.ids.next(now));
+                let id = UserId::from(self.environment.ids.next(now));
                 let user = User { role, ..User::new(id, email, vendor, now) };
                 (id, vendor, "user.created", Redeeming::Login(user, hash))
             }
@@ -201,9 +201,9 @@ impl Ops {
         };
         let (actor, address, object) = (Actor::User(user), Some(who.address), user.to_string());
         let note = Note { actor, address, vendor, mode: None, action, object, details: json!({"link": link.id}) };
-        match self.change(Deed::Redeem(ticket.hash(), Box::new(redeeming)), Some(note), None).await? {
-            Done::Redeemed(Redeemed::Yes) => Ok(()),
-            Done::Redeemed(Redeemed::Taken) => Err(Problem::invalid(
+        match self.change(Command::Redeem(ticket.hash(), Box::new(redeeming)), Some(note), None).await? {
+            Reply::Redeemed(Redeemed::Yes) => Ok(()),
+            Reply::Redeemed(Redeemed::Taken) => Err(Problem::invalid(
                 "email",
                 "cannot be used for this invitation; log in if you have a login, or ask to be invited with another address",
             )
@@ -221,7 +221,7 @@ impl Ops {
         caller: Caller,
         vendor: VendorId,
         mut fields: Fields,
-        once: Once<PanelLink>,
+        once: IdempotentRequest<PanelLink>,
     ) -> Result<PanelLink, OpsError> {
         let role = fields.parse("role").unwrap_or(Role::Viewer);
         let lifetime = fields.integer("lifetime_seconds", 60..=limits::PANEL_SESSION_MAX.as_secs() as i64);
@@ -235,8 +235,8 @@ impl Ops {
         let made = PanelLink { id: link.id, url: self.link_url(&ticket), expires_at: link.expires_at };
         let details = json!({"role": role, "lifetime_seconds": lifetime.as_secs()});
         let note = Note { details, ..caller.note("vendor.panel_link_made", link.id, vendor.into()) };
-        let deed = Deed::CreateLink { link, hash: ticket.hash(), letter: None };
-        self.change(deed, Some(note), once.known(&made)).await?;
+        let command = Command::CreateLink { link, hash: ticket.hash(), letter: None };
+        self.change(command, Some(note), once.known(&made)).await?;
         Ok(made)
     }
 
@@ -258,8 +258,8 @@ impl Ops {
             details: json!({"role": role}),
         };
         let redeeming = Redeeming::Session(session.clone(), its_own.hash());
-        match self.change(Deed::Redeem(ticket.hash(), Box::new(redeeming)), Some(note), None).await? {
-            Done::Redeemed(Redeemed::Yes) => Ok(NewSession { ticket: its_own, session, device: None }),
+        match self.change(Command::Redeem(ticket.hash(), Box::new(redeeming)), Some(note), None).await? {
+            Reply::Redeemed(Redeemed::Yes) => Ok(NewSession { ticket: its_own, session, device: None }),
             _ => Err(OpsError::LinkGone),
         }
     }
@@ -276,6 +276,6 @@ impl Ops {
         finish(fields)?;
         let role = role.unwrap_or(Role::Viewer);
         let note = Note { details: json!({"role": role}), ..caller.note("user.role_changed", id, vendor.into()) };
-        found_user(&self.change(Deed::SetRole { id, vendor, role, last: caller.last_owner() }, Some(note), None).await?)
+        found_user(&self.change(Command::SetRole { id, vendor, role, last: caller.last_owner() }, Some(note), None).await?)
     }
 }

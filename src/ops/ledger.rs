@@ -3,8 +3,8 @@
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::input::{Mine, Paging, require_range, time_range};
-use super::{Caller, Once, Ops, OpsError};
+use super::input::{Paging, StreamScope, require_range, time_range};
+use super::{Caller, IdempotentRequest, Ops, OpsError};
 use crate::domain::event::Event;
 use crate::domain::filter::{self, RESERVED};
 use crate::domain::id::{EventId, RechargeId};
@@ -12,7 +12,7 @@ use crate::domain::recharge::{Recharge, Status};
 use crate::domain::time::Timestamp;
 use crate::fields::{Fields, Problem};
 use crate::limits;
-use crate::store::{Deed, Done, KeptReport, Listed, Publish, Published, RechargeQuery, Standing, Write, Written};
+use crate::store::{Command, KeptReport, Listed, Publish, Published, RechargeQuery, Reply, Standing, Write, Written};
 
 /// An event that was taken.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +28,7 @@ impl Ops {
     ///
     /// # Errors
     /// The input's problems; the store's.
-    pub async fn publish(&self, caller: Caller, mut fields: Fields, once: Once<NewEvent>) -> Result<NewEvent, OpsError> {
+    pub async fn publish(&self, caller: Caller, mut fields: Fields, once: IdempotentRequest<NewEvent>) -> Result<NewEvent, OpsError> {
         let mine = self.mine(caller, &mut fields).await?;
         let event_type = self.event_type(&mut fields);
         let data = self.event_data(&mut fields);
@@ -41,17 +41,17 @@ impl Ops {
             event_type: event_type.into(),
             data,
             dedupe_key,
-            now: self.surroundings.clock.now(),
+            now: self.environment.clock.now(),
             deadline: self.rules.delivery_deadline,
         };
         let told = move |published: &Published| {
             let id = EventId { stream: mine.stream, sequence: published.sequence };
             NewEvent { id, deliveries: published.deliveries }
         };
-        let keep = once.keep(move |done| if let Done::Published(published) = done { Some(told(published)) } else { None });
+        let keep = once.keep(move |done| if let Reply::Published(published) = done { Some(told(published)) } else { None });
         if keep.is_some() {
-            return match self.change(Deed::Publish(publish), None, keep).await? {
-                Done::Published(published) => Ok(told(&published)),
+            return match self.change(Command::Publish(publish), None, keep).await? {
+                Reply::Published(published) => Ok(told(&published)),
                 other => unreachable!("an event is answered with its number, not with {other:?}"),
             };
         }
@@ -112,7 +112,7 @@ impl Ops {
     ///
     /// # Errors
     /// The input's problems.
-    pub async fn recharges(&self, caller: Caller, mut fields: Fields) -> Result<(Mine, Listed<Recharge, RechargeId>), OpsError> {
+    pub async fn recharges(&self, caller: Caller, mut fields: Fields) -> Result<(StreamScope, Listed<Recharge, RechargeId>), OpsError> {
         let mine = self.mine(caller, &mut fields).await?;
         let status = fields.parse::<Status>("status");
         let reference_no = fields.text("reference_no", limits::REFERENCE_MAX);
@@ -120,7 +120,7 @@ impl Ops {
         let network = fields.text("operator", limits::NAME_MAX);
         let range = time_range(&mut fields);
         let Paging(page) = Paging::read(&mut fields);
-        let now = self.surroundings.clock.now();
+        let now = self.environment.clock.now();
         if reference_no.is_none() {
             if network.is_some() {
                 require_range(&mut fields, range, now, "operator");
@@ -142,7 +142,7 @@ impl Ops {
     ///
     /// # Errors
     /// There is no such recharge.
-    pub async fn recharge(&self, caller: Caller, id: RechargeId) -> Result<(Mine, Recharge, Vec<KeptReport>), OpsError> {
+    pub async fn recharge(&self, caller: Caller, id: RechargeId) -> Result<(StreamScope, Recharge, Vec<KeptReport>), OpsError> {
         let found = self.store.recharge(id).await?.filter(|(recharge, _)| caller.sees(recharge.stream));
         let (recharge, reports) = found.ok_or(OpsError::NotFound("recharge"))?;
         Ok((self.owner(recharge.stream).await?, recharge, reports))

@@ -5,6 +5,7 @@
 //! they judge who may see what; and they hand what they changed to the engine as a hint, without knowing it.
 
 mod access;
+mod admin;
 mod allowances;
 mod callbacks;
 mod checklist;
@@ -15,12 +16,11 @@ mod entry;
 mod feed;
 mod first_operator;
 mod handshake;
+mod idempotency;
 mod input;
 mod invitations;
 mod ledger;
-mod once;
 mod orders;
-mod oversight;
 mod replays;
 mod reports;
 mod requests;
@@ -35,19 +35,19 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub use access::{Caller, NewToken};
+pub use admin::Issue;
 pub use allowances::own_address as client_network;
 pub use checklist::Checklist;
 pub use deliveries::{Range, Shown};
 pub use endpoints::{Connected, NewEndpoint, NewSecret, ShownEndpoint};
 pub use feed::{FeedPart, Follow};
 pub use handshake::Seen;
+pub use idempotency::{Begun, IdempotentRequest};
 pub(crate) use input::networks;
-pub use input::{Mine, Paging, only_paging};
+pub use input::{Paging, StreamScope, only_paging};
 pub use invitations::{Invited, PanelLink};
 pub use ledger::NewEvent;
-pub use once::{Begun, Once};
 pub use orders::Ordered;
-pub use oversight::Issue;
 use parking_lot::RwLock;
 pub use replays::Replaying;
 pub use reports::Answer;
@@ -57,7 +57,7 @@ use tokio::sync::Semaphore;
 pub use users::new_operator_user;
 pub use vendors::NewVendor;
 
-use crate::clock::Surroundings;
+use crate::clock::Environment;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::id::{StreamId, VendorId};
 use crate::domain::time::Timestamp;
@@ -190,7 +190,7 @@ pub struct Ops {
     committer: GroupCommit,
     handoff: Arc<dyn Handoff>,
     transport: Arc<Transport>,
-    surroundings: Surroundings,
+    environment: Environment,
     meters: Arc<Meters>,
     rules: Rules,
     catalogue: Arc<Catalogue>,
@@ -206,14 +206,14 @@ pub struct Ops {
     /// Tests and handshakes under way, of each stream and of this node.
     tests: Turns<StreamId>,
     node_tests: Arc<Semaphore>,
-    running: once::Running,
+    running: idempotency::Running,
     followers: feed::Followers,
     stopping: feed::Stopping,
     /// Where it listens, once it does.
     listens_on: OnceLock<SocketAddr>,
     /// Vendors never change their streams, so that these can be remembered for ever.
     streams: RwLock<HashMap<VendorId, Arc<Vendor>>>,
-    owners: RwLock<HashMap<StreamId, Mine>>,
+    owners: RwLock<HashMap<StreamId, StreamScope>>,
 }
 
 /// What ops are made of.
@@ -227,7 +227,7 @@ pub struct Parts {
     /// What sends handshakes and tests.
     pub transport: Arc<Transport>,
     /// Time and chance.
-    pub surroundings: Surroundings,
+    pub environment: Environment,
     /// What counts.
     pub meters: Arc<Meters>,
     /// Settings.
@@ -241,7 +241,7 @@ pub struct Parts {
 impl Ops {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { store, committer, handoff, transport, surroundings, meters, rules, catalogue, providers } = parts;
+        let Parts { store, committer, handoff, transport, environment, meters, rules, catalogue, providers } = parts;
         Self {
             paces: access::Paces::new(rules.token_rate_limit),
             allowances: allowances::Allowances::default(),
@@ -251,9 +251,9 @@ impl Ops {
             setup: first_operator::Setup::default(),
             entry: entry::Entry::default(),
             dismissed: checklist::Dismissed::default(),
-            requests: requests::RequestIds::new(&*surroundings.entropy),
+            requests: requests::RequestIds::new(&*environment.entropy),
             tokens: access::TokenCache::default(),
-            running: once::Running::default(),
+            running: idempotency::Running::default(),
             followers: feed::Followers::default(),
             stopping: Arc::default(),
             listens_on: OnceLock::new(),
@@ -263,7 +263,7 @@ impl Ops {
             committer,
             handoff,
             transport,
-            surroundings,
+            environment,
             meters,
             rules,
             catalogue,
@@ -295,7 +295,7 @@ impl Ops {
 
     /// The present.
     pub fn now(&self) -> Timestamp {
-        self.surroundings.clock.now()
+        self.environment.clock.now()
     }
 
     /// Whether the store answers, and the node's lease stands, where it is one of many.
@@ -318,12 +318,12 @@ impl Ops {
     }
 
     /// Whose a stream is, remembered.
-    async fn owner(&self, stream: StreamId) -> Result<Mine, OpsError> {
+    async fn owner(&self, stream: StreamId) -> Result<StreamScope, OpsError> {
         if let Some(known) = self.owners.read().get(&stream) {
             return Ok(*known);
         }
         let (vendor, mode) = self.store.owner(stream).await?.ok_or(OpsError::NotFound("vendor"))?;
-        let mine = Mine { vendor, mode, stream };
+        let mine = StreamScope { vendor, mode, stream };
         self.owners.write().insert(stream, mine);
         Ok(mine)
     }

@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use super::input::{Mine, Paging, finish, new_reference, time_range};
-use super::{Caller, Once, Ops, OpsError};
+use super::input::{Paging, StreamScope, finish, new_reference, time_range};
+use super::{Caller, IdempotentRequest, Ops, OpsError};
 use crate::domain::catalogue::{Country, Network, Packages, Product};
 use crate::domain::id::RechargeId;
 use crate::domain::money::Currency;
@@ -13,13 +13,13 @@ use crate::domain::recharge::{Details, Recharge, Report, Status};
 use crate::domain::submission::{Order, Submission};
 use crate::fields::{Fields, Problem};
 use crate::limits;
-use crate::store::{Deed, Done, Listed, Page, Place, Placed, Sought, TimeRange, Whose};
+use crate::store::{Command, Listed, Page, Place, Placed, RechargeKey, RechargeOwner, Reply, TimeRange};
 
 /// A recharge that was asked for.
 #[derive(Debug, Clone)]
 pub struct Ordered {
     /// Whose it is.
-    pub mine: Mine,
+    pub mine: StreamScope,
     /// The recharge.
     pub recharge: Recharge,
     /// Whether it was made by this request.
@@ -42,7 +42,7 @@ impl Ops {
         caller: Caller,
         mut fields: Fields,
         country: Option<Country>,
-        once: Once<Ordered>,
+        once: IdempotentRequest<Ordered>,
     ) -> Result<Ordered, OpsError> {
         let mine = self.mine(caller, &mut fields).await?;
         let reference_no = new_reference(&mut fields);
@@ -72,16 +72,16 @@ impl Ops {
         let report = Report { reference_no, status: Status::Queued, details, occurred_at: None };
         let place = Place { stream: mine.stream, mode: mine.mode, report, order, provider: provider.terms().name.clone() };
         let keep = once.keep(move |done| match done {
-            Done::Placed(Placed::New(recharge)) => Some(Ordered { mine, recharge: (**recharge).clone(), is_new: true }),
-            Done::Placed(Placed::Before(recharge)) => Some(Ordered { mine, recharge: (**recharge).clone(), is_new: false }),
+            Reply::Placed(Placed::New(recharge)) => Some(Ordered { mine, recharge: (**recharge).clone(), is_new: true }),
+            Reply::Placed(Placed::Before(recharge)) => Some(Ordered { mine, recharge: (**recharge).clone(), is_new: false }),
             _ => None,
         });
-        match self.change(Deed::Place(Box::new(place)), None, keep).await? {
-            Done::Placed(Placed::New(recharge)) => {
+        match self.change(Command::Place(Box::new(place)), None, keep).await? {
+            Reply::Placed(Placed::New(recharge)) => {
                 self.handoff.placed();
                 Ok(Ordered { mine, recharge: *recharge, is_new: true })
             }
-            Done::Placed(Placed::Before(recharge)) => Ok(Ordered { mine, recharge: *recharge, is_new: false }),
+            Reply::Placed(Placed::Before(recharge)) => Ok(Ordered { mine, recharge: *recharge, is_new: false }),
             _ => Err(OpsError::ReferenceConflict),
         }
     }
@@ -169,7 +169,7 @@ impl Ops {
     ///
     /// # Errors
     /// The input's problems.
-    pub async fn lookup(&self, caller: Caller, mut fields: Fields) -> Result<(Mine, Vec<(String, Option<Recharge>)>), OpsError> {
+    pub async fn lookup(&self, caller: Caller, mut fields: Fields) -> Result<(StreamScope, Vec<(String, Option<Recharge>)>), OpsError> {
         let mine = self.mine(caller, &mut fields).await?;
         let ids = fields.list::<RechargeId>("ids", limits::LOOKUP_MAX).unwrap_or_default();
         let references = fields.list::<Reference>("reference_nos", limits::LOOKUP_MAX).unwrap_or_default();
@@ -179,7 +179,8 @@ impl Ops {
         let problems = fields.finish();
         let (Some(mine), true) = (mine, problems.is_empty()) else { return Err(OpsError::Invalid(problems)) };
         let names = ids.iter().map(ToString::to_string).chain(references.iter().map(|reference| reference.0.clone())).collect::<Vec<_>>();
-        let sought = ids.into_iter().map(Sought::Id).chain(references.into_iter().map(|reference| Sought::Reference(reference.0)));
+        let sought =
+            ids.into_iter().map(RechargeKey::Id).chain(references.into_iter().map(|reference| RechargeKey::Reference(reference.0)));
         let found = self.store.lookup(Some(mine.stream), sought.collect()).await?;
         Ok((mine, names.into_iter().zip(found).collect()))
     }
@@ -192,7 +193,7 @@ impl Ops {
         let mine = self.mine(caller, &mut fields).await?;
         let number = number(&mut fields, "transaction_id", false);
         let reference = fields.text("reference_no", limits::REFERENCE_MAX);
-        let sought = number.map(Sought::Number).or(reference.map(Sought::Reference));
+        let sought = number.map(RechargeKey::Number).or(reference.map(RechargeKey::Reference));
         if sought.is_none() {
             fields.invalid("transaction_id", "or reference_no is required");
         }
@@ -206,7 +207,7 @@ impl Ops {
     ///
     /// # Errors
     /// The input's problems.
-    pub async fn statement(&self, caller: Caller, mut fields: Fields) -> Result<(Mine, TimeRange), OpsError> {
+    pub async fn statement(&self, caller: Caller, mut fields: Fields) -> Result<(StreamScope, TimeRange), OpsError> {
         let mine = self.mine(caller, &mut fields).await?;
         let range = time_range(&mut fields);
         finish(fields)?;
@@ -217,8 +218,8 @@ impl Ops {
     ///
     /// # Errors
     /// The store's.
-    pub async fn statement_page(&self, mine: Mine, range: TimeRange, after: Option<RechargeId>) -> Result<Vec<Recharge>, OpsError> {
-        Ok(self.store.walk(Whose::Stream(mine.stream), range, after, limits::STATEMENT_PAGE).await?)
+    pub async fn statement_page(&self, mine: StreamScope, range: TimeRange, after: Option<RechargeId>) -> Result<Vec<Recharge>, OpsError> {
+        Ok(self.store.walk(RechargeOwner::Stream(mine.stream), range, after, limits::STATEMENT_PAGE).await?)
     }
 
     /// The name of the package that was asked for, if one was.
@@ -233,7 +234,7 @@ impl Ops {
     ///
     /// # Errors
     /// The input's problems.
-    pub async fn stuck(&self, mut fields: Fields) -> Result<Listed<(Mine, Submission), RechargeId>, OpsError> {
+    pub async fn stuck(&self, mut fields: Fields) -> Result<Listed<(StreamScope, Submission), RechargeId>, OpsError> {
         let Paging::<RechargeId>(page) = Paging::read(&mut fields);
         finish(fields)?;
         let page: Page<RechargeId> = page;

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::input::Paging;
-use super::{Caller, Once, Ops, OpsError};
+use super::{Caller, IdempotentRequest, Ops, OpsError};
 use crate::domain::audit::Note;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::filter::Filter;
@@ -12,7 +12,7 @@ use crate::domain::replay::{Only, Replay, ReplayState};
 use crate::domain::time::Timestamp;
 use crate::fields::Fields;
 use crate::limits;
-use crate::store::{Deed, Done, Page, ReplayScope, TimeRange};
+use crate::store::{Command, Page, ReplayScope, Reply, TimeRange};
 
 /// What a replay would be about, or is.
 pub enum Replaying {
@@ -36,9 +36,15 @@ impl Ops {
     /// # Errors
     /// The input's problems; there is no such endpoint; it is neither connected nor paused; as many replays to it as there
     /// may be are running.
-    pub async fn replay(&self, caller: Caller, id: EndpointId, fields: Fields, once: Once<Replay>) -> Result<Replaying, OpsError> {
+    pub async fn replay(
+        &self,
+        caller: Caller,
+        id: EndpointId,
+        fields: Fields,
+        once: IdempotentRequest<Replay>,
+    ) -> Result<Replaying, OpsError> {
         let endpoint = self.find_endpoint(caller, id).await?;
-        let now = self.surroundings.clock.now();
+        let now = self.environment.clock.now();
         let Asked { range, only, event_types, is_dry } = read(fields, now)?;
         let numbers = self.store.sequences(endpoint.stream, range).await?;
         let scope = ReplayScope { endpoint: id, numbers: numbers.clone(), only, event_types: event_types.clone() };
@@ -51,7 +57,7 @@ impl Ops {
             return Ok(Replaying::Dry(matched));
         }
         let replay = Replay {
-            id: ReplayId::from(self.surroundings.ids.next(now)),
+            id: ReplayId::from(self.environment.ids.next(now)),
             stream: endpoint.stream,
             endpoint: id,
             since: range.since.unwrap_or(now),
@@ -70,11 +76,17 @@ impl Ops {
         Ok(Replaying::Started(Box::new(replay)))
     }
 
-    async fn start_replay(&self, caller: Caller, endpoint: &Endpoint, replay: &Replay, once: Once<Replay>) -> Result<(), OpsError> {
+    async fn start_replay(
+        &self,
+        caller: Caller,
+        endpoint: &Endpoint,
+        replay: &Replay,
+        once: IdempotentRequest<Replay>,
+    ) -> Result<(), OpsError> {
         let details = json!({"endpoint_id": endpoint.id, "since": replay.since, "until": replay.until, "only": replay.only,
                              "matched": replay.matched});
         let note = Note { details, ..caller.note("replay.started", replay.id, endpoint.into()) };
-        if !self.change(Deed::StartReplay(Box::new(replay.clone())), Some(note), once.known(replay)).await?.came_to_pass() {
+        if !self.change(Command::StartReplay(Box::new(replay.clone())), Some(note), once.known(replay)).await?.took_effect() {
             let most = limits::REPLAYS_RUNNING;
             return Err(OpsError::IllegalState(format!("{most} replays to the endpoint are running; wait for one of them, or cancel it")));
         }
@@ -115,8 +127,8 @@ impl Ops {
         let mine = self.owner(replay.stream).await?;
         let mut note = (replay.state == ReplayState::Running).then(|| caller.note("replay.cancelled", id, mine.into()));
         loop {
-            match self.change(Deed::CancelReplay(id), note.take(), None).await? {
-                Done::Cancelled(Some(runs)) => {
+            match self.change(Command::CancelReplay(id), note.take(), None).await? {
+                Reply::Cancelled(Some(runs)) => {
                     let all = runs.len() < limits::STEP_ROWS_MAX;
                     self.handoff.cancelled(replay.endpoint, runs);
                     if all {

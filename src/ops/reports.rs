@@ -92,7 +92,7 @@ impl Ops {
     /// # Errors
     /// Some of them could not be written. The caller reports all of them again, and gets `duplicate` for the others.
     async fn accept(&self, reports: Vec<Addressed>) -> Result<Vec<Judged>, OpsError> {
-        let (now, count) = (self.surroundings.clock.now(), reports.len());
+        let (now, count) = (self.environment.clock.now(), reports.len());
         let mut streams: BTreeMap<StreamId, (Vec<usize>, Vec<Addressed>)> = BTreeMap::new();
         for (at, addressed) in reports.into_iter().enumerate() {
             let (places, reports) = streams.entry(addressed.stream).or_default();

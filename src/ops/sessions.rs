@@ -24,7 +24,7 @@ use crate::domain::token::TokenHash;
 use crate::domain::user::{Credentials, Role, SecondFactor};
 use crate::fields::{Fields, Problem};
 use crate::limits;
-use crate::store::{Deed, NewPassword};
+use crate::store::{Command, NewPassword};
 
 const WRONG: OpsError = OpsError::WrongCredentials("incorrect e-mail or password");
 const WRONG_CODE: OpsError = OpsError::WrongCredentials("incorrect or already used code; wait for the next one");
@@ -65,14 +65,14 @@ pub struct Proposed {
 impl Ops {
     pub(super) fn new_ticket(&self) -> Ticket {
         let mut random = [0; Ticket::RANDOM];
-        self.surroundings.entropy.fill(&mut random);
+        self.environment.entropy.fill(&mut random);
         Ticket::new(&random)
     }
 
     pub(super) fn new_session(&self, (vendor, role): (Option<VendorId>, Role), from: IpAddr, lasts: Duration) -> Session {
         let now = self.now();
         Session {
-            id: SessionId::from(self.surroundings.ids.next(now)),
+            id: SessionId::from(self.environment.ids.next(now)),
             user: None,
             vendor,
             role,
@@ -151,8 +151,8 @@ impl Ops {
         let instead_of = instead_of.map(Ticket::hash);
         let device = with_device.then(|| self.new_ticket());
         let known = device.as_ref().map(|device| Device { hash: device.hash(), expires_at: self.now().plus(limits::DEVICE) });
-        let deed = Deed::LogIn { session: Box::new(session.clone()), hash: ticket.hash(), instead_of, device: known };
-        if self.change(deed, note, None).await?.came_to_pass() {
+        let command = Command::LogIn { session: Box::new(session.clone()), hash: ticket.hash(), instead_of, device: known };
+        if self.change(command, note, None).await?.took_effect() {
             Ok(NewSession { ticket, session, device })
         } else {
             Err(OpsError::Unauthorized)
@@ -177,12 +177,12 @@ impl Ops {
         let factor = second_factor.ok_or(OpsError::Unauthorized)?;
         let taken = self.take(vec![device.map_or(Counted::Codes(password.0), Counted::Device)])?;
         let Some(used) = self.use_code(&factor, &code) else {
-            self.change(Deed::Note, Some(self.person_note(who, user, "user.second_factor_failed")), None).await?;
+            self.change(Command::Note, Some(self.person_note(who, user, "user.second_factor_failed")), None).await?;
             return Err(WRONG_CODE);
         };
         let codes_left = used.codes.len();
-        let deed = Deed::ChangeSecondFactor { id: user, from: Some(factor), to: Some(used) };
-        if !self.change(deed, None, None).await?.came_to_pass() {
+        let command = Command::ChangeSecondFactor { id: user, from: Some(factor), to: Some(used) };
+        if !self.change(command, None, None).await?.took_effect() {
             return Err(WRONG_CODE);
         }
         self.allowances.give_back(taken);
@@ -232,7 +232,7 @@ impl Ops {
     /// # Errors
     /// The store's.
     pub async fn log_out(&self, ticket: &Ticket) -> Result<(), OpsError> {
-        self.change(Deed::LogOut(ticket.hash()), None, None).await.map(drop)
+        self.change(Command::LogOut(ticket.hash()), None, None).await.map(drop)
     }
 
     /// Ends all of a login's sessions, this one too.
@@ -242,7 +242,7 @@ impl Ops {
     pub async fn log_out_everywhere(&self, who: &LoggedIn) -> Result<(), OpsError> {
         let user = who.session.user.ok_or(OpsError::Forbidden)?;
         let note = self.person_note(who, user, "user.logged_out_everywhere");
-        self.change(Deed::LogOutEverywhere(user), Some(note), None).await.map(drop)
+        self.change(Command::LogOutEverywhere(user), Some(note), None).await.map(drop)
     }
 
     /// What a login is judged by, once its present password was given again as `password`.
@@ -251,7 +251,7 @@ impl Ops {
         let taken = self.take(vec![Counted::Confirmation(who.session.id)])?;
         let found = self.store.credentials(email).await?.ok_or(OpsError::Unauthorized)?;
         if !is_password(password, Some(&found.password)).await {
-            self.change(Deed::Note, Some(self.person_note(who, user, "user.confirmation_failed")), None).await?;
+            self.change(Command::Note, Some(self.person_note(who, user, "user.confirmation_failed")), None).await?;
             return Err(Problem::invalid("password", "is not your present password").into());
         }
         self.allowances.give_back(taken);
@@ -267,9 +267,9 @@ impl Ops {
         let new = read_password(&mut fields, "new_password");
         finish(fields)?;
         let (user, _) = self.confirmed(who, password).await?;
-        let hash = hash_password(new, &*self.surroundings.entropy).await;
-        let deed = Deed::SetPassword(user, NewPassword { hash, keep: Some(ticket.hash()) });
-        self.change(deed, Some(self.person_note(who, user, "user.password_changed")), None).await.map(drop)
+        let hash = hash_password(new, &*self.environment.entropy).await;
+        let command = Command::SetPassword(user, NewPassword { hash, keep: Some(ticket.hash()) });
+        self.change(command, Some(self.person_note(who, user, "user.password_changed")), None).await.map(drop)
     }
 
     /// A second factor to take into an authenticator app; it is in force when its first code has been seen. The server keeps its
@@ -282,9 +282,9 @@ impl Ops {
             return Err(OpsError::Forbidden);
         }
         let mut secret = [0; SECRET];
-        self.surroundings.entropy.fill(&mut secret);
-        let deed = Deed::Propose { session: ticket.hash(), secret: Secret::new(secret) };
-        self.change(deed, None, None).await?;
+        self.environment.entropy.fill(&mut secret);
+        let command = Command::Propose { session: ticket.hash(), secret: Secret::new(secret) };
+        self.change(command, None, None).await?;
         // The one that was there before, if there was one: a page that is loaded again shows the same.
         let kept = self.store.proposed(ticket.hash()).await?.ok_or(OpsError::Unauthorized)?;
         Ok(self.proposed(who, &BASE32_NOPAD.encode(kept.expose())))
@@ -331,14 +331,14 @@ impl Ops {
         let mut codes = Vec::new();
         for _ in 0..limits::RECOVERY_CODES {
             let mut random = [0; 10];
-            self.surroundings.entropy.fill(&mut random);
+            self.environment.entropy.fill(&mut random);
             codes.push(BASE32_NOPAD.encode(&random));
         }
         let hashes = codes.iter().map(|code| Sha256::digest(code).into()).collect();
         let factor = SecondFactor { secret, used: 0, codes: hashes };
         let factor = self.use_code(&factor, &code).ok_or(WRONG_CODE)?;
-        let deed = Deed::ChangeSecondFactor { id: user, from: None, to: Some(factor) };
-        if !self.change(deed, Some(self.person_note(who, user, "user.second_factor_enabled")), None).await?.came_to_pass() {
+        let command = Command::ChangeSecondFactor { id: user, from: None, to: Some(factor) };
+        if !self.change(command, Some(self.person_note(who, user, "user.second_factor_enabled")), None).await?.took_effect() {
             return Err(OpsError::IllegalState("there is a second factor already; take that away first".to_owned()));
         }
         let shown = |code: &String| code.as_bytes().chunks(4).map(|part| String::from_utf8_lossy(part)).collect::<Vec<_>>().join("-");
@@ -356,8 +356,8 @@ impl Ops {
             return Err(OpsError::IllegalState("the operator's people need a second factor".to_owned()));
         }
         let (user, found) = self.confirmed(who, password).await?;
-        let deed = Deed::ChangeSecondFactor { id: user, from: found.second_factor, to: None };
-        self.change(deed, Some(self.person_note(who, user, "user.second_factor_disabled")), None).await.map(drop)
+        let command = Command::ChangeSecondFactor { id: user, from: found.second_factor, to: None };
+        self.change(command, Some(self.person_note(who, user, "user.second_factor_disabled")), None).await.map(drop)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::wire;
 impl Ops {
     pub(super) fn random_secret(&self, bytes: usize) -> Secret {
         let mut random = vec![0; bytes];
-        self.surroundings.entropy.fill(&mut random);
+        self.environment.entropy.fill(&mut random);
         Secret::new(random)
     }
 

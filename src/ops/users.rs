@@ -12,20 +12,26 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::access::About;
 use super::input::{email, finish};
-use super::{Caller, Once, Ops, OpsError};
-use crate::clock::{Entropy, Stopwatch, Surroundings};
+use super::{Caller, IdempotentRequest, Ops, OpsError};
+use crate::clock::{Entropy, Environment, Stopwatch};
 use crate::domain::id::{UserId, VendorId};
 use crate::domain::user::{PasswordHash, Role, User};
 use crate::fields::Fields;
 use crate::limits;
-use crate::store::{Created, Deed, Done, LastOwner, Page};
+use crate::store::{Command, Created, LastOwner, Page, Reply};
 
 impl Ops {
     /// Makes a login for a vendor's people: `{email, password, role?}`.
     ///
     /// # Errors
     /// The input's problems; there is no such vendor.
-    pub async fn create_user(&self, caller: Caller, vendor: VendorId, mut fields: Fields, once: Once<User>) -> Result<User, OpsError> {
+    pub async fn create_user(
+        &self,
+        caller: Caller,
+        vendor: VendorId,
+        mut fields: Fields,
+        once: IdempotentRequest<User>,
+    ) -> Result<User, OpsError> {
         let found = self.found(vendor).await;
         let named = fields.gives("email");
         let email = email(&mut fields, "email").map(|email| email.to_lowercase());
@@ -36,13 +42,13 @@ impl Ops {
         let role = fields.parse("role").unwrap_or(Role::Owner);
         let problems = fields.finish();
         let (vendor, Some(email), true) = (found?, email, problems.is_empty()) else { return Err(OpsError::Invalid(problems)) };
-        let now = self.surroundings.clock.now();
-        let id = UserId::from(self.surroundings.ids.next(now));
+        let now = self.environment.clock.now();
+        let id = UserId::from(self.environment.ids.next(now));
         let user = User { role, ..User::new(id, email, Some(vendor.id), now) };
-        let hash = hash_password(password, &*self.surroundings.entropy).await;
+        let hash = hash_password(password, &*self.environment.entropy).await;
         let note = caller.note("user.created", user.id, vendor.id.into());
-        match self.change(Deed::CreateUser(user.clone(), hash), Some(note), once.known(&user)).await? {
-            Done::Made(Created::Yes) => Ok(user),
+        match self.change(Command::CreateUser(user.clone(), hash), Some(note), once.known(&user)).await? {
+            Reply::Made(Created::Yes) => Ok(user),
             _ => Err(crate::fields::Problem::invalid("email", "is taken by another login").into()),
         }
     }
@@ -70,7 +76,7 @@ impl Ops {
     /// There is no such login; it is the last one.
     pub async fn remove_operator(&self, caller: Caller, id: UserId) -> Result<(), OpsError> {
         let note = caller.note("user.removed", id, About::default());
-        found_user(&self.change(Deed::RemoveUser { id, vendor: None, last: LastOwner::Stays }, Some(note), None).await?)
+        found_user(&self.change(Command::RemoveUser { id, vendor: None, last: LastOwner::Stays }, Some(note), None).await?)
     }
 
     /// Removes a vendor's login.
@@ -80,7 +86,7 @@ impl Ops {
     pub async fn remove_user(&self, caller: Caller, vendor: VendorId, id: UserId, fields: Fields) -> Result<(), OpsError> {
         finish(fields)?;
         let note = caller.note("user.removed", id, vendor.into());
-        found_user(&self.change(Deed::RemoveUser { id, vendor: Some(vendor), last: caller.last_owner() }, Some(note), None).await?)
+        found_user(&self.change(Command::RemoveUser { id, vendor: Some(vendor), last: caller.last_owner() }, Some(note), None).await?)
     }
 }
 
@@ -92,10 +98,10 @@ impl Caller {
 }
 
 /// What changing or removing a login came to.
-pub(super) fn found_user(done: &Done) -> Result<(), OpsError> {
+pub(super) fn found_user(done: &Reply) -> Result<(), OpsError> {
     match done {
-        Done::LastOwner => Err(OpsError::IllegalState("this is the last owner; make another login an owner first".to_owned())),
-        done if done.came_to_pass() => Ok(()),
+        Reply::LastOwner => Err(OpsError::IllegalState("this is the last owner; make another login an owner first".to_owned())),
+        done if done.took_effect() => Ok(()),
         _ => Err(OpsError::NotFound("user")),
     }
 }
@@ -113,14 +119,14 @@ pub(super) fn read_password(fields: &mut Fields, name: &str) -> String {
 ///
 /// # Errors
 /// What is wrong with the address or the password.
-pub async fn new_operator_user(email: &str, password: &str, surroundings: &Surroundings) -> Result<(User, PasswordHash), OpsError> {
+pub async fn new_operator_user(email: &str, password: &str, environment: &Environment) -> Result<(User, PasswordHash), OpsError> {
     let mut fields = Fields::new([("email".into(), email.into()), ("password".into(), password.into())].into_iter().collect());
     let email = super::input::email(&mut fields, "email").unwrap_or_default().to_lowercase();
     let password = read_password(&mut fields, "password");
     finish(fields)?;
-    let now = surroundings.clock.now();
-    let user = User::new(UserId::from(surroundings.ids.next(now)), email, None, now);
-    Ok((user, hash_password(password, &*surroundings.entropy).await))
+    let now = environment.clock.now();
+    let user = User::new(UserId::from(environment.ids.next(now)), email, None, now);
+    Ok((user, hash_password(password, &*environment.entropy).await))
 }
 
 /// argon2id with the parameters that OWASP's password storage page recommends first: 19 MiB, two passes, one lane.

@@ -4,14 +4,14 @@ use serde_json::json;
 
 use super::access::NewToken;
 use super::input::{email, finish};
-use super::{Caller, Once, Ops, OpsError};
+use super::{Caller, IdempotentRequest, Ops, OpsError};
 use crate::domain::audit::Note;
 use crate::domain::id::{EndpointId, VendorId};
 use crate::domain::token::Scope;
 use crate::domain::vendor::{Mode, Vendor};
 use crate::fields::Fields;
 use crate::limits;
-use crate::store::{Deed, Done, Page, SweepPlace, VendorChange};
+use crate::store::{Command, Page, Reply, SweepPlace, VendorChange};
 
 /// A vendor that was just made, with its first tokens.
 #[derive(Clone)]
@@ -27,7 +27,12 @@ impl Ops {
     ///
     /// # Errors
     /// The input's problems.
-    pub async fn create_vendor(&self, caller: Caller, mut fields: Fields, once: Once<NewVendor>) -> Result<NewVendor, OpsError> {
+    pub async fn create_vendor(
+        &self,
+        caller: Caller,
+        mut fields: Fields,
+        once: IdempotentRequest<NewVendor>,
+    ) -> Result<NewVendor, OpsError> {
         let name = fields.required_text("name", limits::NAME_MAX);
         let named = fields.gives("email");
         let email = email(&mut fields, "email");
@@ -36,8 +41,8 @@ impl Ops {
         }
         let problems = fields.finish();
         let (Some(email), true) = (email, problems.is_empty()) else { return Err(OpsError::Invalid(problems)) };
-        let now = self.surroundings.clock.now();
-        let next = || self.surroundings.ids.next(now);
+        let now = self.environment.clock.now();
+        let next = || self.environment.ids.next(now);
         let vendor = Vendor { id: next().into(), name, email, disabled: false, created_at: now, streams: [next().into(), next().into()] };
         let tokens = Mode::ALL.map(|mode| {
             let scope = Scope::Vendor { vendor: vendor.id, mode, stream: vendor.stream(mode) };
@@ -46,7 +51,7 @@ impl Ops {
         let stored = tokens.iter().map(|new| (new.token.clone(), new.text.hash())).collect();
         let new = NewVendor { vendor, tokens };
         let note = Note { details: json!({"name": new.vendor.name}), ..caller.note("vendor.created", new.vendor.id, new.vendor.id.into()) };
-        self.change(Deed::CreateVendor(new.vendor.clone(), stored), Some(note), once.known(&new)).await?;
+        self.change(Command::CreateVendor(new.vendor.clone(), stored), Some(note), once.known(&new)).await?;
         Ok(new)
     }
 
@@ -83,7 +88,7 @@ impl Ops {
         let moves = change.disabled.is_some();
         let details = json!({"name": change.name, "email": change.email, "disabled": change.disabled});
         let note = Note { details, ..caller.note("vendor.changed", id, id.into()) };
-        let Done::Vendor(vendor) = self.change(Deed::UpdateVendor(id, change), Some(note), None).await? else {
+        let Reply::Vendor(vendor) = self.change(Command::UpdateVendor(id, change), Some(note), None).await? else {
             unreachable!("a change of a vendor is answered with the vendor")
         };
         let vendor = vendor.ok_or(OpsError::NotFound("vendor"))?;
@@ -115,7 +120,7 @@ impl Ops {
         let shown = number.char_indices().rev().nth(1).filter(|_| number.len() > 4).map_or("", |(at, _)| &number[at..]);
         let details = json!({"connection_no": format!("•••{shown}"), "removed": removed});
         let note = Note { details, ..caller.note("personal_data.erased", id, id.into()) };
-        self.change(Deed::Note, Some(note), None).await?;
+        self.change(Command::Note, Some(note), None).await?;
         Ok(())
     }
 

@@ -10,8 +10,8 @@ use http::request::Parts;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::door;
-use super::refusal::Refusal;
+use super::auth;
+use super::error::Refusal;
 use crate::domain::session::Ticket;
 use crate::fields::Fields;
 use crate::http::Api;
@@ -75,7 +75,7 @@ impl FromRequest<Api> for Form {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Refusal> {
-        let ticket = door::ticket(request.headers());
+        let ticket = auth::ticket(request.headers());
         let OpenForm(mut form) = OpenForm::from_request(request, api).await?;
         let given = form.0.swap_remove(PROOF);
         match ticket {

@@ -9,17 +9,17 @@
 //! ([`form`]), what a browser may do with a page ([`guard`]). All text goes through `maud`, which escapes it.
 
 mod assets;
+mod auth;
+mod components;
 mod docs;
-mod door;
-mod draw;
-mod entrance;
+mod error;
 mod form;
-mod frame;
-mod guard;
+mod layout;
+mod login;
 mod operator;
+mod own_settings;
 mod people;
-mod refusal;
-mod self_care;
+mod security_headers;
 mod vendor;
 
 use axum::Router;
@@ -32,13 +32,13 @@ use crate::http::Api;
 /// All pages.
 pub fn routes(api: &Api) -> Router<Api> {
     Router::new()
-        .merge(entrance::routes())
-        .merge(self_care::routes())
+        .merge(login::routes())
+        .merge(own_settings::routes())
         .merge(vendor::routes())
         .merge(operator::routes())
         .merge(docs::routes())
-        .route("/panel/{*rest}", get(refusal::no_such_page))
-        .layer(from_fn_with_state(api.clone(), guard::watch))
+        .route("/panel/{*rest}", get(error::no_such_page))
+        .layer(from_fn_with_state(api.clone(), security_headers::watch))
         .merge(assets::routes())
         .route("/", get(|| async { Redirect::to("/panel") }))
 }

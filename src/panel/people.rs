@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::draw::{act, copyable, time};
+use super::components::{act, copyable, time};
 use crate::domain::session::{Link, Purpose};
 use crate::http::Api;
 use crate::ops::Invited;

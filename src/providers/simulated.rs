@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::callback::{Envelope, Proven};
 use super::{Provider, Terms};
-use crate::clock::Surroundings;
+use crate::clock::Environment;
 use crate::domain::id::RechargeId;
 use crate::domain::provider::{Said, Word};
 use crate::domain::recharge::Status;
@@ -69,13 +69,13 @@ pub struct CalledBack {
 /// The simulated provider.
 pub struct Simulated {
     terms: Terms,
-    surroundings: Surroundings,
+    environment: Environment,
     calls: UnboundedSender<CalledBack>,
 }
 
 impl Simulated {
     /// One that tells what it calls back to `calls`.
-    pub fn new(surroundings: Surroundings, calls: UnboundedSender<CalledBack>) -> Self {
+    pub fn new(environment: Environment, calls: UnboundedSender<CalledBack>) -> Self {
         let terms = Terms {
             name: NAME.to_owned(),
             networks: Vec::new(),
@@ -83,7 +83,7 @@ impl Simulated {
             rate_per_second: NonZeroU32::new(10_000),
             enquire_after: SETTLES_AFTER,
         };
-        Self { terms, surroundings, calls }
+        Self { terms, environment, calls }
     }
 
     fn call_back(&self, recharge: RechargeId, word: Word) {
@@ -94,7 +94,7 @@ impl Simulated {
 
     /// The same later.
     fn call_back_later(&self, recharge: RechargeId, word: Word) {
-        let (clock, calls) = (self.surroundings.clock.clone(), self.calls.clone());
+        let (clock, calls) = (self.environment.clock.clone(), self.calls.clone());
         let at = clock.now().plus(SETTLES_AFTER);
         tokio::spawn(async move {
             clock.sleep_until(at).await;
@@ -146,7 +146,7 @@ impl Provider for Simulated {
     }
 
     async fn enquire(&self, submission: &Submission) -> Word {
-        let is_early = submission.sent_at.is_some_and(|sent_at| self.surroundings.clock.now().since(sent_at) < SETTLES_AFTER);
+        let is_early = submission.sent_at.is_some_and(|sent_at| self.environment.clock.now().since(sent_at) < SETTLES_AFTER);
         match Fate::of(submission.order.connection_no.as_deref().unwrap_or_default()) {
             Fate::NeverSettles => Word::Queued,
             _ if is_early => Word::Queued,

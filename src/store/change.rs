@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Callback, Created, Delivery, EndpointChange, Place, Placed, Publish, Published, VendorChange};
-use crate::domain::alert::Letter;
+use crate::domain::alert::Email;
 use crate::domain::audit::Note;
-use crate::domain::conflict::{CaseState, Conflict, Unfit};
+use crate::domain::conflict::{CaseState, Conflict, ResolveError};
 use crate::domain::delivery::RunKey;
 use crate::domain::endpoint::{Endpoint, EndpointStatus};
 use crate::domain::id::{ConflictId, DeliveryId, EndpointId, LinkId, RechargeId, ReplayId, TokenId, UserId, VendorId};
@@ -25,36 +25,36 @@ use crate::domain::vendor::Vendor;
 #[derive(Debug)]
 pub struct Change {
     /// What is done.
-    pub deed: Deed,
+    pub command: Command,
     /// When it was asked for.
     pub now: Timestamp,
     /// What the audit log notes, if it comes to pass.
     pub note: Option<Note>,
     /// The answer to keep, if it comes to pass.
-    pub keep: Option<Keep>,
+    pub keep: Option<CachedResponse>,
 }
 
 /// What is done.
 #[derive(Debug)]
-pub enum Deed {
-    /// Adds a vendor with its two streams and first tokens. [`Done::Made`].
+pub enum Command {
+    /// Adds a vendor with its two streams and first tokens. [`Reply::Made`].
     CreateVendor(Vendor, Vec<(Token, TokenHash)>),
-    /// Changes a vendor. Stopping or starting it forgets how long its endpoints have been failing. [`Done::Vendor`].
+    /// Changes a vendor. Stopping or starting it forgets how long its endpoints have been failing. [`Reply::Vendor`].
     UpdateVendor(VendorId, VendorChange),
-    /// Adds a token, unless its stream already has [`TOKENS_PER_STREAM`](crate::limits::TOKENS_PER_STREAM). [`Done::Made`].
+    /// Adds a token, unless its stream already has [`TOKENS_PER_STREAM`](crate::limits::TOKENS_PER_STREAM). [`Reply::Made`].
     CreateToken(Token, TokenHash),
-    /// Revokes a token of a vendor, or of the operator. [`Done::Found`].
+    /// Revokes a token of a vendor, or of the operator. [`Reply::Found`].
     RevokeToken {
         /// The token.
         id: TokenId,
         /// Whose; none for the operator's.
         vendor: Option<VendorId>,
     },
-    /// Adds a login, unless its address is taken. [`Done::Made`].
+    /// Adds a login, unless its address is taken. [`Reply::Made`].
     CreateUser(User, PasswordHash),
-    /// Adds an operator's login if there is none yet, and its address is not taken. [`Done::Made`].
+    /// Adds an operator's login if there is none yet, and its address is not taken. [`Reply::Made`].
     CreateFirstOperator(User, PasswordHash),
-    /// Gives a vendor's login another role. [`Done::Found`], or [`Done::LastOwner`].
+    /// Gives a vendor's login another role. [`Reply::Found`], or [`Reply::LastOwner`].
     SetRole {
         /// The login.
         id: UserId,
@@ -65,9 +65,9 @@ pub enum Deed {
         /// What happens to the last owner.
         last: LastOwner,
     },
-    /// Gives a login another password; its other sessions end, its browsers are forgotten. [`Done::Found`].
+    /// Gives a login another password; its other sessions end, its browsers are forgotten. [`Reply::Found`].
     SetPassword(UserId, NewPassword),
-    /// Changes a login's second factor, if that still is as it was read. [`Done::Found`].
+    /// Changes a login's second factor, if that still is as it was read. [`Reply::Found`].
     ChangeSecondFactor {
         /// The login.
         id: UserId,
@@ -76,7 +76,7 @@ pub enum Deed {
         /// As it is to be.
         to: Option<SecondFactor>,
     },
-    /// Begins a session. [`Done::Found`]: whether the one that it takes the place of was there, if it takes one's.
+    /// Begins a session. [`Reply::Found`]: whether the one that it takes the place of was there, if it takes one's.
     LogIn {
         /// The session.
         session: Box<Session>,
@@ -87,18 +87,18 @@ pub enum Deed {
         /// The browser, if it is not known yet and is to be.
         device: Option<Device>,
     },
-    /// Keeps the secret of a second factor that is proposed in a session, unless there is one. [`Done::Found`]: whether it was kept.
+    /// Keeps the secret of a second factor that is proposed in a session, unless there is one. [`Reply::Found`]: whether it was kept.
     Propose {
         /// The session's ticket's hash.
         session: TokenHash,
         /// The secret.
         secret: Secret,
     },
-    /// Ends a session. [`Done::Found`].
+    /// Ends a session. [`Reply::Found`].
     LogOut(TokenHash),
-    /// Ends all sessions of a login, and forgets its browsers. [`Done::Noted`].
+    /// Ends all sessions of a login, and forgets its browsers. [`Reply::Noted`].
     LogOutEverywhere(UserId),
-    /// Makes a one-time link, and the mail that carries it. [`Done::Found`]: not, if as many as there may be are good already.
+    /// Makes a one-time link, and the mail that carries it. [`Reply::Found`]: not, if as many as there may be are good already.
     /// An invitation takes the place of the same inviter's earlier one to the same address, and of no other.
     CreateLink {
         /// The link.
@@ -106,20 +106,20 @@ pub enum Deed {
         /// Its ticket's hash.
         hash: TokenHash,
         /// The mail.
-        letter: Option<Letter>,
+        letter: Option<Email>,
     },
-    /// Takes an invitation back. [`Done::Found`].
+    /// Takes an invitation back. [`Reply::Found`].
     Withdraw {
         /// The invitation.
         id: LinkId,
         /// Whose; none for the operator's.
         vendor: Option<VendorId>,
     },
-    /// Uses a link up. [`Done::Redeemed`].
+    /// Uses a link up. [`Reply::Redeemed`].
     Redeem(TokenHash, Box<Redeeming>),
-    /// Notes that a token is in use. [`Done::Noted`].
+    /// Notes that a token is in use. [`Reply::Noted`].
     TokenUsed(TokenId),
-    /// Removes a login. [`Done::Found`], or [`Done::LastOwner`].
+    /// Removes a login. [`Reply::Found`], or [`Reply::LastOwner`].
     RemoveUser {
         /// The login.
         id: UserId,
@@ -128,7 +128,7 @@ pub enum Deed {
         /// What happens to the last owner.
         last: LastOwner,
     },
-    /// Adds an endpoint unless its stream already has so many. [`Done::Made`].
+    /// Adds an endpoint unless its stream already has so many. [`Reply::Made`].
     CreateEndpoint {
         /// The endpoint.
         endpoint: Box<Endpoint>,
@@ -137,7 +137,7 @@ pub enum Deed {
     },
     /// Changes an endpoint's settings or state under its stream's counter row, and records from which number on it
     /// listens or no longer does. Open runs stay as they are: that enabling makes them due is the engine's doing. A
-    /// rule's disabling alerts the vendor and tells its other endpoints. [`Done::Endpoint`]: none if there is no such
+    /// rule's disabling alerts the vendor and tells its other endpoints. [`Reply::Endpoint`]: none if there is no such
     /// endpoint, it is deleted, or not in a state that the change starts from.
     ChangeEndpoint {
         /// The endpoint.
@@ -147,12 +147,12 @@ pub enum Deed {
         /// How long the runs of an event that tells of it may take.
         deadline: Duration,
     },
-    /// Alerts that an endpoint has been failing for long, once until its next success. [`Done::Found`].
+    /// Alerts that an endpoint has been failing for long, once until its next success. [`Reply::Found`].
     Warn(EndpointId, Duration),
-    /// Notes that it was tried whether a disabled endpoint is back. [`Done::Found`].
+    /// Notes that it was tried whether a disabled endpoint is back. [`Reply::Found`].
     Probed(EndpointId),
-    /// Opens first runs for events that an endpoint missed, the earliest first, a step at a time: [`Done::Opened`]. The
-    /// step that reaches the last of them makes the change as well, so that no event comes between: [`Done::Endpoint`].
+    /// Opens first runs for events that an endpoint missed, the earliest first, a step at a time: [`Reply::Opened`]. The
+    /// step that reaches the last of them makes the change as well, so that no event comes between: [`Reply::Endpoint`].
     OpenMissed {
         /// The endpoint.
         id: EndpointId,
@@ -163,37 +163,37 @@ pub enum Deed {
         /// How long these runs may take.
         deadline: Duration,
     },
-    /// An event, where its answer is to be kept. [`Done::Published`].
+    /// An event, where its answer is to be kept. [`Reply::Published`].
     Publish(Publish),
-    /// Starts a new run of a delivery. [`Done::Resent`].
+    /// Starts a new run of a delivery. [`Reply::Resent`].
     Resend {
         /// The delivery.
         id: DeliveryId,
         /// How long the run may take.
         deadline: Duration,
     },
-    /// Cancels the open run of a delivery. [`Done::Cancelled`].
+    /// Cancels the open run of a delivery. [`Reply::Cancelled`].
     Cancel(DeliveryId),
-    /// Cancels open runs of an endpoint up to this number, as many as a step takes. [`Done::Cancelled`].
+    /// Cancels open runs of an endpoint up to this number, as many as a step takes. [`Reply::Cancelled`].
     CancelPending {
         /// The endpoint.
         endpoint: EndpointId,
         /// The last number.
         up_to: i64,
     },
-    /// Adds a replay, unless as many as there may be are running to its endpoint. [`Done::Made`].
+    /// Adds a replay, unless as many as there may be are running to its endpoint. [`Reply::Made`].
     StartReplay(Box<Replay>),
-    /// Opens a replay's next runs, unless enough of them are open. [`Done::Stepped`].
+    /// Opens a replay's next runs, unless enough of them are open. [`Reply::Stepped`].
     StepReplay {
         /// The replay.
         id: ReplayId,
         /// How long these runs may take.
         deadline: Duration,
     },
-    /// Stops a replay; its open runs are cancelled, as many as a step takes. [`Done::Cancelled`], none if there is no
+    /// Stops a replay; its open runs are cancelled, as many as a step takes. [`Reply::Cancelled`], none if there is no
     /// such replay.
     CancelReplay(ReplayId),
-    /// Resolves a conflict, with the event that tells of it where the recharge moved. [`Done::Resolved`].
+    /// Resolves a conflict, with the event that tells of it where the recharge moved. [`Reply::Resolved`].
     Resolve {
         /// The conflict.
         id: ConflictId,
@@ -206,7 +206,7 @@ pub enum Deed {
         /// How long the event's runs may take.
         deadline: Duration,
     },
-    /// A person settles a queued recharge. [`Done::Settled`].
+    /// A person settles a queued recharge. [`Reply::Settled`].
     SettleRecharge {
         /// The recharge.
         id: RechargeId,
@@ -215,9 +215,9 @@ pub enum Deed {
         /// How long the event's runs may take.
         deadline: Duration,
     },
-    /// Makes a queued recharge that is to be handed to its provider. [`Done::Placed`].
+    /// Makes a queued recharge that is to be handed to its provider. [`Reply::Placed`].
     Place(Box<Place>),
-    /// Takes what is to be done for a provider now. [`Done::Taken`].
+    /// Takes what is to be done for a provider now. [`Reply::Taken`].
     TakeSubmissions {
         /// The provider.
         provider: String,
@@ -228,11 +228,11 @@ pub enum Deed {
         /// Most of them.
         limit: usize,
     },
-    /// Says what follows for a submission, after so many enquiries. [`Done::Found`].
+    /// Says what follows for a submission, after so many enquiries. [`Reply::Found`].
     Follow(RechargeId, Next, u32),
-    /// Has a provider asked now. [`Done::Found`].
+    /// Has a provider asked now. [`Reply::Found`].
     AskNow(RechargeId),
-    /// Keeps a callback. [`Done::Noted`].
+    /// Keeps a callback. [`Reply::Noted`].
     KeepCallback(Box<Callback>),
     /// Nothing but its note: what was done beside the store.
     Note,
@@ -247,9 +247,9 @@ pub enum LastOwner {
     MayGo,
 }
 
-/// What came of a [`Deed`].
+/// What came of a [`Command`].
 #[derive(Debug)]
-pub enum Done {
+pub enum Reply {
     /// Whether something was added.
     Made(Created),
     /// Whether there was such a thing.
@@ -271,7 +271,7 @@ pub enum Done {
     /// How far a replay got.
     Stepped(Stepped),
     /// The conflict and the recharge as they are now; none if there is no such conflict.
-    Resolved(Option<Result<Box<(Conflict, Recharge)>, Unfit>>),
+    Resolved(Option<Result<Box<(Conflict, Recharge)>, ResolveError>>),
     /// Whether the recharge was settled.
     Settled(SettledRecharge),
     /// What became of a link.
@@ -350,9 +350,9 @@ pub enum SettledRecharge {
     NotQueued(crate::domain::recharge::Status),
 }
 
-impl Done {
+impl Reply {
     /// Whether anything came of it that is worth noting.
-    pub fn came_to_pass(&self) -> bool {
+    pub fn took_effect(&self) -> bool {
         match self {
             Self::Made(created) => *created == Created::Yes,
             Self::Found(found) => *found,
@@ -394,16 +394,16 @@ pub struct HttpAnswer {
 pub type WriteAnswer<T> = dyn Fn(&T) -> HttpAnswer + Send + Sync;
 
 /// An answer to keep for a day in the transaction of what it tells of.
-pub struct Keep {
+pub struct CachedResponse {
     /// Which request it belongs to.
     pub key: AnswerKey,
     /// Hash of the request's body.
     pub body: [u8; 32],
     /// Writes the answer. It may be asked more than once.
-    pub answer: Arc<WriteAnswer<Done>>,
+    pub answer: Arc<WriteAnswer<Reply>>,
 }
 
-impl std::fmt::Debug for Keep {
+impl std::fmt::Debug for CachedResponse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Keep").field("key", &self.key).finish_non_exhaustive()
     }

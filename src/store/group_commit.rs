@@ -33,7 +33,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::{OpenRun, Settle, Store, StoreError, Write, Written};
+use super::{OpenRun, RecordOutcome, Store, StoreError, Write, Written};
 use crate::clock::Stopwatch;
 use crate::domain::delivery::RunKey;
 use crate::domain::id::{EndpointId, StreamId};
@@ -62,7 +62,7 @@ pub trait Handoff: Send + Sync + 'static {
     /// Whether this node may send, where it is one of many.
     fn holds_lease(&self) -> bool;
     /// Outcomes that were written, or could not be.
-    fn settled(&self, outcomes: Vec<(Settle, Result<Written, StoreError>)>);
+    fn settled(&self, outcomes: Vec<(RecordOutcome, Result<Written, StoreError>)>);
     /// The outcome of a commit is not known: runs may have been opened that nobody was told of.
     fn unsure(&self);
     /// A batch of so many rows was committed, in this time, for the metrics.
@@ -89,7 +89,7 @@ struct Item {
 struct Pending {
     asked: VecDeque<Asked>,
     /// What attempts came to. Nobody waits for these, but a strict lane.
-    outcomes: VecDeque<Settle>,
+    outcomes: VecDeque<RecordOutcome>,
     /// Since when there are outcomes.
     gathers: Option<Stopwatch>,
     /// Somebody waits for one of the outcomes.
@@ -182,7 +182,7 @@ impl GroupCommit {
     }
 
     /// Writes an outcome; the answer goes to [`Handoff::settled`]. The engine bounds how many it has under way.
-    pub fn settle(&self, settle: Settle, haste: Haste) {
+    pub fn settle(&self, settle: RecordOutcome, haste: Haste) {
         self.outcomes.push(|pending| {
             pending.outcomes.push_back(settle);
             pending.gathers.get_or_insert_with(Stopwatch::start);
@@ -254,7 +254,7 @@ fn streams<'a>(writes: impl Iterator<Item = &'a Write>) -> Option<HashSet<Stream
         match write {
             Write::Accept(accept) => streams.extend(accept.reports.iter().map(|report| report.stream)),
             Write::Publish(publish) => drop(streams.insert(publish.stream)),
-            Write::Settle(_) => {}
+            Write::RecordOutcome(_) => {}
             Write::Change(_) => return None,
         }
     }
@@ -294,7 +294,11 @@ fn take(pending: &mut Pending) -> Vec<Item> {
         pending.asked.drain(..count).map(|(write, caller)| Item { write, caller: Some(caller), waits: None }).collect();
     if pending.gather_for() == Some(Duration::ZERO) {
         let outcomes = rows.clamp(limits::GATHER_MAX / 2, limits::BATCH_ROWS_MAX).min(pending.outcomes.len());
-        items.extend(pending.outcomes.drain(..outcomes).map(|settle| Item { write: Write::Settle(settle), caller: None, waits: None }));
+        items.extend(pending.outcomes.drain(..outcomes).map(|settle| Item {
+            write: Write::RecordOutcome(settle),
+            caller: None,
+            waits: None,
+        }));
         if pending.outcomes.is_empty() {
             (pending.gathers, pending.hurries) = (None, false);
         }
@@ -371,7 +375,7 @@ fn answer(mut answers: Vec<(Item, Answer)>, handoff: &dyn Handoff) {
         match (caller, write) {
             // A caller that has gone away has lost its answer, not its write.
             (Some(caller), _) => drop(caller.send(answer)),
-            (None, Write::Settle(settle)) => settled.push((settle, answer)),
+            (None, Write::RecordOutcome(settle)) => settled.push((settle, answer)),
             (None, _) => {}
         }
     }
@@ -382,7 +386,7 @@ fn answer(mut answers: Vec<(Item, Answer)>, handoff: &dyn Handoff) {
 
 fn take_opened(answer: &mut Answer) -> Vec<OpenRun> {
     match answer {
-        Ok(Written::Accepted(_, opened) | Written::Published(_, opened) | Written::Done(_, opened)) => std::mem::take(opened),
+        Ok(Written::Accepted(_, opened) | Written::Published(_, opened) | Written::Reply(_, opened)) => std::mem::take(opened),
         _ => Vec::new(),
     }
 }

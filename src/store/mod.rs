@@ -22,7 +22,7 @@ mod query;
 pub mod seal;
 mod sql;
 pub mod sqlite;
-mod standing;
+mod stats;
 pub mod turns;
 mod types;
 
@@ -31,7 +31,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use sql::moving;
+pub use sql::migrate;
 pub use types::*;
 
 use self::cluster::Cluster;
@@ -211,10 +211,16 @@ pub trait Store: Send + Sync + 'static {
     async fn recharges(&self, query: RechargeQuery) -> Result<Listed<Recharge, RechargeId>, StoreError>;
 
     /// Recharges in the order of their making, those of a time range after this one; fewer than `limit` only at the end.
-    async fn walk(&self, whose: Whose, range: TimeRange, after: Option<RechargeId>, limit: usize) -> Result<Vec<Recharge>, StoreError>;
+    async fn walk(
+        &self,
+        whose: RechargeOwner,
+        range: TimeRange,
+        after: Option<RechargeId>,
+        limit: usize,
+    ) -> Result<Vec<Recharge>, StoreError>;
 
     /// Recharges by ids, references and numbers, of a stream or (ids only) of all; each where it is there, in the order asked for.
-    async fn lookup(&self, stream: Option<StreamId>, sought: Vec<Sought>) -> Result<Vec<Option<Recharge>>, StoreError>;
+    async fn lookup(&self, stream: Option<StreamId>, sought: Vec<RechargeKey>) -> Result<Vec<Option<Recharge>>, StoreError>;
 
     /// Whether there is anything to be done for a provider now, new recharges counted or not.
     async fn submissions_due(&self, provider: String, with_new: bool, now: Timestamp) -> Result<bool, StoreError>;

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 pub use super::change::*;
 pub use super::query::*;
-pub use super::standing::*;
+pub use super::stats::*;
 use crate::domain::alert::Alert;
 use crate::domain::attempt::Attempt;
 pub use crate::domain::delivery::OpenRun;
@@ -28,7 +28,7 @@ pub enum Write {
     /// An event of the platform's own.
     Publish(Publish),
     /// What an attempt came to, or a run's end without one.
-    Settle(Settle),
+    RecordOutcome(RecordOutcome),
     /// What somebody asked for.
     Change(Box<Change>),
 }
@@ -38,7 +38,7 @@ impl Write {
     pub fn rows(&self) -> usize {
         match self {
             Self::Accept(accept) => accept.reports.len(),
-            Self::Publish(_) | Self::Settle(_) | Self::Change(_) => 1,
+            Self::Publish(_) | Self::RecordOutcome(_) | Self::Change(_) => 1,
         }
     }
 
@@ -47,7 +47,7 @@ impl Write {
         match self {
             Self::Accept(accept) => accept.now,
             Self::Publish(publish) => publish.now,
-            Self::Settle(settle) => settle.now,
+            Self::RecordOutcome(settle) => settle.now,
             Self::Change(change) => change.now,
         }
     }
@@ -94,7 +94,7 @@ pub enum Placed {
 
 /// Whose recharges are walked over.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Whose {
+pub enum RechargeOwner {
     /// A vendor's, in a mode.
     Stream(StreamId),
     /// All that were handed to this provider, or may have been.
@@ -103,7 +103,7 @@ pub enum Whose {
 
 /// How a recharge is looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sought {
+pub enum RechargeKey {
     /// By its id.
     Id(RechargeId),
     /// By the vendor's reference.
@@ -157,7 +157,7 @@ pub struct Publish {
 
 /// What became of a run.
 #[derive(Debug, Clone)]
-pub struct Settle {
+pub struct RecordOutcome {
     /// Which run.
     pub key: RunKey,
     /// The attempt, if one was made.
@@ -169,7 +169,7 @@ pub struct Settle {
     /// When this was decided.
     pub now: Timestamp,
     /// What follows.
-    pub after: After,
+    pub after: NextStep,
     /// The replay that opened the run.
     pub replay: Option<ReplayId>,
     /// From the event to its success, where a first run came to that.
@@ -178,16 +178,16 @@ pub struct Settle {
     pub epoch: i64,
 }
 
-impl Settle {
+impl RecordOutcome {
     /// Whether this is a fact, and not a decision that only the shard's owner can take.
     pub fn is_fact(&self) -> bool {
-        matches!(self.after, After::Ended(DeliveryState::Succeeded, _))
+        matches!(self.after, NextStep::Ended(DeliveryState::Succeeded, _))
     }
 }
 
 /// What follows an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum After {
+pub enum NextStep {
     /// The run is over.
     Ended(DeliveryState, Option<EndReason>),
     /// One more attempt.
@@ -209,7 +209,7 @@ pub enum Written {
     /// Whether the run was still open.
     Settled(Settled),
     /// What came of a change, and the runs it opened.
-    Done(Done, Vec<OpenRun>),
+    Reply(Reply, Vec<OpenRun>),
 }
 
 /// The answer to one report.

@@ -39,7 +39,7 @@ use crate::domain::id::{EventId, StreamId, VendorId};
 use crate::domain::time::Timestamp;
 use crate::limits;
 use crate::meters::Meters;
-use crate::store::{After, Settle};
+use crate::store::{NextStep, RecordOutcome};
 use crate::transport::{NoTarget, Transport};
 
 /// Where spans go.
@@ -120,13 +120,13 @@ impl Traces {
     }
 
     /// What an attempt came to was made durable at `until`; the event is of this stream.
-    pub fn settled(&self, stream: StreamId, settle: &Settle, until: Timestamp) {
+    pub fn settled(&self, stream: StreamId, settle: &RecordOutcome, until: Timestamp) {
         let Some(attempt) = &settle.attempt else { return };
         let event = EventId { stream, sequence: settle.key.sequence };
         let made = Made { event, key: settle.key, number: attempt.number, started_at: attempt.started_at };
         let state = match settle.after {
-            After::Ended(state, _) => state,
-            After::Retry { .. } => DeliveryState::Pending,
+            NextStep::Ended(state, _) => state,
+            NextStep::Retry { .. } => DeliveryState::Pending,
         };
         let mut attributes = made.attributes();
         attributes.push(KeyValue::new("state", state.as_str()));

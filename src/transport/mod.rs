@@ -72,7 +72,7 @@ pub struct Parts {
     pub resolver: Arc<dyn Resolve>,
     /// TLS, as [`tls_config`] makes it.
     pub tls: Arc<rustls::ClientConfig>,
-    /// For dates in `Retry-After`.
+    /// For dates in `Retry-NextStep`.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -324,7 +324,7 @@ impl Transport {
     }
 }
 
-/// Reads `Retry-After`: seconds, or a date of HTTP (RFC 9110 section 10.2.3). Anything else, and the past, asks for nothing.
+/// Reads `Retry-NextStep`: seconds, or a date of HTTP (RFC 9110 section 10.2.3). Anything else, and the past, asks for nothing.
 pub fn retry_after(value: &HeaderValue, now: Timestamp) -> Option<Duration> {
     let text = value.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {

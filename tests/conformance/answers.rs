@@ -7,11 +7,11 @@ use ringback::domain::id::TokenId;
 use ringback::domain::time::Timestamp;
 use ringback::domain::user::{PasswordHash, User};
 use ringback::limits;
-use ringback::store::{AnswerKey, AuditQuery, Change, Deed, Done, HttpAnswer, Keep, KeptAnswer, StoreError, TimeRange};
+use ringback::store::{AnswerKey, AuditQuery, CachedResponse, Change, Command, HttpAnswer, KeptAnswer, Reply, StoreError, TimeRange};
 
 use crate::audit::note;
-use crate::deeds::Deeds;
-use crate::subject::{DAY, START, Subject, at, eight, first, just_before, publish};
+use crate::commands::Deeds;
+use crate::harness::{DAY, START, Subject, at, eight, first, just_before, publish};
 
 fn key(text: &str) -> AnswerKey {
     AnswerKey { token: TokenId::new(7), path: "/v1/events".to_owned(), key: text.to_owned() }
@@ -21,18 +21,18 @@ fn written(answer: &str) -> HttpAnswer {
     HttpAnswer { status: Some(201), body: answer.as_bytes().to_vec() }
 }
 
-fn keep(key: AnswerKey, body: u8, answer: &str) -> Keep {
+fn keep(key: AnswerKey, body: u8, answer: &str) -> CachedResponse {
     let answer = written(answer);
-    Keep { key, body: [body; 32], answer: Arc::new(move |_| answer.clone()) }
+    CachedResponse { key, body: [body; 32], answer: Arc::new(move |_| answer.clone()) }
 }
 
-fn login(on: &Subject, email: &str) -> Deed {
+fn login(on: &Subject, email: &str) -> Command {
     let user = User::new(on.ids.next(START).into(), email.to_owned(), None, START);
-    Deed::CreateUser(user, PasswordHash(String::new()))
+    Command::CreateUser(user, PasswordHash(String::new()))
 }
 
-async fn act(on: &Subject, deed: Deed, now: Timestamp, keep: Keep) -> Result<Done, StoreError> {
-    Ok(on.store.act(Change { deed, now, note: Some(note("user.created")), keep: Some(keep) }).await?.0)
+async fn act(on: &Subject, command: Command, now: Timestamp, keep: CachedResponse) -> Result<Reply, StoreError> {
+    Ok(on.store.act(Change { command, now, note: Some(note("user.created")), keep: Some(keep) }).await?.0)
 }
 
 async fn kept(on: &Subject, key: AnswerKey, now: Timestamp) -> Option<KeptAnswer> {
@@ -92,7 +92,7 @@ pub async fn eight_requests_with_one_key_are_done_once(on: Subject) {
 pub async fn what_did_not_come_to_pass_keeps_no_answer(on: Subject) {
     act(&on, login(&on, "a"), START, keep(key("a"), 1, "made")).await.unwrap();
     let taken = act(&on, login(&on, "a"), START, keep(key("b"), 1, "made")).await.unwrap();
-    assert!(!taken.came_to_pass());
+    assert!(!taken.took_effect());
     assert_eq!((kept(&on, key("b"), START).await, done(&on).await), (None, (1, 1)));
     act(&on, login(&on, "b"), START, keep(key("b"), 1, "made")).await.unwrap();
     assert!(kept(&on, key("b"), START).await.is_some(), "the key is still good");
@@ -100,18 +100,18 @@ pub async fn what_did_not_come_to_pass_keeps_no_answer(on: Subject) {
 
 pub async fn an_answer_follows_from_what_was_done(on: Subject) {
     let side = on.side().await;
-    let told = Arc::new(|done: &Done| match done {
-        Done::Published(published) => written(&format!("number {}", published.sequence)),
+    let told = Arc::new(|done: &Reply| match done {
+        Reply::Published(published) => written(&format!("number {}", published.sequence)),
         other => panic!("not an event: {other:?}"),
     });
     for number in 1..=3 {
         let (name, answer) = (format!("{number}"), told.clone());
-        let keep = Keep { key: key(&name), body: [0; 32], answer };
-        act(&on, Deed::Publish(publish(side, "invoice.paid", START)), START, keep).await.unwrap();
+        let keep = CachedResponse { key: key(&name), body: [0; 32], answer };
+        act(&on, Command::Publish(publish(side, "invoice.paid", START)), START, keep).await.unwrap();
         assert_eq!(kept(&on, key(&name), START).await.unwrap().answer.body, format!("number {number}").into_bytes());
     }
-    let repeated = Keep { key: key("2"), body: [0; 32], answer: told };
-    assert!(act(&on, Deed::Publish(publish(side, "invoice.paid", START)), START, repeated).await.is_err());
+    let repeated = CachedResponse { key: key("2"), body: [0; 32], answer: told };
+    assert!(act(&on, Command::Publish(publish(side, "invoice.paid", START)), START, repeated).await.is_err());
     assert_eq!(on.store.events_after(side.stream, None, 0).await.unwrap().latest, 3, "its number was not used up");
 }
 

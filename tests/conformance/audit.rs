@@ -11,11 +11,11 @@ use ringback::domain::time::Timestamp;
 use ringback::domain::user::{PasswordHash, User};
 use ringback::domain::vendor::Mode;
 use ringback::limits;
-use ringback::store::{AuditQuery, Change, Deed, Done, EndpointChange, LastOwner, Page, TimeRange, VendorChange, Write};
+use ringback::store::{AuditQuery, Change, Command, EndpointChange, LastOwner, Page, Reply, TimeRange, VendorChange, Write};
 use serde_json::json;
 
-use crate::deeds::Deeds;
-use crate::subject::{ANY, DAY, START, Subject, at, eight, first, just_before};
+use crate::commands::Deeds;
+use crate::harness::{ANY, DAY, START, Subject, at, eight, first, just_before};
 
 /// A note that says nothing but what was done.
 pub fn note(action: &'static str) -> Note {
@@ -34,8 +34,8 @@ async fn listed(on: &Subject, query: AuditQuery) -> Vec<Entry> {
 }
 
 async fn noted(on: &Subject, now: Timestamp, note: Note) {
-    let done = on.store.act(Change { deed: Deed::Note, now, note: Some(note), keep: None }).await.unwrap().0;
-    assert!(matches!(done, Done::Noted));
+    let done = on.store.act(Change { command: Command::Note, now, note: Some(note), keep: None }).await.unwrap().0;
+    assert!(matches!(done, Reply::Noted));
 }
 
 async fn actions(on: &Subject, query: AuditQuery) -> Vec<String> {
@@ -71,46 +71,46 @@ pub async fn a_note_is_kept_as_given(on: Subject) {
 }
 
 /// Deeds of which nothing can come: what they are about is not there, or not so.
-async fn in_vain(on: &Subject) -> Vec<Deed> {
+async fn in_vain(on: &Subject) -> Vec<Command> {
     let side = on.side().await;
     let (id, deadline) = (EndpointId::new(1), DAY);
     let delivery = DeliveryId { endpoint: id, sequence: 1 };
     let taken = User::new(on.ids.next(START).into(), "a@himal.example".to_owned(), None, START);
-    on.store.deed(Deed::CreateUser(taken.clone(), PasswordHash(String::new())), START).await.unwrap();
+    on.store.command(Command::CreateUser(taken.clone(), PasswordHash(String::new())), START).await.unwrap();
     let again = User { id: on.ids.next(START).into(), ..taken };
     let to = EndpointStatus::Connected;
     let change = EndpointChange::Status { from: ANY, to, reason: None, by_rule: false, failing_since: None };
     let report = Report { reference_no: String::new(), status: Status::Success, details: Details::default(), occurred_at: None };
     vec![
-        Deed::UpdateVendor(VendorId::new(1), VendorChange::default()),
-        Deed::RevokeToken { id: TokenId::new(1), vendor: None },
-        Deed::CreateUser(again, PasswordHash(String::new())),
-        Deed::RemoveUser { id: UserId::new(1), vendor: None, last: LastOwner::MayGo },
-        Deed::CreateEndpoint { endpoint: Box::new(on.new_endpoint(side)), most: 0 },
-        Deed::ChangeEndpoint { id, change, deadline },
-        Deed::Warn(id, DAY),
-        Deed::Probed(id),
-        Deed::Resend { id: delivery, deadline },
-        Deed::Cancel(delivery),
-        Deed::CancelReplay(ReplayId::new(1)),
-        Deed::Resolve { id: ConflictId::new(1), to: CaseState::Dismissed, reason: String::new(), by: String::new(), deadline },
-        Deed::SettleRecharge { id: RechargeId::new(1), report: Box::new(report), deadline },
+        Command::UpdateVendor(VendorId::new(1), VendorChange::default()),
+        Command::RevokeToken { id: TokenId::new(1), vendor: None },
+        Command::CreateUser(again, PasswordHash(String::new())),
+        Command::RemoveUser { id: UserId::new(1), vendor: None, last: LastOwner::MayGo },
+        Command::CreateEndpoint { endpoint: Box::new(on.new_endpoint(side)), most: 0 },
+        Command::ChangeEndpoint { id, change, deadline },
+        Command::Warn(id, DAY),
+        Command::Probed(id),
+        Command::Resend { id: delivery, deadline },
+        Command::Cancel(delivery),
+        Command::CancelReplay(ReplayId::new(1)),
+        Command::Resolve { id: ConflictId::new(1), to: CaseState::Dismissed, reason: String::new(), by: String::new(), deadline },
+        Command::SettleRecharge { id: RechargeId::new(1), report: Box::new(report), deadline },
     ]
 }
 
 pub async fn what_did_not_come_to_pass_is_not_noted(on: Subject) {
-    for deed in in_vain(&on).await {
-        let what = format!("{deed:?}");
-        let change = Change { deed, now: START, note: Some(note("in.vain")), keep: None };
-        assert!(!on.store.act(change).await.unwrap().0.came_to_pass(), "{what}");
+    for command in in_vain(&on).await {
+        let what = format!("{command:?}");
+        let change = Change { command, now: START, note: Some(note("in.vain")), keep: None };
+        assert!(!on.store.act(change).await.unwrap().0.took_effect(), "{what}");
         assert!(listed(&on, query()).await.is_empty(), "{what}");
     }
 }
 
 pub async fn a_refused_change_is_not_noted(on: Subject) {
     let vendor = on.vendor().await;
-    let deed = Deed::CreateVendor(vendor, Vec::new());
-    assert!(on.store.act(Change { deed, now: START, note: Some(note("vendor.created")), keep: None }).await.is_err());
+    let command = Command::CreateVendor(vendor, Vec::new());
+    assert!(on.store.act(Change { command, now: START, note: Some(note("vendor.created")), keep: None }).await.is_err());
     assert!(listed(&on, query()).await.is_empty());
 }
 
@@ -178,7 +178,7 @@ pub async fn entries_are_chosen_by_their_time(on: Subject) {
 /// A list looks at so many rows at a time; what lies behind them is found all the same.
 pub async fn an_entry_behind_very_many_is_found(on: Subject) {
     noted(&on, START, note("rare.thing")).await;
-    let again = |_| Write::Change(Box::new(Change { deed: Deed::Note, now: at(1), note: Some(note("common.thing")), keep: None }));
+    let again = |_| Write::Change(Box::new(Change { command: Command::Note, now: at(1), note: Some(note("common.thing")), keep: None }));
     on.commit((0..=limits::SCAN_MAX).map(again).collect()).await;
     let (mut seen, mut before) = (Vec::new(), None);
     loop {

@@ -1,17 +1,17 @@
 //! Contradictions: cases opened, listed and resolved; and recharges that a person settles.
 
-use ringback::domain::conflict::{CaseState, Conflict, Unfit};
+use ringback::domain::conflict::{CaseState, Conflict, ResolveError};
 use ringback::domain::event::Facts;
 use ringback::domain::id::{ConflictId, EventId, RechargeId};
 use ringback::domain::recharge::{Details, Recharge, Report, Status, Verdict};
 use ringback::domain::time::Timestamp;
-use ringback::store::{Addressed, ConflictQuery, Deed, Done, KeptReport, Page, SettledRecharge, TimeRange};
+use ringback::store::{Addressed, Command, ConflictQuery, KeptReport, Page, Reply, SettledRecharge, TimeRange};
 
-use crate::deeds::Deeds;
+use crate::commands::Deeds;
+use crate::harness::{DAY, START, Side, Subject, at, eight, first, just_before, report};
 use crate::ledger::details;
-use crate::subject::{DAY, START, Side, Subject, at, eight, first, just_before, report};
 
-type Resolved = Option<Result<Box<(Conflict, Recharge)>, Unfit>>;
+type Resolved = Option<Result<Box<(Conflict, Recharge)>, ResolveError>>;
 
 fn query() -> ConflictQuery {
     ConflictQuery { state: None, recharge: None, range: TimeRange::default(), page: first(100) }
@@ -29,8 +29,8 @@ async fn of(on: &Subject, recharge: RechargeId) -> Vec<Conflict> {
 
 async fn resolve_at(on: &Subject, id: ConflictId, to: CaseState, now: Timestamp) -> Resolved {
     let (reason, by) = ("the provider's statement says so".to_owned(), "operator tok_1".to_owned());
-    match on.store.deed(Deed::Resolve { id, to, reason, by, deadline: DAY }, now).await.unwrap() {
-        Done::Resolved(resolved) => resolved,
+    match on.store.command(Command::Resolve { id, to, reason, by, deadline: DAY }, now).await.unwrap() {
+        Reply::Resolved(resolved) => resolved,
         other => panic!("not a resolution: {other:?}"),
     }
 }
@@ -44,8 +44,8 @@ pub async fn resolve(on: &Subject, recharge: RechargeId, to: CaseState) {
 async fn settle(on: &Subject, id: RechargeId, status: Status, now: Timestamp) -> SettledRecharge {
     let details = Details { reason: Some("nobody else will".to_owned()), ..Details::default() };
     let report = Report { reference_no: String::new(), status, details, occurred_at: None };
-    match on.store.deed(Deed::SettleRecharge { id, report: Box::new(report), deadline: DAY }, now).await.unwrap() {
-        Done::Settled(settled) => settled,
+    match on.store.command(Command::SettleRecharge { id, report: Box::new(report), deadline: DAY }, now).await.unwrap() {
+        Reply::Settled(settled) => settled,
         other => panic!("not whether it was settled: {other:?}"),
     }
 }
@@ -235,10 +235,10 @@ pub async fn a_reversal_moves_the_recharge_and_tells_of_it(on: Subject) {
     let endpoint = on.connected(side).await;
     let (id, case) = contradicted(&on, side, Status::Success).await;
     let (reason, by) = ("the provider took it back".to_owned(), "operator tok_1".to_owned());
-    let deed = Deed::Resolve { id: case.id, to: CaseState::Reversed, reason: reason.clone(), by: by.clone(), deadline: DAY };
-    let change = ringback::store::Change { deed, now: at(60), note: None, keep: None };
+    let command = Command::Resolve { id: case.id, to: CaseState::Reversed, reason: reason.clone(), by: by.clone(), deadline: DAY };
+    let change = ringback::store::Change { command, now: at(60), note: None, keep: None };
     let (done, opened) = on.store.act(change).await.unwrap();
-    let Done::Resolved(Some(Ok(resolved))) = done else { panic!("{done:?}") };
+    let Reply::Resolved(Some(Ok(resolved))) = done else { panic!("{done:?}") };
     let (reason, resolved_by) = (Some(reason), Some(by));
     let status = Some(Status::Reversed);
     let expected = Conflict { status, state: CaseState::Reversed, reason: reason.clone(), resolved_by, resolved_at: Some(at(60)), ..case };
@@ -297,12 +297,12 @@ pub async fn a_resolution_that_does_not_fit_changes_nothing(on: Subject) {
     let before = recharge(&on, id).await;
     for (case, to) in [(&case, CaseState::LateSuccess), (&about_money, CaseState::Reversed), (&about_money, CaseState::LateSuccess)] {
         let resolved = resolve_at(&on, case.id, to, at(60)).await.unwrap();
-        assert!(matches!(resolved, Err(Unfit::NotAboutStatus | Unfit::WrongStatus(_))), "{resolved:?}");
+        assert!(matches!(resolved, Err(ResolveError::NotAboutStatus | ResolveError::WrongStatus(_))), "{resolved:?}");
         assert_eq!(on.store.conflict(case.id).await.unwrap().as_ref(), Some(case));
     }
     resolve(&on, id, CaseState::Dismissed).await;
     let again = resolve_at(&on, case.id, CaseState::Reversed, at(61)).await;
-    assert_eq!(again, Some(Err(Unfit::Resolved)));
+    assert_eq!(again, Some(Err(ResolveError::Resolved)));
     assert_eq!((recharge(&on, id).await, latest(&on, side).await), (before, events));
     assert!(resolve_at(&on, about_money.id, CaseState::Dismissed, at(62)).await.unwrap().is_ok());
 }
@@ -317,7 +317,7 @@ pub async fn eight_resolutions_resolve_once(on: Subject) {
     .await;
     let winners: Vec<_> = results.iter().flatten().collect();
     assert_eq!(winners.len(), 1, "{results:?}");
-    assert_eq!(results.iter().filter(|result| **result == Err(Unfit::Resolved)).count(), 7);
+    assert_eq!(results.iter().filter(|result| **result == Err(ResolveError::Resolved)).count(), 7);
     let moved = *winners[0] == CaseState::Reversed;
     assert_eq!((recharge(&on, id).await.0.status == Status::Reversed, latest(&on, side).await), (moved, 1 + i64::from(moved)));
 }

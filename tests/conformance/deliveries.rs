@@ -9,11 +9,12 @@ use ringback::domain::time::Timestamp;
 use ringback::domain::vendor::Mode;
 use ringback::limits;
 use ringback::store::{
-    After, Delivery, DeliveryQuery, EndpointChange, OpenQuery, OpenRun, Page, Portion, Resent, Settle, Settled, TimeRange, Write, Written,
+    Delivery, DeliveryQuery, EndpointChange, NextStep, OpenQuery, OpenRun, Page, Portion, RecordOutcome, Resent, Settled, TimeRange, Write,
+    Written,
 };
 
-use crate::deeds::Deeds;
-use crate::subject::{
+use crate::commands::Deeds;
+use crate::harness::{
     DAY, START, Side, Subject, at, attempted, eight, ended, failed, first, just_before, keys, publish, report, succeeded,
 };
 
@@ -25,12 +26,12 @@ async fn one_run(on: &Subject) -> (Side, OpenRun) {
     (side, run)
 }
 
-fn cancelled(run: &OpenRun, now: Timestamp) -> Settle {
+fn cancelled(run: &OpenRun, now: Timestamp) -> RecordOutcome {
     ended(run, DeliveryState::Cancelled, Some(EndReason::Deleted), now)
 }
 
-fn exhausted(run: &OpenRun, number: u32, now: Timestamp) -> Settle {
-    attempted(run, number, OutcomeKind::TimedOut, now, After::Ended(DeliveryState::Exhausted, None))
+fn exhausted(run: &OpenRun, number: u32, now: Timestamp) -> RecordOutcome {
+    attempted(run, number, OutcomeKind::TimedOut, now, NextStep::Ended(DeliveryState::Exhausted, None))
 }
 
 /// Run, number and outcome of each attempt.
@@ -116,11 +117,11 @@ pub async fn an_attempt_is_kept_as_made(on: Subject) {
         };
         let attempt = Attempt { number, run: 1, started_at: at(i64::from(number)), outcome };
         let after = match kind {
-            OutcomeKind::Succeeded => After::Ended(DeliveryState::Succeeded, None),
-            _ => After::Retry { at: at(99), failed_since: at(1) },
+            OutcomeKind::Succeeded => NextStep::Ended(DeliveryState::Succeeded, None),
+            _ => NextStep::Retry { at: at(99), failed_since: at(1) },
         };
         let (attempt, now) = (Some(attempt), at(i64::from(number)));
-        on.record(Settle {
+        on.record(RecordOutcome {
             key: run.key,
             attempt: attempt.clone(),
             attempts: number,
@@ -246,7 +247,7 @@ pub async fn an_outcome_given_twice_is_kept_once(on: Subject) {
 /// cancelled with.
 pub async fn a_cancelled_runs_attempt_outlives_its_success(on: Subject) {
     let (_, run) = one_run(&on).await;
-    let cancel = After::Ended(DeliveryState::Cancelled, Some(EndReason::Deleted));
+    let cancel = NextStep::Ended(DeliveryState::Cancelled, Some(EndReason::Deleted));
     on.record(attempted(&run, 1, OutcomeKind::TimedOut, at(1), cancel)).await;
     assert_eq!(on.settle(succeeded(&run, 2, at(2))).await, Settled::Late);
     let delivery = on.delivery(run.key).await;
@@ -364,10 +365,10 @@ pub async fn deliveries_are_listed_latest_first(on: Subject) {
 async fn one_of_each(on: &Subject, side: Side) -> EndpointId {
     let id = on.connected(side).await;
     let runs = on.runs(side, 5).await;
-    let end = |run: &OpenRun, state| Write::Settle(ended(run, state, None, at(60)));
+    let end = |run: &OpenRun, state| Write::RecordOutcome(ended(run, state, None, at(60)));
     let written = on
         .commit(vec![
-            Write::Settle(succeeded(&runs[1], 1, at(60))),
+            Write::RecordOutcome(succeeded(&runs[1], 1, at(60))),
             end(&runs[2], DeliveryState::Exhausted),
             end(&runs[3], DeliveryState::Cancelled),
             end(&runs[4], DeliveryState::Exhausted),

@@ -8,8 +8,8 @@ use ringback::domain::secret::Secret;
 use ringback::domain::vendor::Mode;
 use ringback::store::{Created, EndpointChange, Page, VendorChange};
 
-use crate::deeds::Deeds;
-use crate::subject::{ANY, START, Side, Subject, at, eight, filter, first, settings};
+use crate::commands::Deeds;
+use crate::harness::{ANY, START, Side, Subject, at, eight, filter, first, settings};
 
 /// Settings that say something about everything.
 pub fn rich_settings() -> Settings {

@@ -8,8 +8,8 @@ use ringback::limits;
 use ringback::store::{Backlog, EndpointChange, Expired, OpenQuery, OpenRun, OpenSize, Portion, Publish, Write};
 use serde_json::value::RawValue;
 
+use crate::harness::{DAY, START, Subject, at, ended, failed, just_before, keys, publish, report, succeeded};
 use crate::ledger::details;
-use crate::subject::{DAY, START, Subject, at, ended, failed, just_before, keys, publish, report, succeeded};
 
 const ALL: OpenQuery = OpenQuery::All { after: (0, 0), up_to: i64::MAX };
 
@@ -211,7 +211,7 @@ pub async fn backlogs_come_in_order(on: Subject) {
     let run = on.event(one, "invoice.paid", at(1)).await.remove(0);
     on.event(one, "invoice.paid", at(2)).await;
     on.event(other, "invoice.paid", at(3)).await;
-    let backlog = |at: usize, seconds| Backlog { endpoint: ids[at], first_deadline: crate::subject::at(seconds).plus(DAY) };
+    let backlog = |at: usize, seconds| Backlog { endpoint: ids[at], first_deadline: crate::harness::at(seconds).plus(DAY) };
     let all = [backlog(0, 3), backlog(1, 1), backlog(2, 3)];
     assert_eq!(on.store.backlogs(None, 10).await.unwrap(), all);
     assert_eq!(on.store.backlogs(None, 2).await.unwrap(), all[..2]);

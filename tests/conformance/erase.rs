@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ringback::domain::alert::Letter;
+use ringback::domain::alert::Email;
 use ringback::domain::event::Facts;
 use ringback::domain::id::{EventId, StreamId};
 use ringback::domain::recharge::{Details, Recharge, Status};
@@ -14,14 +14,15 @@ use ringback::domain::user::SecondFactor;
 use ringback::domain::vendor::Mode;
 use ringback::limits;
 use ringback::store::{
-    AnswerKey, Callback, Change, ConflictQuery, Deed, EndpointChange, HttpAnswer, Keep, KeptReport, Publish, SweepPlace, TimeRange, Write,
+    AnswerKey, CachedResponse, Callback, Change, Command, ConflictQuery, EndpointChange, HttpAnswer, KeptReport, Publish, SweepPlace,
+    TimeRange, Write,
 };
 use serde_json::value::RawValue;
 
-use crate::deeds::Deeds;
+use crate::commands::Deeds;
 use crate::endpoints::rich_settings;
+use crate::harness::{START, Side, Subject, at, attempted, eight, first, publish, report, succeeded};
 use crate::ledger::details;
-use crate::subject::{START, Side, Subject, at, attempted, eight, first, publish, report, succeeded};
 
 const NUMBER: &str = "9801234567";
 
@@ -103,7 +104,7 @@ pub async fn cases_and_answers_do_not_name_the_person(on: Subject) {
         1,
         ringback::domain::attempt::OutcomeKind::Succeeded,
         at(1),
-        ringback::store::After::Ended(ringback::domain::delivery::DeliveryState::Succeeded, None),
+        ringback::store::NextStep::Ended(ringback::domain::delivery::DeliveryState::Succeeded, None),
     );
     let outcome = &mut settle.attempt.as_mut().unwrap().outcome;
     (outcome.answer_headers, outcome.answer_body) = (Some(format!("x-for: {NUMBER}")), Some(NUMBER.into()));
@@ -138,7 +139,7 @@ pub async fn what_providers_said_does_not_name_the_person(on: Subject) {
         (Some(other.id), format!(r#"["{NUMBER}"]"#)),
     ] {
         let callback = Callback { provider: "p".to_owned(), recharge, verdict: "unknown", body };
-        on.store.deed(Deed::KeepCallback(Box::new(callback)), START).await.unwrap();
+        on.store.command(Command::KeepCallback(Box::new(callback)), START).await.unwrap();
     }
     assert_eq!(erase(&on, side.stream).await, 2 + 2 + 3, "two recharges with an event each, and three callbacks");
     let provider_ref = async |id| {
@@ -168,8 +169,8 @@ pub async fn kept_answers_do_not_name_the_person(on: Subject) {
     let keep = async |token, path: &str, key: String, answer: &str, now| {
         let key = AnswerKey { token, path: path.to_owned(), key };
         let answer = HttpAnswer { status: None, body: answer.as_bytes().to_vec() };
-        let keep = Some(Keep { key: key.clone(), body: [7; 32], answer: Arc::new(move |_| answer.clone()) });
-        on.store.act(Change { deed: Deed::Note, now, note: None, keep }).await.unwrap();
+        let keep = Some(CachedResponse { key: key.clone(), body: [7; 32], answer: Arc::new(move |_| answer.clone()) });
+        on.store.act(Change { command: Command::Note, now, note: None, keep }).await.unwrap();
         key
     };
     let text = format!(r#"{{"id": "rec_1", "connection_no": "{NUMBER}"}}"#);
@@ -289,8 +290,8 @@ pub async fn very_many_endpoints_are_sealed_in_bounded_steps(on: Subject) {
     let side = on.side().await;
     let count = limits::SWEEP_STEP_ROWS + 3;
     let create = |_| {
-        let deed = Deed::CreateEndpoint { endpoint: Box::new(on.new_endpoint(side)), most: u32::MAX };
-        Write::Change(Box::new(Change { deed, now: START, note: None, keep: None::<Keep> }))
+        let command = Command::CreateEndpoint { endpoint: Box::new(on.new_endpoint(side)), most: u32::MAX };
+        Write::Change(Box::new(Change { command, now: START, note: None, keep: None::<CachedResponse> }))
     };
     on.commit((0..count).map(create).collect()).await;
     let step = on.store.reseal(SweepPlace::default()).await.unwrap();
@@ -301,10 +302,10 @@ pub async fn very_many_endpoints_are_sealed_in_bounded_steps(on: Subject) {
 pub async fn second_factors_and_letters_are_sealed_again(on: Subject) {
     let user = crate::people::login(&on, "a@himal.example", None).await;
     let factor = SecondFactor { secret: Secret::new(*b"twenty bytes of it.."), used: 3, codes: vec![[7; 32]] };
-    on.store.deed(Deed::ChangeSecondFactor { id: user.id, from: None, to: Some(factor.clone()) }, START).await.unwrap();
-    let letter = Letter { to: "a@himal.example".to_owned(), title: "Come in".to_owned(), text: Secret::new("with this link") };
+    on.store.command(Command::ChangeSecondFactor { id: user.id, from: None, to: Some(factor.clone()) }, START).await.unwrap();
+    let letter = Email { to: "a@himal.example".to_owned(), title: "Come in".to_owned(), text: Secret::new("with this link") };
     let link = Link { id: on.ids.next(START).into(), purpose: Purpose::Reset { user: user.id }, created_at: START, expires_at: at(50) };
-    on.store.deed(Deed::CreateLink { link, hash: TokenHash::of("link"), letter: Some(letter) }, START).await.unwrap();
+    on.store.command(Command::CreateLink { link, hash: TokenHash::of("link"), letter: Some(letter) }, START).await.unwrap();
     for _ in 0..2 {
         let found = on.store.credentials("a@himal.example".to_owned()).await.unwrap().unwrap();
         assert_eq!(found.second_factor, Some(factor.clone()));

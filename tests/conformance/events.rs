@@ -10,7 +10,7 @@ use ringback::limits;
 use ringback::store::{Feed, Publish, StoreError, TimeRange, Write, Written};
 use serde_json::value::RawValue;
 
-use crate::subject::{START, Side, Subject, accept, at, eight, just_before, publish, report};
+use crate::harness::{START, Side, Subject, accept, at, eight, just_before, publish, report};
 
 const ROUNDS: i64 = 12;
 

@@ -9,8 +9,8 @@ use ringback::domain::vendor::Mode;
 use ringback::limits;
 use ringback::store::{DeliveryQuery, EndpointChange, OpenQuery, OpenRun, Portion, TimeRange, VendorChange, Write};
 
-use crate::deeds::Deeds;
-use crate::subject::{START, Side, Subject, at, eight, first, keys, publish, report};
+use crate::commands::Deeds;
+use crate::harness::{START, Side, Subject, at, eight, first, keys, publish, report};
 
 async fn missed(on: &Subject, id: EndpointId) -> u64 {
     on.store.missed(id).await.unwrap()

@@ -10,18 +10,19 @@ use ringback::domain::id::{EndpointId, StreamId, TokenId};
 use ringback::domain::recharge::{Status, Verdict};
 use ringback::store::group_commit::{GroupCommit, Handoff, Haste};
 use ringback::store::{
-    AnswerKey, AuditQuery, Change, Deed, Done, HttpAnswer, Keep, OpenRun, Settle, Settled, StoreError, TimeRange, Write, Written,
+    AnswerKey, AuditQuery, CachedResponse, Change, Command, HttpAnswer, OpenRun, RecordOutcome, Reply, Settled, StoreError, TimeRange,
+    Write, Written,
 };
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::subject::{START, Side, Subject, accept, at, failed, publish, report};
+use crate::harness::{START, Side, Subject, accept, at, failed, publish, report};
 
 /// Remembers what it was handed.
 #[derive(Default)]
 pub struct Heard {
     opened: Mutex<Vec<(EndpointId, i64)>>,
-    pub settled: Mutex<Vec<(Settle, Result<Written, StoreError>)>>,
+    pub settled: Mutex<Vec<(RecordOutcome, Result<Written, StoreError>)>>,
     commits: Mutex<Vec<usize>>,
     pub more: Notify,
     /// A commit's outcome may stay unknown.
@@ -56,7 +57,7 @@ impl Handoff for Heard {
         None
     }
 
-    fn settled(&self, outcomes: Vec<(Settle, Result<Written, StoreError>)>) {
+    fn settled(&self, outcomes: Vec<(RecordOutcome, Result<Written, StoreError>)>) {
         self.settled.lock().extend(outcomes);
         self.more.notify_one();
     }
@@ -207,9 +208,9 @@ pub async fn a_store_that_stops_takes_no_committer_with_it(on: &Subject) {
     let (group, heard, task) = start(on);
     heard.may_be_unsure.store(true, Ordering::SeqCst);
     let key = AnswerKey { token: TokenId::new(1), path: "/v1/events".to_owned(), key: "a key".to_owned() };
-    let keep = Some(Keep { key, body: [0; 32], answer: Arc::new(|_| panic!("the store's thread ends here")) });
-    let deed = Deed::Publish(publish(side, "invoice.paid", START));
-    let fatal = group.write(Write::Change(Box::new(Change { deed, now: START, note: None, keep }))).await;
+    let keep = Some(CachedResponse { key, body: [0; 32], answer: Arc::new(|_| panic!("the store's thread ends here")) });
+    let command = Command::Publish(publish(side, "invoice.paid", START));
+    let fatal = group.write(Write::Change(Box::new(Change { command, now: START, note: None, keep }))).await;
     assert!(matches!(fatal, Err(StoreError::Unknown(_))), "{fatal:?}");
     for number in 0..3 {
         let later = group.write(numbered(side, number, false)).await;
@@ -225,17 +226,17 @@ pub async fn a_refused_change_does_not_fail_its_neighbours(on: Subject) {
     let endpoint = on.connected(side).await;
     let keep = || {
         let key = AnswerKey { token: TokenId::new(1), path: "/v1/events".to_owned(), key: "the same".to_owned() };
-        Some(Keep { key, body: [0; 32], answer: Arc::new(|_| HttpAnswer::default()) })
+        Some(CachedResponse { key, body: [0; 32], answer: Arc::new(|_| HttpAnswer::default()) })
     };
     let (group, heard, task) = start(&on);
     let mut writers = JoinSet::new();
     for number in 0..40 {
         let write = match number % 4 {
             0 => {
-                let deed = Deed::Publish(publish(side, "invoice.paid", START));
-                Write::Change(Box::new(Change { deed, now: START, note: None, keep: keep() }))
+                let command = Command::Publish(publish(side, "invoice.paid", START));
+                Write::Change(Box::new(Change { command, now: START, note: None, keep: keep() }))
             }
-            1 => Write::Change(Box::new(Change { deed: Deed::Note, now: START, note: Some(crate::audit::note("x.y")), keep: None })),
+            1 => Write::Change(Box::new(Change { command: Command::Note, now: START, note: Some(crate::audit::note("x.y")), keep: None })),
             2 => Write::Publish(publish(side, "invoice.paid", START)),
             _ => numbered(side, number, false),
         };
@@ -246,8 +247,8 @@ pub async fn a_refused_change_does_not_fail_its_neighbours(on: Subject) {
     for (number, answer) in writers.join_all().await {
         match answer {
             Ok(Written::Accepted(judged, _)) => numbers.extend(judged[0].event),
-            Ok(Written::Published(published, _) | Written::Done(Done::Published(published), _)) => numbers.push(published.sequence),
-            Ok(Written::Done(Done::Noted, _)) => {}
+            Ok(Written::Published(published, _) | Written::Reply(Reply::Published(published), _)) => numbers.push(published.sequence),
+            Ok(Written::Reply(Reply::Noted, _)) => {}
             Err(StoreError::Rejected(_)) => {
                 assert_eq!(number % 4, 0, "{number} suffered for another");
                 refused += 1;
@@ -257,7 +258,7 @@ pub async fn a_refused_change_does_not_fail_its_neighbours(on: Subject) {
     }
     numbers.sort_unstable();
     assert_eq!((refused, numbers), (9, (1..=21).collect()), "one request was the first, and numbers have no gap");
-    let query = AuditQuery { vendor: None, action: None, range: TimeRange::default(), page: crate::subject::first(100) };
+    let query = AuditQuery { vendor: None, action: None, range: TimeRange::default(), page: crate::harness::first(100) };
     assert_eq!(on.store.audit(query).await.unwrap().items.len(), 10);
     let in_order: Vec<_> = (1..=21).map(|sequence| (endpoint, sequence)).collect();
     assert_eq!(*heard.opened.lock(), in_order, "handed over in commit order");

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use ringback::domain::delivery::DeliveryState;
 use ringback::domain::recharge::{Status, Verdict};
-use ringback::store::{Change, Deed, Settled, Write, Written};
+use ringback::store::{Change, Command, Settled, Write, Written};
 
+use crate::harness::{START, Side, Subject, accept, at, failed, publish, report, succeeded};
 use crate::postgres::Schema;
-use crate::subject::{START, Side, Subject, accept, at, failed, publish, report, succeeded};
 
 /// So many reports of a kind that what the next ones need is guessed.
 const MANY: usize = 40;
@@ -25,7 +25,7 @@ struct Two {
 impl Two {
     async fn new() -> Self {
         let place = Arc::new(Schema::new().await);
-        let node = async || Subject::new(place.open().await.unwrap(), &place.surroundings, Arc::clone(&place));
+        let node = async || Subject::new(place.open().await.unwrap(), &place.environment, Arc::clone(&place));
         let (one, two) = (node().await, node().await);
         let side = one.side().await;
         Self { place, one, two, side }
@@ -121,7 +121,7 @@ async fn a_batch_that_waits_in_between_has_its_numbers_before() {
     let run = two.one.runs(two.side, 1).await.remove(0);
     two.two.judge(at(1), report(two.side, "elsewhere", Status::Success)).await;
     let reports = vec![report(two.side, "here", Status::Success)];
-    let written = two.one.commit(vec![accept(at(2), reports), Write::Settle(failed(&run, 1, at(2), at(99)))]).await;
+    let written = two.one.commit(vec![accept(at(2), reports), Write::RecordOutcome(failed(&run, 1, at(2), at(99)))]).await;
     assert!(matches!(&written[..], [Written::Accepted(_, opened), Written::Settled(Settled::Recorded)] if opened.len() == 1));
     assert_eq!(two.one.open_run(run.key).await.next_attempt_at, Some(at(99)));
     assert_eq!(two.events().await, MANY + 3);
@@ -133,7 +133,7 @@ async fn a_batch_with_a_change_leaves_no_lock_behind() {
     let two = Two::new().await;
     two.get_used_to_new_ones("a").await;
     let event = publish(two.side, "invoice.paid", at(5));
-    let change = Write::Change(Box::new(Change { deed: Deed::Publish(event), now: at(5), note: None, keep: None }));
+    let change = Write::Change(Box::new(Change { command: Command::Publish(event), now: at(5), note: None, keep: None }));
     let reports = |name: &str| accept(at(5), vec![report(two.side, name, Status::Success)]);
     two.one.commit(vec![reports("before"), change, reports("behind")]).await;
     two.get_used_to_new_ones("b").await;

@@ -6,10 +6,10 @@ use ringback::domain::endpoint::{Endpoint, EndpointStatus};
 use ringback::domain::event::Facts;
 use ringback::domain::id::{EndpointId, EventId};
 use ringback::domain::time::Timestamp;
-use ringback::store::{After, Change, Deed, Done, EndpointChange, Failing, OpenRun, Settle, Settled, VendorChange};
+use ringback::store::{Change, Command, EndpointChange, Failing, NextStep, OpenRun, RecordOutcome, Reply, Settled, VendorChange};
 
-use crate::deeds::Deeds;
-use crate::subject::{ANY, DAY, START, Side, Subject, at, attempted, eight, ended, failed, just_before, succeeded};
+use crate::commands::Deeds;
+use crate::harness::{ANY, DAY, START, Side, Subject, at, attempted, eight, ended, failed, just_before, succeeded};
 
 async fn failing(on: &Subject) -> Vec<Failing> {
     on.store.failing(at(1_000_000), None, 100).await.unwrap()
@@ -30,7 +30,7 @@ async fn fails(on: &Subject, side: Side, id: EndpointId, now: Timestamp) -> Open
 }
 
 async fn warn(on: &Subject, id: EndpointId, now: Timestamp) -> bool {
-    on.store.deed(Deed::Warn(id, DAY), now).await.unwrap().came_to_pass()
+    on.store.command(Command::Warn(id, DAY), now).await.unwrap().took_effect()
 }
 
 /// Titles of the alerts that wait, in the order in which they were made.
@@ -53,7 +53,7 @@ pub async fn an_endpoint_fails_from_its_first_failure_to_its_next_success(on: Su
     let runs = on.runs(side, 4).await;
     assert_eq!(since(&on, id).await, None);
     for (number, kind) in (10..).zip(OutcomeKind::ALL.into_iter().filter(|kind| *kind != OutcomeKind::Succeeded)) {
-        let again = After::Retry { at: at(99), failed_since: at(10) };
+        let again = NextStep::Retry { at: at(99), failed_since: at(10) };
         on.record(attempted(&runs[0], number, kind, at(i64::from(number)), again)).await;
         assert_eq!(since(&on, id).await, Some(at(10)), "{kind:?}");
     }
@@ -74,7 +74,7 @@ pub async fn a_batch_of_failures_and_successes_is_learned_in_order(on: Subject) 
     let side = on.side().await;
     let id = on.connected(side).await;
     let runs = on.runs(side, 4).await;
-    let write = ringback::store::Write::Settle;
+    let write = ringback::store::Write::RecordOutcome;
     on.commit(vec![
         write(failed(&runs[0], 1, at(10), at(99))),
         write(succeeded(&runs[1], 1, at(11))),
@@ -102,7 +102,7 @@ pub async fn a_late_success_is_a_success(on: Subject) {
     let side = on.side().await;
     let id = on.connected(side).await;
     let run = fails(&on, side, id, at(10)).await;
-    on.store.deed(Deed::Cancel(run.key.delivery()), at(20)).await.unwrap();
+    on.store.command(Command::Cancel(run.key.delivery()), at(20)).await.unwrap();
     assert_eq!(on.settle(failed(&run, 2, at(21), at(99))).await, Settled::Late);
     assert_eq!(since(&on, id).await, Some(at(10)));
     assert_eq!(on.settle(succeeded(&run, 3, at(22))).await, Settled::Late);
@@ -197,7 +197,7 @@ pub async fn a_vendor_that_was_stopped_begins_anew(on: Subject) {
 // --- Exhausted -------------------------------------------------------------------------------------------------------
 
 /// Whether this end counts against the endpoint.
-async fn counts(on: &Subject, end: impl Fn(&OpenRun) -> Settle) -> bool {
+async fn counts(on: &Subject, end: impl Fn(&OpenRun) -> RecordOutcome) -> bool {
     let side = on.side().await;
     let id = on.connected(side).await;
     let run = fails(on, side, id, at(10)).await;
@@ -207,7 +207,7 @@ async fn counts(on: &Subject, end: impl Fn(&OpenRun) -> Settle) -> bool {
 }
 
 pub async fn only_its_own_ends_exhaust_an_endpoint(on: Subject) {
-    let last = |run: &OpenRun| attempted(run, 2, OutcomeKind::TimedOut, at(20), After::Ended(DeliveryState::Exhausted, None));
+    let last = |run: &OpenRun| attempted(run, 2, OutcomeKind::TimedOut, at(20), NextStep::Ended(DeliveryState::Exhausted, None));
     assert!(counts(&on, last).await, "its last attempt failed");
     for reason in EndReason::ALL {
         let its_own = reason == EndReason::Held;
@@ -285,9 +285,9 @@ async fn disable(on: &Subject, id: EndpointId, by_rule: bool, failing_since: Opt
     const LISTENING: &[EndpointStatus] = &[EndpointStatus::Connected, EndpointStatus::Paused];
     let (to, reason) = (EndpointStatus::Disabled, Some("it answered 410 Gone".to_owned()));
     let change = EndpointChange::Status { from: LISTENING, to, reason, by_rule, failing_since };
-    let deed = Deed::ChangeEndpoint { id, change, deadline: DAY };
-    match on.store.act(Change { deed, now: at(100), note: None, keep: None }).await.unwrap() {
-        (Done::Endpoint(endpoint), opened) => (endpoint.map(|endpoint| *endpoint), opened),
+    let command = Command::ChangeEndpoint { id, change, deadline: DAY };
+    match on.store.act(Change { command, now: at(100), note: None, keep: None }).await.unwrap() {
+        (Reply::Endpoint(endpoint), opened) => (endpoint.map(|endpoint| *endpoint), opened),
         other => panic!("not an endpoint: {other:?}"),
     }
 }
@@ -381,10 +381,10 @@ pub async fn what_a_rule_disabled_is_tried_again(on: Subject) {
     disable(&on, id, true, None).await;
     assert!(to_probe(&on, just_before(at(100))).await.is_empty(), "it counts from the disabling");
     assert_eq!(to_probe(&on, at(100)).await, [id]);
-    assert!(on.store.deed(Deed::Probed(id), at(200)).await.unwrap().came_to_pass());
+    assert!(on.store.command(Command::Probed(id), at(200)).await.unwrap().took_effect());
     assert_eq!(on.store.endpoint(id).await.unwrap().unwrap().probed_at, Some(at(200)));
     assert_eq!((to_probe(&on, just_before(at(200))).await, to_probe(&on, at(200)).await), (vec![], vec![id]));
-    assert!(!on.store.deed(Deed::Probed(EndpointId::new(1)), at(200)).await.unwrap().came_to_pass());
+    assert!(!on.store.command(Command::Probed(EndpointId::new(1)), at(200)).await.unwrap().took_effect());
     on.turn(id, EndpointStatus::Connected).await;
     assert!(to_probe(&on, at(1_000_000)).await.is_empty());
 }

@@ -5,8 +5,8 @@ use ringback::domain::id::{EventId, RechargeId};
 use ringback::domain::recharge::{Details, Recharge, Status, Verdict};
 use ringback::store::{Accept, Addressed, KeptReport, Write, Written};
 
+use crate::harness::{DAY, START, Side, Subject, accept, at, report};
 use crate::ledger::details;
-use crate::subject::{DAY, START, Side, Subject, accept, at, report};
 
 async fn history(on: &Subject, id: RechargeId) -> (Recharge, Vec<KeptReport>) {
     on.store.recharge(id).await.unwrap().expect("there is such a recharge")

@@ -8,7 +8,7 @@ use ringback::domain::vendor::Mode;
 use ringback::limits;
 use ringback::store::{Judged, Page, RechargeQuery, StoreError, TimeRange, Write};
 
-use crate::subject::{START, Side, Subject, accept, at, eight, first, just_before, publish, report};
+use crate::harness::{START, Side, Subject, accept, at, eight, first, just_before, publish, report};
 
 fn query(side: Side) -> RechargeQuery {
     let (range, page) = (TimeRange::default(), first(100));

@@ -1,6 +1,6 @@
 //! Alerts on their way into mails: who is told what, what is gathered, and what waits.
 
-use ringback::domain::alert::Letter;
+use ringback::domain::alert::Email;
 use ringback::domain::attempt::OutcomeKind;
 use ringback::domain::endpoint::{Endpoint, EndpointStatus};
 use ringback::domain::id::EndpointId;
@@ -11,11 +11,11 @@ use ringback::domain::time::Timestamp;
 use ringback::domain::token::TokenHash;
 use ringback::domain::user::{PasswordHash, Role, User};
 use ringback::limits;
-use ringback::store::{After, Deed, Mailing, Write};
+use ringback::store::{Command, Mailing, NextStep, Write};
 
-use crate::deeds::Deeds;
+use crate::commands::Deeds;
+use crate::harness::{DAY, START, Side, Subject, at, attempted, eight, filter, just_before, report, settings, succeeded};
 use crate::ledger::details;
-use crate::subject::{DAY, START, Side, Subject, at, attempted, eight, filter, just_before, report, settings, succeeded};
 
 const FAR: Timestamp = at(1_000_000);
 
@@ -41,12 +41,12 @@ async fn endpoint(on: &Subject, side: Side, alert_email: Option<&str>) -> Endpoi
 async fn trouble(on: &Subject, side: Side, id: EndpointId, times: usize) {
     for _ in 0..times {
         let run = on.event(side, "invoice.paid", START).await.into_iter().find(|run| run.key.endpoint == id).unwrap();
-        let again = After::Retry { at: at(99), failed_since: START };
-        let warn = ringback::store::Change { deed: Deed::Warn(id, DAY), now: START, note: None, keep: None };
+        let again = NextStep::Retry { at: at(99), failed_since: START };
+        let warn = ringback::store::Change { command: Command::Warn(id, DAY), now: START, note: None, keep: None };
         on.commit(vec![
-            Write::Settle(attempted(&run, 1, OutcomeKind::TimedOut, START, again)),
+            Write::RecordOutcome(attempted(&run, 1, OutcomeKind::TimedOut, START, again)),
             Write::Change(Box::new(warn)),
-            Write::Settle(succeeded(&run, 2, START)),
+            Write::RecordOutcome(succeeded(&run, 2, START)),
         ])
         .await;
     }
@@ -54,7 +54,7 @@ async fn trouble(on: &Subject, side: Side, id: EndpointId, times: usize) {
 
 async fn operator(on: &Subject, email: &str) {
     let user = User::new(on.ids.next(START).into(), email.to_owned(), None, START);
-    on.store.deed(Deed::CreateUser(user, PasswordHash(String::new())), START).await.unwrap();
+    on.store.command(Command::CreateUser(user, PasswordHash(String::new())), START).await.unwrap();
 }
 
 pub async fn nothing_to_mail(on: Subject) {
@@ -78,7 +78,7 @@ pub async fn a_contradiction_is_told_every_operator(on: Subject) {
     }
     let side = on.side().await;
     let theirs = User::new(on.ids.next(START).into(), "v@himal.example".to_owned(), Some(side.vendor), START);
-    on.store.deed(Deed::CreateUser(theirs, PasswordHash(String::new())), START).await.unwrap();
+    on.store.command(Command::CreateUser(theirs, PasswordHash(String::new())), START).await.unwrap();
     let mut first = report(side, "INV-1", Status::Success);
     first.report.details = details();
     let id = on.judge(START, first).await.recharge;
@@ -179,11 +179,11 @@ pub async fn eight_who_mailed_end_it_once(on: Subject) {
 // --- Letters ---------------------------------------------------------------------------------------------------------
 
 async fn letter(on: &Subject, to: &str, text: &str) {
-    let letter = Letter { to: to.to_owned(), title: "Come in".to_owned(), text: Secret::new(text) };
+    let letter = Email { to: to.to_owned(), title: "Come in".to_owned(), text: Secret::new(text) };
     let purpose = Purpose::Invitation { email: format!("{text}@himal.example"), vendor: None, role: Role::Owner };
     let link = Link { id: on.ids.next(START).into(), purpose, created_at: START, expires_at: at(50) };
-    let deed = Deed::CreateLink { link, hash: TokenHash::of(text), letter: Some(letter) };
-    on.store.deed(deed, START).await.unwrap();
+    let command = Command::CreateLink { link, hash: TokenHash::of(text), letter: Some(letter) };
+    on.store.command(command, START).await.unwrap();
 }
 
 pub async fn a_letter_goes_out_at_once_and_by_itself(on: Subject) {
@@ -212,12 +212,12 @@ pub async fn a_letter_goes_out_at_once_and_by_itself(on: Subject) {
 
 pub async fn mails_that_wait_are_listed(on: Subject) {
     let list = async |page| on.store.waiting_mails(page).await.unwrap();
-    assert!(list(crate::subject::first(10)).await.is_empty());
+    assert!(list(crate::harness::first(10)).await.is_empty());
     let side = on.side().await;
     let id = endpoint(&on, side, Some("a@himal.example")).await;
     trouble(&on, side, id, 1).await;
     letter(&on, "b@himal.example", "secret").await;
-    let mails = list(crate::subject::first(10)).await;
+    let mails = list(crate::harness::first(10)).await;
     assert_eq!(mails.iter().map(|mail| mail.endpoint).collect::<Vec<_>>(), [None, Some(id), Some(id)], "newest first");
     assert_eq!((mails[0].address.as_str(), mails[0].title.as_str(), mails[0].tries), ("b@himal.example", "Come in", 0));
     assert!(!format!("{mails:?}").contains("secret"));
@@ -225,6 +225,6 @@ pub async fn mails_that_wait_are_listed(on: Subject) {
     assert_eq!(second, mails[1..2]);
     let due = waiting(&on).await.into_iter().find(|mailing| mailing.is_letter).unwrap();
     on.store.mail_failed(due, "it is down".to_owned(), at(100)).await.unwrap();
-    let told = list(crate::subject::first(1)).await.remove(0);
+    let told = list(crate::harness::first(1)).await.remove(0);
     assert_eq!((told.tries, told.next_try_at, told.error.as_deref()), (1, Some(at(100)), Some("it is down")));
 }

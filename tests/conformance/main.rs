@@ -1,13 +1,13 @@
 //! The exam that every store has to pass, written against the [`Store`](ringback::store::Store) trait alone, and what
 //! only the SQLite file promises ([`sqlite`], [`upkeep`], [`migration`]), or only nodes that share a database need ([`nodes`]).
 //!
-//! A new method without its exam does not exist. An exam is an async function that takes a fresh [`subject::Subject`];
+//! A new method without its exam does not exist. An exam is an async function that takes a fresh [`harness::Subject`];
 //! it counts only once it stands in the list below, and the compiler warns about one that does not.
 
 mod answers;
 mod audit;
+mod commands;
 mod conflicts;
-mod deeds;
 mod deliveries;
 mod endpoints;
 mod engine;
@@ -16,6 +16,7 @@ mod events;
 mod fanout;
 mod group;
 mod guesses;
+mod harness;
 mod health;
 mod history;
 mod ledger;
@@ -30,7 +31,6 @@ mod postgres;
 mod replays;
 mod sealed;
 mod sqlite;
-mod subject;
 mod submissions;
 mod sweep;
 mod upkeep;

@@ -12,8 +12,8 @@ use ringback::store::seal::{Place, Sealer};
 use ringback::store::{ConflictQuery, Horizon, OpenQuery, Overview, Portion, SweepPlace, TimeRange};
 use rusqlite::{Connection, params};
 
+use crate::harness::{DAY, START, Side, Subject, at, first, report, succeeded};
 use crate::sqlite::File;
-use crate::subject::{DAY, START, Side, Subject, at, first, report, succeeded};
 
 /// What a file of the first version has, beside its tables.
 const HISTORY: &str = "CREATE TABLE refinery_schema_history (version INT4 PRIMARY KEY, name VARCHAR(255), applied_on VARCHAR(255), \
@@ -42,7 +42,7 @@ fn first_version(file: &File) {
     conn.execute_batch(HISTORY).unwrap();
     conn.execute_batch(LEDGER).unwrap();
     conn.execute("INSERT INTO refinery_schema_history VALUES (1, 'ledger', '2026-11-01T00:00:00Z', ?1)", [checksum()]).unwrap();
-    let sealer = Sealer::new(&file.key, None, file.surroundings.entropy.clone());
+    let sealer = Sealer::new(&file.key, None, file.environment.entropy.clone());
     conn.execute(
         "INSERT INTO meta VALUES ('master key check', ?1)",
         [sealer.seal(&Place::before_columns("master key check"), b"ringback")],

@@ -4,17 +4,17 @@ use ringback::domain::conflict::CaseState;
 use ringback::domain::endpoint::{Endpoint, EndpointStatus};
 use ringback::domain::id::{EndpointId, StreamId};
 use ringback::domain::recharge::{Status, Verdict};
-use ringback::store::{Change, ConflictQuery, Deed, EndpointChange, OpenRun, StoreError, TimeRange, VendorChange, Write, Written};
+use ringback::store::{Change, Command, ConflictQuery, EndpointChange, OpenRun, StoreError, TimeRange, VendorChange, Write, Written};
 
-use crate::subject::{ANY, DAY, START, Side, Subject, accept, at, failed, first, publish, report, succeeded};
+use crate::harness::{ANY, DAY, START, Side, Subject, accept, at, failed, first, publish, report, succeeded};
 
-fn change(deed: Deed) -> Write {
-    Write::Change(Box::new(Change { deed, now: at(5), note: None, keep: None }))
+fn change(command: Command) -> Write {
+    Write::Change(Box::new(Change { command, now: at(5), note: None, keep: None }))
 }
 
 fn turn(id: EndpointId, to: EndpointStatus, by_rule: bool) -> Write {
     let change = EndpointChange::Status { from: ANY, to, reason: None, by_rule, failing_since: None };
-    self::change(Deed::ChangeEndpoint { id, change, deadline: DAY })
+    self::change(Command::ChangeEndpoint { id, change, deadline: DAY })
 }
 
 fn event(side: Side) -> Write {
@@ -28,7 +28,7 @@ fn poisoned(side: Side) -> Write {
 
 fn opened(written: Vec<Written>) -> Vec<(i64, EndpointId)> {
     let runs = written.into_iter().flat_map(|written| match written {
-        Written::Accepted(_, runs) | Written::Published(_, runs) | Written::Done(_, runs) => runs,
+        Written::Accepted(_, runs) | Written::Published(_, runs) | Written::Reply(_, runs) => runs,
         Written::Settled(_) => Vec::<OpenRun>::new(),
     });
     runs.map(|run| (run.key.sequence, run.key.endpoint)).collect()
@@ -56,13 +56,13 @@ pub async fn numbers_of_a_mixed_batch_have_no_gap(on: Subject) {
             accept(START, vec![report(side, "b", Status::Success)]),
             turn(one, EndpointStatus::Disabled, true),
             event(side),
-            change(Deed::Resolve { id: case, to: CaseState::Reversed, reason: "x".into(), by: "y".into(), deadline: DAY }),
+            change(Command::Resolve { id: case, to: CaseState::Reversed, reason: "x".into(), by: "y".into(), deadline: DAY }),
             event(other),
-            change(Deed::CreateEndpoint { endpoint: Box::new(made.clone()), most: 10 }),
-            change(Deed::SettleRecharge { id: queued, report: Box::new(settled), deadline: DAY }),
+            change(Command::CreateEndpoint { endpoint: Box::new(made.clone()), most: 10 }),
+            change(Command::SettleRecharge { id: queued, report: Box::new(settled), deadline: DAY }),
             turn(two, EndpointStatus::Disabled, false),
             accept(START, vec![report(side, "c", Status::Failed), report(other, "c", Status::Failed)]),
-            change(Deed::Publish(publish(side, "invoice.paid", START))),
+            change(Command::Publish(publish(side, "invoice.paid", START))),
         ])
         .await;
     let expected = [
@@ -100,9 +100,9 @@ pub async fn reports_behind_a_change_of_their_stream_count_on(on: Subject) {
     let queued = on.judge(START, report(side, "q", Status::Queued)).await.recharge;
     let settled = report(side, "q", Status::Success).report;
     on.commit(vec![
-        change(Deed::Publish(publish(side, "invoice.paid", START))),
+        change(Command::Publish(publish(side, "invoice.paid", START))),
         accept(START, vec![report(side, "a", Status::Queued)]),
-        change(Deed::SettleRecharge { id: queued, report: Box::new(settled), deadline: DAY }),
+        change(Command::SettleRecharge { id: queued, report: Box::new(settled), deadline: DAY }),
         accept(START, vec![report(side, "b", Status::Success), report(side, "a", Status::Queued)]),
     ])
     .await;
@@ -120,7 +120,7 @@ pub async fn a_refused_batch_with_changes_leaves_nothing(on: Subject) {
         turn(idle, EndpointStatus::Connected, false),
         event(side),
         turn(id, EndpointStatus::Disabled, true),
-        change(Deed::UpdateVendor(side.vendor, stopped)),
+        change(Command::UpdateVendor(side.vendor, stopped)),
         accept(START, vec![report(side, "a", Status::Success)]),
         poisoned(side),
     ];
@@ -145,12 +145,12 @@ pub async fn nothing_is_remembered_of_a_refused_batch(on: Subject) {
     };
     refuse(turn(idle, EndpointStatus::Connected, false)).await;
     assert_eq!(opened(on.commit(vec![event(side)]).await), [(2, id)]);
-    refuse(Write::Settle(failed(&run, 1, at(10), at(15)))).await;
+    refuse(Write::RecordOutcome(failed(&run, 1, at(10), at(15)))).await;
     assert!(on.store.failing(at(99), None, 10).await.unwrap().is_empty());
     on.record(failed(&run, 1, at(20), at(25))).await;
     let found = on.store.failing(at(99), None, 10).await.unwrap();
     assert_eq!(found.iter().map(|failing| failing.since).collect::<Vec<_>>(), [at(20)], "the failure that came to pass is noted");
-    refuse(Write::Settle(succeeded(&run, 2, at(30)))).await;
+    refuse(Write::RecordOutcome(succeeded(&run, 2, at(30)))).await;
     assert_eq!(on.store.failing(at(99), None, 10).await.unwrap(), found);
     on.record(succeeded(&run, 2, at(40))).await;
     assert!(on.store.failing(at(99), None, 10).await.unwrap().is_empty(), "the success that came to pass is noted");
@@ -169,11 +169,11 @@ pub async fn a_whole_life_in_one_batch(on: Subject) {
     let vendor = on.new_vendor();
     let side = Side::of(&vendor, ringback::domain::vendor::Mode::Live);
     let endpoint = on.new_endpoint(side);
-    let delete = Deed::ChangeEndpoint { id: endpoint.id, change: EndpointChange::Delete, deadline: DAY };
+    let delete = Command::ChangeEndpoint { id: endpoint.id, change: EndpointChange::Delete, deadline: DAY };
     let written = on
         .commit(vec![
-            change(Deed::CreateVendor(vendor, Vec::new())),
-            change(Deed::CreateEndpoint { endpoint: Box::new(endpoint.clone()), most: 1 }),
+            change(Command::CreateVendor(vendor, Vec::new())),
+            change(Command::CreateEndpoint { endpoint: Box::new(endpoint.clone()), most: 1 }),
             event(side),
             turn(endpoint.id, EndpointStatus::Connected, false),
             event(side),
@@ -193,20 +193,20 @@ pub async fn changes_of_one_batch_follow_each_other(on: Subject) {
     let (delivery, deadline) = (run.key.delivery(), DAY);
     let written = on
         .commit(vec![
-            change(Deed::Resend { id: delivery, deadline }),
-            Write::Settle(succeeded(&run, 1, at(1))),
-            change(Deed::Resend { id: delivery, deadline }),
-            change(Deed::Resend { id: delivery, deadline }),
-            change(Deed::Cancel(delivery)),
-            change(Deed::Cancel(delivery)),
+            change(Command::Resend { id: delivery, deadline }),
+            Write::RecordOutcome(succeeded(&run, 1, at(1))),
+            change(Command::Resend { id: delivery, deadline }),
+            change(Command::Resend { id: delivery, deadline }),
+            change(Command::Cancel(delivery)),
+            change(Command::Cancel(delivery)),
             turn(id, EndpointStatus::Disabled, false),
-            change(Deed::Resend { id: delivery, deadline }),
+            change(Command::Resend { id: delivery, deadline }),
         ])
         .await;
     let came: Vec<Option<bool>> = written
         .iter()
         .map(|written| match written {
-            Written::Done(done, _) => Some(done.came_to_pass()),
+            Written::Reply(done, _) => Some(done.took_effect()),
             _ => None,
         })
         .collect();

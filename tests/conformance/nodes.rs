@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringback::clock::{Ids, Stopwatch, Surroundings};
+use ringback::clock::{Environment, Ids, Stopwatch};
 use ringback::domain::delivery::DeliveryState;
 use ringback::domain::endpoint::EndpointStatus;
 use ringback::domain::id::EndpointId;
@@ -14,11 +14,11 @@ use ringback::limits;
 use ringback::store::cluster::{Cluster, Hint, Standing, To};
 use ringback::store::group_commit::Haste;
 use ringback::store::postgres::{Membership, OpenOptions, PostgresStore};
-use ringback::store::{After, Settle, Settled, Store, StoreError, Written};
+use ringback::store::{NextStep, RecordOutcome, Settled, Store, StoreError, Written};
 
 use crate::group;
+use crate::harness::{START, Subject, accept, at, failed, report, succeeded};
 use crate::postgres::Schema;
-use crate::subject::{START, Subject, accept, at, failed, report, succeeded};
 
 const LONG: Duration = Duration::from_secs(60);
 const HEARD_WITHIN: Duration = Duration::from_secs(10);
@@ -33,11 +33,11 @@ struct Node {
 impl Node {
     async fn new(place: &Arc<Schema>, address: &str, lease: Duration) -> Self {
         let ids = Arc::new(Ids::new(0));
-        let surroundings = Surroundings { ids: Arc::clone(&ids), ..place.surroundings.clone() };
+        let environment = Environment { ids: Arc::clone(&ids), ..place.environment.clone() };
         let membership = Some(Membership { address: address.to_owned(), lease });
-        let store = PostgresStore::open(OpenOptions { surroundings: surroundings.clone(), membership, ..place.options() }).await.unwrap();
+        let store = PostgresStore::open(OpenOptions { environment: environment.clone(), membership, ..place.options() }).await.unwrap();
         let cluster = store.cluster().unwrap();
-        Self { on: Subject::new(store, &surroundings, Arc::clone(place)), cluster, ids }
+        Self { on: Subject::new(store, &environment, Arc::clone(place)), cluster, ids }
     }
 
     async fn renew(&self) -> Standing {
@@ -110,8 +110,8 @@ async fn only_the_present_owner_decides_what_follows() {
     let runs = on.runs(side, 3).await;
     let shard = Shard::of(endpoint).number() as i64;
     place.client().await.execute("UPDATE shard SET epoch = 7 WHERE id = $1", &[&shard]).await.unwrap();
-    let of_epoch = |epoch, settle| Settle { epoch, ..settle };
-    let exhausted = |settle: Settle| Settle { after: After::Ended(DeliveryState::Exhausted, None), ..settle };
+    let of_epoch = |epoch, settle| RecordOutcome { epoch, ..settle };
+    let exhausted = |settle: RecordOutcome| RecordOutcome { after: NextStep::Ended(DeliveryState::Exhausted, None), ..settle };
 
     assert_eq!(on.settle(of_epoch(6, failed(&runs[0], 1, at(10), at(99)))).await, Settled::Late);
     assert_eq!(on.settle(of_epoch(6, exhausted(failed(&runs[1], 1, at(10), at(99))))).await, Settled::Late);
@@ -192,7 +192,7 @@ async fn two_nodes_with_the_same_reports_create_each_once() {
 async fn outcomes_do_not_wait_for_a_report_that_waits() {
     const WAITS: &str = "SELECT 1 FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'";
     let place = Arc::new(Schema::new().await);
-    let on = Subject::new(place.open().await.unwrap(), &place.surroundings, Arc::clone(&place));
+    let on = Subject::new(place.open().await.unwrap(), &place.environment, Arc::clone(&place));
     let side = on.side().await;
     on.connected(side).await;
     let runs = on.runs(side, 1).await;
@@ -219,7 +219,7 @@ async fn outcomes_do_not_wait_for_a_report_that_waits() {
 async fn a_row_that_another_session_locks_holds_up_its_own_stream_alone() {
     const OTHERS: usize = 12;
     let place = Arc::new(Schema::new().await);
-    let on = Subject::new(place.open().await.unwrap(), &place.surroundings, Arc::clone(&place));
+    let on = Subject::new(place.open().await.unwrap(), &place.environment, Arc::clone(&place));
     let locked = on.side().await;
     let mut others = Vec::new();
     for _ in 0..OTHERS {

@@ -9,12 +9,12 @@ use ringback::domain::recharge::{Details, Report, Status};
 use ringback::domain::time::Timestamp;
 use ringback::domain::traffic::Traffic;
 use ringback::domain::vendor::Mode;
-use ringback::store::{After, Deed, EndpointChange, OpenRun, Overview, RechargeQuery, Settle, TimeRange, Write};
+use ringback::store::{Command, EndpointChange, NextStep, OpenRun, Overview, RechargeQuery, RecordOutcome, TimeRange, Write};
 
+use crate::commands::Deeds;
 use crate::conflicts::{resolve, settle_by_person};
-use crate::deeds::Deeds;
+use crate::harness::{DAY, START, Side, Subject, accept, at, attempted, eight, failed, first, just_before, publish, report, succeeded};
 use crate::replays::start;
-use crate::subject::{DAY, START, Side, Subject, accept, at, attempted, eight, failed, first, just_before, publish, report, succeeded};
 
 async fn overview(on: &Subject, now: Timestamp) -> Overview {
     on.store.overview(now).await.unwrap()
@@ -93,8 +93,8 @@ pub async fn sums_of_a_batch_are_right(on: Subject) {
     reports.extend([report(other, "a", Status::Queued), report(side, "b", Status::Queued)]);
     let queued = on.judge(START, report(other, "c", Status::Queued)).await.recharge;
     let person = Report { reference_no: String::new(), status: Status::Success, details: Details::default(), occurred_at: None };
-    let settle = Deed::SettleRecharge { id: queued, report: Box::new(person), deadline: DAY };
-    let change = |deed| Write::Change(Box::new(ringback::store::Change { deed, now: START, note: None, keep: None }));
+    let settle = Command::SettleRecharge { id: queued, report: Box::new(person), deadline: DAY };
+    let change = |command| Write::Change(Box::new(ringback::store::Change { command, now: START, note: None, keep: None }));
     on.commit(vec![accept(START, reports), change(settle), accept(START, vec![report(side, "b", Status::Failed)])]).await;
     assert_eq!(sums(&on, &[side, other]).await, [1, 2, 1, 0]);
 }
@@ -174,7 +174,7 @@ pub async fn attempts_are_counted(on: Subject) {
     on.record(failed(&runs[0], 1, at(10), at(15))).await;
     on.record(succeeded(&runs[1], 1, at(10))).await;
     assert_eq!(attempts(&on, at(10)).await, (2, 1));
-    on.record(crate::subject::ended(&runs[2], ringback::domain::delivery::DeliveryState::Exhausted, None, at(10))).await;
+    on.record(crate::harness::ended(&runs[2], ringback::domain::delivery::DeliveryState::Exhausted, None, at(10))).await;
     assert_eq!(attempts(&on, at(10)).await, (2, 1), "an end without an attempt is none");
     on.record(succeeded(&runs[0], 2, at(70))).await;
     assert_eq!(attempts(&on, at(70)).await, (3, 2));
@@ -186,7 +186,7 @@ pub async fn an_outcome_given_twice_is_counted_once(on: Subject) {
     let side = on.side().await;
     on.connected(side).await;
     let run = on.runs(side, 1).await.remove(0);
-    let outcome = Settle { latency: Some(Duration::from_millis(7)), ..succeeded(&run, 1, at(10)) };
+    let outcome = RecordOutcome { latency: Some(Duration::from_millis(7)), ..succeeded(&run, 1, at(10)) };
     on.settle(outcome.clone()).await;
     on.settle(outcome).await;
     assert_eq!(attempts(&on, at(10)).await, (1, 1));
@@ -203,7 +203,7 @@ pub async fn latencies_have_their_quantiles(on: Subject) {
     let runs = on.runs(side, 100).await;
     let settles = runs.iter().zip(1_u32..).map(|(run, millis)| {
         let (now, latency) = (at(i64::from(millis) / 2), Some(Duration::from_millis(millis.into())));
-        Write::Settle(Settle { latency, ..succeeded(run, 1, now) })
+        Write::RecordOutcome(RecordOutcome { latency, ..succeeded(run, 1, now) })
     });
     on.commit(settles.collect()).await;
     let (half, most) = quantiles(at(60)).await;
@@ -228,7 +228,7 @@ pub async fn what_waits_for_people_is_counted(on: Subject) {
         on.record(failed(run, 1, at(10), at(15))).await;
     }
     assert_eq!(counts().await, [2, 0, 0, 0, 0]);
-    on.store.deed(Deed::Warn(ids[0], DAY), at(20)).await.unwrap();
+    on.store.command(Command::Warn(ids[0], DAY), at(20)).await.unwrap();
     assert_eq!(counts().await, [2, 0, 0, 0, 1]);
     on.turn(ids[0], EndpointStatus::Disabled).await;
     assert_eq!(counts().await, [1, 1, 0, 0, 1]);
@@ -315,7 +315,7 @@ pub async fn causes_are_grouped_by_what_came_back(on: Subject) {
     for number in 1..=3 {
         on.record(failed(&run, number, at(number.into()), at(99))).await;
     }
-    let late = After::Retry { at: at(99), failed_since: at(1) };
+    let late = NextStep::Retry { at: at(99), failed_since: at(1) };
     on.record(attempted(&run, 4, OutcomeKind::TimedOut, at(4), late)).await;
     let told = causes(10).await;
     let seen = told.iter().map(|cause| (cause.kind, cause.times, cause.last_at));
@@ -336,7 +336,7 @@ pub async fn who_fails_and_who_was_disabled_is_trouble(on: Subject) {
     on.record(failed(&run, 1, at(1), at(99))).await;
     let told = troubled().await;
     assert_eq!((told.len(), told[0].endpoint, told[0].warned_at, told[0].mails_waiting), (1, run.key.endpoint, None, 0));
-    on.store.deed(Deed::Warn(run.key.endpoint, DAY), at(2)).await.unwrap();
+    on.store.command(Command::Warn(run.key.endpoint, DAY), at(2)).await.unwrap();
     assert_eq!((troubled().await[0].warned_at, troubled().await[0].mails_waiting), (Some(at(2)), 1));
     let by_rule = |by_rule| EndpointChange::Status {
         from: &EndpointStatus::ALL,

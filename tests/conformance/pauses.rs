@@ -5,11 +5,11 @@ use ringback::domain::endpoint::EndpointStatus;
 use ringback::domain::id::EndpointId;
 use ringback::domain::replay::Only;
 use ringback::domain::time::Timestamp;
-use ringback::store::{Backlog, Deed, EndpointChange, OpenQuery, Portion, Resent};
+use ringback::store::{Backlog, Command, EndpointChange, OpenQuery, Portion, Resent};
 
-use crate::deeds::Deeds;
+use crate::commands::Deeds;
+use crate::harness::{ANY, DAY, START, Subject, at, eight, ended, just_before, succeeded};
 use crate::replays::{start, step};
-use crate::subject::{ANY, DAY, START, Subject, at, eight, ended, just_before, succeeded};
 
 async fn pause(on: &Subject, id: EndpointId, from: i64, until: i64) {
     let change = EndpointChange::Pause { until: at(until) };
@@ -193,8 +193,8 @@ pub async fn what_waits_in_a_pause_stays_open(on: Subject) {
     on.event(side, "invoice.paid", at(200)).await;
     assert_eq!(on.open_page(id, OpenQuery::Fresh { after: 0 }, Portion::rows(10)).await.runs.len(), 1);
     assert_eq!(on.store.missed(id).await.unwrap(), 0);
-    let cancelled = on.store.deed(Deed::CancelPending { endpoint: id, up_to: i64::MAX }, at(300)).await.unwrap();
-    assert!(cancelled.came_to_pass());
+    let cancelled = on.store.command(Command::CancelPending { endpoint: id, up_to: i64::MAX }, at(300)).await.unwrap();
+    assert!(cancelled.took_effect());
     let delivery = on.delivery(RunKey { endpoint: id, sequence: 1, run: 1 }).await;
     assert_eq!((delivery.state, delivery.deadline), (DeliveryState::Cancelled, at(700).plus(DAY)));
 }

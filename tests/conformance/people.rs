@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringback::domain::alert::Letter;
+use ringback::domain::alert::Email;
 use ringback::domain::id::{TokenId, UserId, VendorId};
 use ringback::domain::secret::Secret;
 use ringback::domain::session::{Device, Link, LoggedIn, Purpose, Session, Ticket};
@@ -11,10 +11,10 @@ use ringback::domain::token::{Scope, Token, TokenHash};
 use ringback::domain::user::{PasswordHash, Role, SecondFactor, User};
 use ringback::domain::vendor::Mode;
 use ringback::limits;
-use ringback::store::{Created, Deed, Done, LastOwner, NewPassword, Redeemed, Redeeming, VendorChange};
+use ringback::store::{Command, Created, LastOwner, NewPassword, Redeemed, Redeeming, Reply, VendorChange};
 
-use crate::deeds::Deeds;
-use crate::subject::{START, Side, Subject, at, eight, first, just_before};
+use crate::commands::Deeds;
+use crate::harness::{START, Side, Subject, at, eight, first, just_before};
 
 fn hash(text: &str) -> TokenHash {
     Ticket::given(text).hash()
@@ -26,8 +26,8 @@ fn password(text: &str) -> PasswordHash {
 
 pub async fn login(on: &Subject, email: &str, vendor: Option<VendorId>) -> User {
     let user = User { role: Role::Developer, ..User::new(on.ids.next(START).into(), email.to_owned(), vendor, START) };
-    let made = on.store.deed(Deed::CreateUser(user.clone(), password("first")), START).await.unwrap();
-    assert!(matches!(made, Done::Made(Created::Yes)));
+    let made = on.store.command(Command::CreateUser(user.clone(), password("first")), START).await.unwrap();
+    assert!(matches!(made, Reply::Made(Created::Yes)));
     user
 }
 
@@ -45,8 +45,8 @@ fn session(on: &Subject, user: Option<&User>, vendor: Option<VendorId>) -> Sessi
 }
 
 async fn log_in(on: &Subject, session: &Session, ticket: &str, instead_of: Option<&str>) -> bool {
-    let deed = Deed::LogIn { session: Box::new(session.clone()), hash: hash(ticket), instead_of: instead_of.map(hash), device: None };
-    on.store.deed(deed, START).await.unwrap().came_to_pass()
+    let command = Command::LogIn { session: Box::new(session.clone()), hash: hash(ticket), instead_of: instead_of.map(hash), device: None };
+    on.store.command(command, START).await.unwrap().took_effect()
 }
 
 async fn who(on: &Subject, ticket: &str, now: Timestamp) -> Option<LoggedIn> {
@@ -57,8 +57,8 @@ async fn is_in(on: &Subject, ticket: &str) -> bool {
     who(on, ticket, START).await.is_some()
 }
 
-async fn does(on: &Subject, deed: Deed) -> bool {
-    on.store.deed(deed, START).await.unwrap().came_to_pass()
+async fn does(on: &Subject, command: Command) -> bool {
+    on.store.command(command, START).await.unwrap().took_effect()
 }
 
 // --- Sessions --------------------------------------------------------------------------------------------------------
@@ -92,9 +92,9 @@ pub async fn a_session_ends_by_logging_out(on: Subject) {
         log_in(&on, &session(&on, Some(&user), None), ticket, None).await;
     }
     log_in(&on, &session(&on, None, None), "another's", None).await;
-    assert!(does(&on, Deed::LogOut(hash("one"))).await && !does(&on, Deed::LogOut(hash("one"))).await);
+    assert!(does(&on, Command::LogOut(hash("one"))).await && !does(&on, Command::LogOut(hash("one"))).await);
     assert!(!is_in(&on, "one").await && is_in(&on, "two").await);
-    does(&on, Deed::LogOutEverywhere(user.id)).await;
+    does(&on, Command::LogOutEverywhere(user.id)).await;
     assert!(!is_in(&on, "two").await && !is_in(&on, "three").await && is_in(&on, "another's").await);
 }
 
@@ -107,7 +107,7 @@ pub async fn a_session_ends_with_its_login_and_its_vendor(on: Subject) {
     assert!(!is_in(&on, "login's").await && !is_in(&on, "vendor's").await);
     on.store.update_vendor(vendor.id, VendorChange { disabled: Some(false), ..VendorChange::default() }).await.unwrap();
     assert!(is_in(&on, "login's").await && is_in(&on, "vendor's").await);
-    assert!(does(&on, Deed::RemoveUser { id: user.id, vendor: Some(vendor.id), last: LastOwner::MayGo }).await);
+    assert!(does(&on, Command::RemoveUser { id: user.id, vendor: Some(vendor.id), last: LastOwner::MayGo }).await);
     assert!(!is_in(&on, "login's").await && is_in(&on, "vendor's").await);
 }
 
@@ -132,17 +132,17 @@ pub async fn a_browser_is_known_until_the_password_changes(on: Subject) {
     let remember = async |user: &User, ticket: &str| {
         let device = Some(Device { hash: hash(ticket), expires_at: at(50) });
         let session = Box::new(session(&on, Some(user), None));
-        does(&on, Deed::LogIn { session, hash: hash(&format!("in by {ticket}")), instead_of: None, device }).await
+        does(&on, Command::LogIn { session, hash: hash(&format!("in by {ticket}")), instead_of: None, device }).await
     };
     let knows = async |ticket: &str, email: &str, now| on.store.knows_device(hash(ticket), email.to_owned(), now).await.unwrap();
     assert!(remember(&user, "phone").await && remember(&user, "laptop").await && remember(&other, "other's").await);
     assert!(knows("phone", "a@himal.example", just_before(at(50))).await && knows("laptop", "a@himal.example", START).await);
     assert!(!knows("phone", "a@himal.example", at(50)).await, "it is forgotten after its time");
     assert!(!knows("phone", "b@himal.example", START).await && !knows("another", "a@himal.example", START).await);
-    does(&on, Deed::SetPassword(user.id, NewPassword { hash: password("second"), keep: None })).await;
+    does(&on, Command::SetPassword(user.id, NewPassword { hash: password("second"), keep: None })).await;
     assert!(!knows("phone", "a@himal.example", START).await && !knows("laptop", "a@himal.example", START).await);
     assert!(knows("other's", "b@himal.example", START).await);
-    does(&on, Deed::LogOutEverywhere(other.id)).await;
+    does(&on, Command::LogOutEverywhere(other.id)).await;
     assert!(!knows("other's", "b@himal.example", START).await);
     for number in 0..25 {
         remember(&user, &number.to_string()).await;
@@ -153,7 +153,8 @@ pub async fn a_browser_is_known_until_the_password_changes(on: Subject) {
 pub async fn a_second_factor_is_proposed_once_in_a_session(on: Subject) {
     let user = login(&on, "a@himal.example", None).await;
     log_in(&on, &session(&on, Some(&user), None), "ticket", None).await;
-    let propose = async |ticket: &str, secret: &[u8]| does(&on, Deed::Propose { session: hash(ticket), secret: Secret::new(secret) }).await;
+    let propose =
+        async |ticket: &str, secret: &[u8]| does(&on, Command::Propose { session: hash(ticket), secret: Secret::new(secret) }).await;
     let proposed = async || on.store.proposed(hash("ticket")).await.unwrap().map(|secret| secret.expose().to_vec());
     assert_eq!(proposed().await, None);
     assert!(!propose("nobody's", b"first").await && propose("ticket", b"first").await && !propose("ticket", b"second").await);
@@ -169,8 +170,8 @@ pub async fn the_first_operator_is_one(on: Subject) {
         async move {
             let email = if email.is_empty() { format!("{number}@ops.example") } else { email.to_owned() };
             let user = User { role: Role::Owner, ..User::new(on.ids.next(START).into(), email, None, START) };
-            match on.store.deed(Deed::CreateFirstOperator(user, password("first")), START).await.unwrap() {
-                Done::Made(created) => created,
+            match on.store.command(Command::CreateFirstOperator(user, password("first")), START).await.unwrap() {
+                Reply::Made(created) => created,
                 _ => panic!("it is made or not"),
             }
         }
@@ -187,7 +188,7 @@ pub async fn the_last_owner_stays(on: Subject) {
     let vendor = on.vendor().await.id;
     let owner = async |email: &str, vendor| {
         let user = User { role: Role::Owner, ..User::new(on.ids.next(START).into(), email.to_owned(), vendor, START) };
-        on.store.deed(Deed::CreateUser(user.clone(), password("first")), START).await.unwrap();
+        on.store.command(Command::CreateUser(user.clone(), password("first")), START).await.unwrap();
         user.id
     };
     let owners = [owner("a@himal.example", Some(vendor)).await, owner("b@himal.example", Some(vendor)).await];
@@ -195,19 +196,19 @@ pub async fn the_last_owner_stays(on: Subject) {
     // They demote each other, all at once.
     let results = eight(|number| {
         let (on, id) = (on.clone(), owners[number % 2]);
-        async move { on.store.deed(Deed::SetRole { id, vendor, role: Role::Viewer, last: LastOwner::Stays }, START).await.unwrap() }
+        async move { on.store.command(Command::SetRole { id, vendor, role: Role::Viewer, last: LastOwner::Stays }, START).await.unwrap() }
     })
     .await;
-    assert!(results.iter().any(|done| matches!(done, Done::LastOwner)));
+    assert!(results.iter().any(|done| matches!(done, Reply::LastOwner)));
     let users = on.store.users(Some(vendor), first(9)).await.unwrap();
     let left: Vec<UserId> = users.iter().filter(|user| user.role == Role::Owner).map(|user| user.id).collect();
     let &[last] = left.as_slice() else { panic!("one is left, not {left:?}") };
-    let remove = async |id, vendor, last| on.store.deed(Deed::RemoveUser { id, vendor, last }, START).await.unwrap();
-    assert!(matches!(remove(last, Some(vendor), LastOwner::Stays).await, Done::LastOwner));
-    assert!(remove(last, Some(vendor), LastOwner::MayGo).await.came_to_pass(), "the operator may");
+    let remove = async |id, vendor, last| on.store.command(Command::RemoveUser { id, vendor, last }, START).await.unwrap();
+    assert!(matches!(remove(last, Some(vendor), LastOwner::Stays).await, Reply::LastOwner));
+    assert!(remove(last, Some(vendor), LastOwner::MayGo).await.took_effect(), "the operator may");
     let operators = [owner("x@ops.example", None).await, owner("y@ops.example", None).await];
-    assert!(remove(operators[0], None, LastOwner::Stays).await.came_to_pass());
-    assert!(matches!(remove(operators[1], None, LastOwner::Stays).await, Done::LastOwner));
+    assert!(remove(operators[0], None, LastOwner::Stays).await.took_effect());
+    assert!(matches!(remove(operators[1], None, LastOwner::Stays).await, Reply::LastOwner));
 }
 
 // --- What a login is judged by ---------------------------------------------------------------------------------------
@@ -217,7 +218,7 @@ fn factor(used: i64) -> SecondFactor {
 }
 
 async fn change_factor(on: &Subject, id: UserId, from: Option<SecondFactor>, to: Option<SecondFactor>) -> bool {
-    does(on, Deed::ChangeSecondFactor { id, from, to }).await
+    does(on, Command::ChangeSecondFactor { id, from, to }).await
 }
 
 pub async fn credentials_are_found_by_their_address(on: Subject) {
@@ -254,11 +255,11 @@ pub async fn a_new_password_ends_other_sessions(on: Subject) {
         log_in(&on, &session(&on, Some(user), None), ticket, None).await;
     }
     let new = |text: &str, keep: Option<&str>| NewPassword { hash: password(text), keep: keep.map(hash) };
-    assert!(!does(&on, Deed::SetPassword(UserId::new(1), new("second", None))).await);
-    assert!(does(&on, Deed::SetPassword(user.id, new("second", Some("this")))).await);
+    assert!(!does(&on, Command::SetPassword(UserId::new(1), new("second", None))).await);
+    assert!(does(&on, Command::SetPassword(user.id, new("second", Some("this")))).await);
     assert!(is_in(&on, "this").await && !is_in(&on, "lost").await && is_in(&on, "other's").await);
     assert_eq!(on.store.credentials("a@himal.example".to_owned()).await.unwrap().unwrap().password, password("second"));
-    assert!(does(&on, Deed::SetPassword(user.id, new("third", None))).await);
+    assert!(does(&on, Command::SetPassword(user.id, new("third", None))).await);
     assert!(!is_in(&on, "this").await);
 }
 
@@ -266,7 +267,7 @@ pub async fn a_role_is_changed_by_its_vendor(on: Subject) {
     let (vendor, other) = (on.vendor().await.id, on.vendor().await.id);
     let user = login(&on, "a@himal.example", Some(vendor)).await;
     log_in(&on, &session(&on, Some(&user), Some(vendor)), "ticket", None).await;
-    let set = async |vendor, id| does(&on, Deed::SetRole { id, vendor, role: Role::Viewer, last: LastOwner::MayGo }).await;
+    let set = async |vendor, id| does(&on, Command::SetRole { id, vendor, role: Role::Viewer, last: LastOwner::MayGo }).await;
     assert!(!set(other, user.id).await && !set(vendor, UserId::new(1)).await);
     assert!(set(vendor, user.id).await);
     assert_eq!(on.store.users(Some(vendor), first(9)).await.unwrap()[0].role, Role::Viewer);
@@ -284,13 +285,13 @@ fn invitation(on: &Subject, email: &str, vendor: Option<VendorId>) -> Link {
 }
 
 async fn create(on: &Subject, link: &Link, ticket: &str) -> bool {
-    let letter = Some(Letter { to: "a@himal.example".to_owned(), title: "Come in".to_owned(), text: Secret::new("with this link") });
-    on.store.deed(Deed::CreateLink { link: link.clone(), hash: hash(ticket), letter }, START).await.unwrap().came_to_pass()
+    let letter = Some(Email { to: "a@himal.example".to_owned(), title: "Come in".to_owned(), text: Secret::new("with this link") });
+    on.store.command(Command::CreateLink { link: link.clone(), hash: hash(ticket), letter }, START).await.unwrap().took_effect()
 }
 
 async fn redeem(on: &Subject, ticket: &str, redeeming: Redeeming, now: Timestamp) -> Redeemed {
-    match on.store.deed(Deed::Redeem(hash(ticket), Box::new(redeeming)), now).await.unwrap() {
-        Done::Redeemed(redeemed) => redeemed,
+    match on.store.command(Command::Redeem(hash(ticket), Box::new(redeeming)), now).await.unwrap() {
+        Reply::Redeemed(redeemed) => redeemed,
         other => panic!("not what became of it: {other:?}"),
     }
 }
@@ -333,9 +334,9 @@ pub async fn invitations_are_listed_until_they_are_taken(on: Subject) {
     assert_eq!(listed(Some(vendor), START).await, [two.clone(), one.clone()]);
     assert_eq!(listed(None, START).await, std::slice::from_ref(&ours));
     assert!(listed(Some(vendor), at(50)).await.is_empty());
-    assert!(!does(&on, Deed::Withdraw { id: ours.id, vendor: Some(vendor) }).await, "it is the operator's");
-    assert!(does(&on, Deed::Withdraw { id: one.id, vendor: Some(vendor) }).await);
-    assert!(!does(&on, Deed::Withdraw { id: one.id, vendor: Some(vendor) }).await);
+    assert!(!does(&on, Command::Withdraw { id: ours.id, vendor: Some(vendor) }).await, "it is the operator's");
+    assert!(does(&on, Command::Withdraw { id: one.id, vendor: Some(vendor) }).await);
+    assert!(!does(&on, Command::Withdraw { id: one.id, vendor: Some(vendor) }).await);
     assert_eq!(redeem(&on, "one", invited(&on, "b@x.example"), START).await, Redeemed::Gone);
     assert_eq!(redeem(&on, "two", invited(&on, "c@x.example"), START).await, Redeemed::Yes);
     assert!(listed(Some(vendor), START).await.is_empty());
@@ -425,8 +426,8 @@ pub async fn a_stream_has_so_many_tokens_at_most(on: Subject) {
         let Side { vendor, stream, mode } = Side::of(&vendor, mode);
         let (id, scope) = (TokenId::from(on.ids.next(START)), Scope::Vendor { vendor, mode, stream });
         let token = Token { id, scope, name: String::new(), allowed_ips: Vec::new(), created_at: START, last_used_at: None };
-        let made = on.store.deed(Deed::CreateToken(token, TokenHash::of(&format!("{mode:?} {number}"))), START).await.unwrap();
-        (made.came_to_pass(), id)
+        let made = on.store.command(Command::CreateToken(token, TokenHash::of(&format!("{mode:?} {number}"))), START).await.unwrap();
+        (made.took_effect(), id)
     };
     let (mut last, mut made) = (None, 0);
     while let (true, id) = add(Mode::Live, made).await {
@@ -445,7 +446,7 @@ pub async fn a_tokens_use_is_noted_now_and_then(on: Subject) {
     let token = Token { id, scope, name: String::new(), allowed_ips: Vec::new(), created_at: START, last_used_at: None };
     on.store.create_token(token.clone(), TokenHash::of("token")).await.unwrap();
     let used = async |now| {
-        on.store.deed(Deed::TokenUsed(id), now).await.unwrap();
+        on.store.command(Command::TokenUsed(id), now).await.unwrap();
         let found = on.store.token(TokenHash::of("token")).await.unwrap().unwrap();
         assert_eq!(on.store.tokens(Some(vendor), first(1)).await.unwrap()[0].last_used_at, found.last_used_at);
         found.last_used_at

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ringback::clock::{Ids, ManualClock, SeededEntropy, Surroundings};
+use ringback::clock::{Environment, Ids, ManualClock, SeededEntropy};
 use ringback::domain::recharge::Status;
 use ringback::limits;
 use ringback::store::StoreError;
@@ -10,14 +10,14 @@ use ringback::store::postgres::{OpenOptions, PostgresStore};
 use ringback::store::seal::MasterKey;
 use tokio_postgres::{Client, Config, NoTls};
 
-use crate::subject::{START, Subject, accept, report};
+use crate::harness::{START, Subject, accept, report};
 
 /// A fresh store in a schema of its own.
 pub async fn fresh() -> Subject {
     let place = Schema::new().await;
     let store = place.open().await.unwrap();
-    let surroundings = place.surroundings.clone();
-    let mut subject = Subject::new(store, &surroundings, place);
+    let environment = place.environment.clone();
+    let mut subject = Subject::new(store, &environment, place);
     subject.sweep_step = limits::SWEEP_STEP_ROWS_BESIDE;
     subject
 }
@@ -27,7 +27,7 @@ pub struct Schema {
     server: String,
     pub name: String,
     pub key: MasterKey,
-    pub surroundings: Surroundings,
+    pub environment: Environment,
 }
 
 #[allow(clippy::disallowed_methods, reason = "a test has no configuration to read it from")]
@@ -41,9 +41,9 @@ impl Schema {
         let server = server();
         let entropy = Arc::new(SeededEntropy::new(7));
         let key = MasterKey::generate(&*entropy);
-        let surroundings = Surroundings { clock: Arc::new(ManualClock::at(START)), entropy, ids: Arc::new(Ids::new(0)) };
+        let environment = Environment { clock: Arc::new(ManualClock::at(START)), entropy, ids: Arc::new(Ids::new(0)) };
         let chance: u64 = rand::random();
-        let schema = Self { server, name: format!("exam_{chance:016x}"), key, surroundings };
+        let schema = Self { server, name: format!("exam_{chance:016x}"), key, environment };
         schema.client().await.batch_execute(&format!("CREATE SCHEMA {}", schema.name)).await.unwrap();
         schema
     }
@@ -61,8 +61,8 @@ impl Schema {
     }
 
     pub fn options(&self) -> OpenOptions {
-        let (url, master_key, surroundings) = (self.url(), self.key.clone(), self.surroundings.clone());
-        OpenOptions { url, master_key, previous_key: None, surroundings, membership: None }
+        let (url, master_key, environment) = (self.url(), self.key.clone(), self.environment.clone());
+        OpenOptions { url, master_key, previous_key: None, environment, membership: None }
     }
 
     pub async fn open(&self) -> Result<PostgresStore, StoreError> {
@@ -194,7 +194,7 @@ async fn a_read_only_database_is_named() {
 async fn eight_that_start_at_once_make_the_tables_once() {
     let place = Schema::new().await;
     let options = place.options();
-    let opened = crate::subject::eight(|_| PostgresStore::open(options.clone())).await;
+    let opened = crate::harness::eight(|_| PostgresStore::open(options.clone())).await;
     assert!(opened.iter().all(Result::is_ok), "{:?}", opened.iter().filter_map(|opened| opened.as_ref().err()).collect::<Vec<_>>());
 }
 
@@ -228,7 +228,7 @@ async fn secrets_are_sealed() {
 /// A fresh store, and its place to look at it from beside.
 async fn fresh_in(place: Schema) -> (Subject, Arc<Schema>) {
     let (store, place) = (place.open().await.unwrap(), Arc::new(place));
-    (Subject::new(store, &place.surroundings, Arc::clone(&place)), place)
+    (Subject::new(store, &place.environment, Arc::clone(&place)), place)
 }
 
 /// After a failover the old primary may keep its connections, although it only reads from then on. Statements are refused on

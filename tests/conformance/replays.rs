@@ -7,11 +7,11 @@ use ringback::domain::replay::{Only, Replay, ReplayState};
 use ringback::domain::time::Timestamp;
 use ringback::limits;
 use ringback::store::{
-    Change, Deed, Done, EndpointChange, OpenQuery, OpenRun, Page, Portion, ReplayScope, Settled, Stepped, Write, Written,
+    Change, Command, EndpointChange, OpenQuery, OpenRun, Page, Portion, ReplayScope, Reply, Settled, Stepped, Write, Written,
 };
 
-use crate::deeds::Deeds;
-use crate::subject::{DAY, START, Side, Subject, at, eight, ended, failed, filter, first, keys, publish, succeeded};
+use crate::commands::Deeds;
+use crate::harness::{DAY, START, Side, Subject, at, eight, ended, failed, filter, first, keys, publish, succeeded};
 
 /// A replay of everything there is.
 async fn new_replay(on: &Subject, side: Side, endpoint: EndpointId, only: Only) -> Replay {
@@ -37,13 +37,13 @@ async fn new_replay(on: &Subject, side: Side, endpoint: EndpointId, only: Only) 
 
 pub async fn start(on: &Subject, side: Side, endpoint: EndpointId, only: Only) -> ReplayId {
     let replay = new_replay(on, side, endpoint, only).await;
-    assert!(on.store.deed(Deed::StartReplay(Box::new(replay.clone())), START).await.unwrap().came_to_pass());
+    assert!(on.store.command(Command::StartReplay(Box::new(replay.clone())), START).await.unwrap().took_effect());
     replay.id
 }
 
 pub async fn step(on: &Subject, id: ReplayId, now: Timestamp) -> Stepped {
-    match on.store.deed(Deed::StepReplay { id, deadline: DAY }, now).await.unwrap() {
-        Done::Stepped(stepped) => stepped,
+    match on.store.command(Command::StepReplay { id, deadline: DAY }, now).await.unwrap() {
+        Reply::Stepped(stepped) => stepped,
         other => panic!("not how far it got: {other:?}"),
     }
 }
@@ -53,8 +53,8 @@ async fn read(on: &Subject, id: ReplayId) -> Replay {
 }
 
 async fn cancel(on: &Subject, id: ReplayId) -> Option<usize> {
-    match on.store.deed(Deed::CancelReplay(id), at(500)).await.unwrap() {
-        Done::Cancelled(runs) => runs.map(|runs| runs.len()),
+    match on.store.command(Command::CancelReplay(id), at(500)).await.unwrap() {
+        Reply::Cancelled(runs) => runs.map(|runs| runs.len()),
         other => panic!("not what was cancelled: {other:?}"),
     }
 }
@@ -65,7 +65,7 @@ async fn replayed(on: &Subject, endpoint: EndpointId) -> Vec<OpenRun> {
 }
 
 async fn succeed_all(on: &Subject, runs: &[OpenRun], now: Timestamp) {
-    let settles = runs.iter().map(|run| Write::Settle(succeeded(run, 1, now))).collect();
+    let settles = runs.iter().map(|run| Write::RecordOutcome(succeeded(run, 1, now))).collect();
     let written = on.commit(settles).await;
     assert!(written.iter().all(|written| matches!(written, Written::Settled(Settled::Recorded))));
 }
@@ -117,7 +117,7 @@ async fn opens(on: &Subject, side: Side, scope: ReplayScope) -> Vec<i64> {
         event_types: scope.event_types,
         ..new_replay(on, side, scope.endpoint, scope.only).await
     };
-    on.store.deed(Deed::StartReplay(Box::new(replay.clone())), START).await.unwrap();
+    on.store.command(Command::StartReplay(Box::new(replay.clone())), START).await.unwrap();
     step(on, replay.id, at(80)).await;
     let numbers: Vec<i64> = replayed(on, scope.endpoint).await.iter().map(|run| run.key.sequence).collect();
     assert_eq!(counted, numbers.len() as u64, "what is counted is what is opened");
@@ -165,7 +165,7 @@ pub async fn very_many_failed_deliveries_are_counted(on: Subject) {
         other => panic!("not the answer to an event: {other:?}"),
     });
     let state = |number: usize| [DeliveryState::Exhausted, DeliveryState::Cancelled][number % 2];
-    on.commit(runs.enumerate().map(|(number, run)| Write::Settle(ended(&run, state(number), None, at(60)))).collect()).await;
+    on.commit(runs.enumerate().map(|(number, run)| Write::RecordOutcome(ended(&run, state(number), None, at(60)))).collect()).await;
     let scope = |only| ReplayScope { endpoint, numbers: 0..i64::MAX, only, event_types: None };
     for (only, count) in [(Only::Failed, many), (Only::All, many), (Only::Missed, 0)] {
         assert_eq!(on.store.count_scope(scope(only)).await.unwrap(), count as u64, "{only:?}");
@@ -183,7 +183,7 @@ pub async fn a_replay_is_kept_as_given(on: Subject) {
     let endpoint = all_sorts(&on, side).await;
     for (only, event_types) in [(Only::Missed, None), (Only::Failed, Some(filter(&["invoice.*", "refund.paid"]))), (Only::All, None)] {
         let replay = Replay { event_types, ..new_replay(&on, side, endpoint, only).await };
-        on.store.deed(Deed::StartReplay(Box::new(replay.clone())), START).await.unwrap();
+        on.store.command(Command::StartReplay(Box::new(replay.clone())), START).await.unwrap();
         assert_eq!(on.store.replay(replay.id).await.unwrap(), Some(replay.clone()));
         assert_eq!(on.store.replays(side.stream, first(1)).await.unwrap(), [replay]);
     }
@@ -326,7 +326,7 @@ pub async fn a_replay_is_done_when_all_its_runs_have_ended(on: Subject) {
     assert_eq!(done().await, 1, "it is tried again");
     on.record(ended(&open[1], DeliveryState::Exhausted, Some(EndReason::Held), open[1].deadline)).await;
     assert_eq!(done().await, 2);
-    on.store.deed(Deed::Cancel(open[2].key.delivery()), at(120)).await.unwrap();
+    on.store.command(Command::Cancel(open[2].key.delivery()), at(120)).await.unwrap();
     assert_eq!(done().await, 3);
     for settle in [succeeded(&open[2], 1, at(121)), succeeded(&open[0], 1, at(110)), failed(&open[1], 2, at(121), at(130))] {
         assert_eq!(on.settle(settle).await, Settled::Late);
@@ -334,7 +334,7 @@ pub async fn a_replay_is_done_when_all_its_runs_have_ended(on: Subject) {
     }
     on.record(ended(&open[3], DeliveryState::Exhausted, Some(EndReason::Disabled), open[3].deadline)).await;
     assert_eq!((done().await, step(&on, replay, at(130)).await), (4, Stepped::Waits));
-    on.store.deed(Deed::CancelPending { endpoint: id, up_to: i64::MAX }, at(140)).await.unwrap();
+    on.store.command(Command::CancelPending { endpoint: id, up_to: i64::MAX }, at(140)).await.unwrap();
     assert_eq!((done().await, step(&on, replay, at(150)).await), (6, Stepped::Over));
     assert_eq!(read(&on, replay).await.state, ReplayState::Done);
 }
@@ -420,10 +420,10 @@ async fn open_missed(on: &Subject, id: EndpointId, from: i64) -> Option<i64> {
         by_rule: false,
         failing_since: None,
     };
-    let deed = Deed::OpenMissed { id, from, change, deadline: DAY };
-    match on.store.act(Change { deed, now: at(100), note: None, keep: None }).await.unwrap().0 {
-        Done::Opened(next) => Some(next),
-        Done::Endpoint(_) => None,
+    let command = Command::OpenMissed { id, from, change, deadline: DAY };
+    match on.store.act(Change { command, now: at(100), note: None, keep: None }).await.unwrap().0 {
+        Reply::Opened(next) => Some(next),
+        Reply::Endpoint(_) => None,
         other => panic!("neither a step nor the end: {other:?}"),
     }
 }

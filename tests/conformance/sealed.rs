@@ -1,6 +1,6 @@
 //! Values that are sealed: bound to their columns, in databases of the version before too.
 
-use ringback::domain::alert::Letter;
+use ringback::domain::alert::Email;
 use ringback::domain::endpoint::Endpoint;
 use ringback::domain::id::{EndpointId, UserId};
 use ringback::domain::secret::Secret;
@@ -8,14 +8,14 @@ use ringback::domain::session::{Link, Purpose};
 use ringback::domain::token::TokenHash;
 use ringback::domain::user::SecondFactor;
 use ringback::domain::vendor::Mode;
-use ringback::store::Deed;
+use ringback::store::Command;
 use ringback::store::seal::{MasterKey, Place, Sealer};
 use rusqlite::{Connection, params};
 
-use crate::deeds::Deeds;
+use crate::commands::Deeds;
 use crate::endpoints::rich_settings;
+use crate::harness::{START, Side, Subject, at};
 use crate::sqlite::File;
-use crate::subject::{START, Side, Subject, at};
 
 const EMAIL: &str = "a@himal.example";
 const COLUMNS: [&str; 4] = ["headers", "secret", "former_secrets", "signing_key"];
@@ -27,10 +27,10 @@ async fn furnished(on: &Subject) -> (Endpoint, SecondFactor) {
     on.store.create_endpoint(endpoint.clone(), 9).await.unwrap();
     let user = crate::people::login(on, EMAIL, None).await;
     let factor = SecondFactor { secret: Secret::new(*b"twenty bytes of it.."), used: 3, codes: vec![[7; 32]] };
-    on.store.deed(Deed::ChangeSecondFactor { id: user.id, from: None, to: Some(factor.clone()) }, START).await.unwrap();
-    let letter = Letter { to: EMAIL.to_owned(), title: "Come in".to_owned(), text: Secret::new("with this link") };
+    on.store.command(Command::ChangeSecondFactor { id: user.id, from: None, to: Some(factor.clone()) }, START).await.unwrap();
+    let letter = Email { to: EMAIL.to_owned(), title: "Come in".to_owned(), text: Secret::new("with this link") };
     let link = Link { id: on.ids.next(START).into(), purpose: Purpose::Reset { user: user.id }, created_at: START, expires_at: at(50) };
-    on.store.deed(Deed::CreateLink { link, hash: TokenHash::of("link"), letter: Some(letter) }, START).await.unwrap();
+    on.store.command(Command::CreateLink { link, hash: TokenHash::of("link"), letter: Some(letter) }, START).await.unwrap();
     (endpoint, factor)
 }
 
@@ -51,7 +51,7 @@ fn unbind(conn: &Connection, sealer: &Sealer, (table, column, id): (&str, &str, 
 
 /// Makes the file one of the version before.
 fn unbind_all(file: &File) {
-    let (conn, sealer) = (file.look(), Sealer::new(&file.key, None, file.surroundings.entropy.clone()));
+    let (conn, sealer) = (file.look(), Sealer::new(&file.key, None, file.environment.entropy.clone()));
     let ids = |sql: &str| -> Vec<i64> {
         let mut found = conn.prepare(sql).unwrap();
         found.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
@@ -82,7 +82,7 @@ async fn values_of_the_version_before_are_bound_to_their_columns() {
     let furniture = furnished(&file.subject()).await;
     unbind_all(&file);
     let before = file.bytes();
-    let other = MasterKey::generate(&*file.surroundings.entropy);
+    let other = MasterKey::generate(&*file.environment.entropy);
     assert!(file.open_with(other).is_err(), "another key is still refused");
     assert_eq!(file.bytes(), before);
     for _ in 0..2 {
@@ -90,7 +90,7 @@ async fn values_of_the_version_before_are_bound_to_their_columns() {
     }
     // What was written before opens nowhere any more.
     let bound: Vec<u8> = file.look().query_row("SELECT secret FROM endpoint", [], |row| row.get(0)).unwrap();
-    let sealer = Sealer::new(&file.key, None, file.surroundings.entropy.clone());
+    let sealer = Sealer::new(&file.key, None, file.environment.entropy.clone());
     assert!(sealer.open(&Place::before_columns(furniture.0.id.to_string()), &bound).is_err());
 }
 
@@ -100,12 +100,12 @@ async fn values_of_both_keys_are_bound_to_their_columns() {
     let file = File::new();
     let furniture = furnished(&file.subject()).await;
     unbind_all(&file);
-    let new = MasterKey::generate(&*file.surroundings.entropy);
-    let on = Subject::new(file.open_rotating(new.clone(), file.key.clone()).unwrap(), &file.surroundings, ());
+    let new = MasterKey::generate(&*file.environment.entropy);
+    let on = Subject::new(file.open_rotating(new.clone(), file.key.clone()).unwrap(), &file.environment, ());
     reads(&on, &furniture).await;
     crate::erase::reseal(&on).await;
     drop(on);
-    reads(&Subject::new(file.open_with(new).unwrap(), &file.surroundings, ()), &furniture).await;
+    reads(&Subject::new(file.open_with(new).unwrap(), &file.environment, ()), &furniture).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

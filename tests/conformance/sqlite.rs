@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ringback::clock::{Ids, ManualClock, SeededEntropy, Surroundings};
+use ringback::clock::{Environment, Ids, ManualClock, SeededEntropy};
 use ringback::domain::endpoint::Endpoint;
 use ringback::domain::id::StreamId;
 use ringback::domain::recharge::{Status, Verdict};
@@ -16,31 +16,31 @@ use ringback::store::{Judged, OpenQuery, Portion, StoreError};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::deeds::Deeds;
+use crate::commands::Deeds;
 use crate::endpoints::rich_settings;
-use crate::subject::{START, Side, Subject, accept, at, failed, first, report, succeeded};
+use crate::harness::{START, Side, Subject, accept, at, failed, first, report, succeeded};
 
 /// A fresh store in a folder of its own.
 pub async fn fresh() -> Subject {
     let file = File::new();
     let store = file.open().unwrap();
-    let surroundings = file.surroundings.clone();
-    Subject::new(store, &surroundings, file)
+    let environment = file.environment.clone();
+    Subject::new(store, &environment, file)
 }
 
 /// A place for a database file, and what it is opened with.
 pub struct File {
     folder: TempDir,
     pub key: MasterKey,
-    pub surroundings: Surroundings,
+    pub environment: Environment,
 }
 
 impl File {
     pub fn new() -> Self {
         let entropy = Arc::new(SeededEntropy::new(7));
         let key = MasterKey::generate(&*entropy);
-        let surroundings = Surroundings { clock: Arc::new(ManualClock::at(START)), entropy, ids: Arc::new(Ids::new(0)) };
-        Self { folder: TempDir::new().unwrap(), key, surroundings }
+        let environment = Environment { clock: Arc::new(ManualClock::at(START)), entropy, ids: Arc::new(Ids::new(0)) };
+        Self { folder: TempDir::new().unwrap(), key, environment }
     }
 
     pub fn path(&self) -> PathBuf {
@@ -48,13 +48,13 @@ impl File {
     }
 
     pub fn open_with(&self, master_key: MasterKey) -> Result<SqliteStore, StoreError> {
-        SqliteStore::open(OpenOptions { path: self.path(), master_key, previous_key: None, surroundings: self.surroundings.clone() })
+        SqliteStore::open(OpenOptions { path: self.path(), master_key, previous_key: None, environment: self.environment.clone() })
     }
 
     /// With a new key, while what the previous one sealed still opens.
     pub fn open_rotating(&self, master_key: MasterKey, previous: MasterKey) -> Result<SqliteStore, StoreError> {
-        let (path, surroundings) = (self.path(), self.surroundings.clone());
-        SqliteStore::open(OpenOptions { path, master_key, previous_key: Some(previous), surroundings })
+        let (path, environment) = (self.path(), self.environment.clone());
+        SqliteStore::open(OpenOptions { path, master_key, previous_key: Some(previous), environment })
     }
 
     pub fn open(&self) -> Result<SqliteStore, StoreError> {
@@ -62,7 +62,7 @@ impl File {
     }
 
     pub fn subject(&self) -> Subject {
-        Subject::new(self.open().unwrap(), &self.surroundings, ())
+        Subject::new(self.open().unwrap(), &self.environment, ())
     }
 
     /// What is in the folder, byte by byte.
@@ -144,7 +144,7 @@ async fn another_master_key_is_refused_and_changes_nothing() {
     on.connected(on.side().await).await;
     drop(on);
     let before = file.bytes();
-    let text = refusal(file.open_with(MasterKey::generate(&*file.surroundings.entropy)));
+    let text = refusal(file.open_with(MasterKey::generate(&*file.environment.entropy)));
     assert!(text.contains("master key"), "{text}");
     assert_eq!(file.changed_since(&before), [] as [String; 0]);
     drop(file.open().unwrap());
@@ -195,7 +195,7 @@ fn a_newer_ringbacks_database_is_refused_and_left_alone() {
 fn a_folder_that_is_not_there_is_named() {
     let file = File::new();
     let path = file.folder.path().join("nowhere").join("ringback.db");
-    let options = OpenOptions { path, master_key: file.key.clone(), previous_key: None, surroundings: file.surroundings.clone() };
+    let options = OpenOptions { path, master_key: file.key.clone(), previous_key: None, environment: file.environment.clone() };
     let text = refusal(SqliteStore::open(options));
     assert!(text.contains("nowhere") && text.contains("folder"), "{text}");
 }
@@ -303,7 +303,7 @@ async fn counts_on(on: &Subject, side: Side) {
     let number = async |id| on.store.recharge(id).await.unwrap().unwrap().0.transaction_id;
     assert_eq!(number(next.recharge).await, number(duplicate.recharge).await + 2);
     let nowhere = Side { stream: StreamId::new(1), ..side };
-    assert!(on.store.commit(vec![crate::subject::accept(at(3), vec![report(nowhere, "x", Status::Success)])]).await.1.is_err());
+    assert!(on.store.commit(vec![crate::harness::accept(at(3), vec![report(nowhere, "x", Status::Success)])]).await.1.is_err());
 }
 
 /// Ids begin with the time, and a new process knows only the clock, which may have been set back meanwhile.
@@ -314,10 +314,10 @@ async fn a_restart_with_the_clock_set_back_repeats_no_id() {
     let side = on.side().await;
     on.judge(START, report(side, "INV-1", Status::Success)).await;
     drop(on);
-    file.surroundings.ids = Arc::new(Ids::new(0));
+    file.environment.ids = Arc::new(Ids::new(0));
     let on = file.subject();
     for number in 2..9 {
-        let write = crate::subject::accept(START, vec![report(side, &format!("INV-{number}"), Status::Success)]);
+        let write = crate::harness::accept(START, vec![report(side, &format!("INV-{number}"), Status::Success)]);
         let (_, written) = on.store.commit(vec![write]).await;
         assert!(written.is_ok(), "{written:?}");
     }
@@ -337,7 +337,7 @@ async fn what_a_commit_answered_is_in_the_files() {
         }
     }
     let store = copy.open_with(file.key.clone()).unwrap();
-    let on_copy = Subject::new(store, &copy.surroundings, ());
+    let on_copy = Subject::new(store, &copy.environment, ());
     let (recharge, _) = on_copy.store.recharge(judged.recharge).await.unwrap().unwrap();
     assert_eq!((recharge.status, recharge.event), (Status::Success, Some(1)));
 }
@@ -361,7 +361,7 @@ async fn the_log_has_an_end_under_a_flood() {
         // References without an order: each is a page of its own in their index.
         let reference = |number: usize| format!("{:08x}", ((batch * 300 + number) as u32).wrapping_mul(2_654_435_761));
         let reports = (0..300).map(|number| report(side, &reference(number), Status::Success)).collect();
-        on.commit(vec![crate::subject::accept(START, reports)]).await;
+        on.commit(vec![crate::harness::accept(START, reports)]).await;
         longest = longest.max(log.metadata().unwrap().len());
     }
     let begun_anew_from = limits::WAL_PAGES as u64 * 4096;

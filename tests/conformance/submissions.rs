@@ -9,10 +9,12 @@ use ringback::domain::provider::Word;
 use ringback::domain::recharge::{Details, Recharge, Report, Status, Verdict};
 use ringback::domain::submission::{Next, Order, Submission};
 use ringback::domain::time::Timestamp;
-use ringback::store::{Accept, Addressed, Callback, ConflictQuery, Deed, Done, Place, Placed, Sought, TimeRange, Whose, Write, Written};
+use ringback::store::{
+    Accept, Addressed, Callback, Command, ConflictQuery, Place, Placed, RechargeKey, RechargeOwner, Reply, TimeRange, Write, Written,
+};
 
-use crate::deeds::Deeds;
-use crate::subject::{DAY, START, Side, Subject, at, eight, first, report};
+use crate::commands::Deeds;
+use crate::harness::{DAY, START, Side, Subject, at, eight, first, report};
 
 const PROVIDER: &str = "himal";
 const HOLD: Duration = Duration::from_secs(300);
@@ -23,7 +25,7 @@ fn order(amount: i64) -> Order {
     Order { operator_id: 1, operator_type_id: 1, connection_no, amount, currency, circle_id: None, package_id: None, package_name: None }
 }
 
-fn place(side: Side, reference_no: &str, order: Order) -> Deed {
+fn place(side: Side, reference_no: &str, order: Order) -> Command {
     let details = Details {
         amount: Some(order.amount),
         currency: order.currency.parse().ok(),
@@ -32,12 +34,12 @@ fn place(side: Side, reference_no: &str, order: Order) -> Deed {
         ..Details::default()
     };
     let report = Report { reference_no: reference_no.to_owned(), status: Status::Queued, details, occurred_at: None };
-    Deed::Place(Box::new(Place { stream: side.stream, mode: side.mode, report, order, provider: PROVIDER.to_owned() }))
+    Command::Place(Box::new(Place { stream: side.stream, mode: side.mode, report, order, provider: PROVIDER.to_owned() }))
 }
 
 async fn placed(on: &Subject, side: Side, reference_no: &str, order: Order) -> Placed {
-    match on.store.deed(place(side, reference_no, order), START).await.unwrap() {
-        Done::Placed(placed) => placed,
+    match on.store.command(place(side, reference_no, order), START).await.unwrap() {
+        Reply::Placed(placed) => placed,
         other => panic!("not whether it was placed: {other:?}"),
     }
 }
@@ -50,9 +52,9 @@ pub async fn new(on: &Subject, side: Side, reference_no: &str) -> Recharge {
 }
 
 pub async fn take(on: &Subject, now: Timestamp, with_new: bool) -> Vec<Submission> {
-    let deed = Deed::TakeSubmissions { provider: PROVIDER.to_owned(), with_new, hold: HOLD, limit: 100 };
-    match on.store.deed(deed, now).await.unwrap() {
-        Done::Taken(taken) => taken,
+    let command = Command::TakeSubmissions { provider: PROVIDER.to_owned(), with_new, hold: HOLD, limit: 100 };
+    match on.store.command(command, now).await.unwrap() {
+        Reply::Taken(taken) => taken,
         other => panic!("not submissions: {other:?}"),
     }
 }
@@ -128,7 +130,7 @@ pub async fn what_follows_is_done_when_it_is_due(on: Subject) {
     let side = on.side().await;
     let made = new(&on, side, "R-1").await;
     take(&on, START, true).await;
-    let follow = async |next, asked, now| on.store.deed(Deed::Follow(made.id, next, asked), now).await.unwrap().came_to_pass();
+    let follow = async |next, asked, now| on.store.command(Command::Follow(made.id, next, asked), now).await.unwrap().took_effect();
     assert!(follow(Next::Enquire(at(100)), 1, START).await);
     assert!(take(&on, at(99), true).await.is_empty());
     let due = take(&on, at(100), true).await;
@@ -139,13 +141,13 @@ pub async fn what_follows_is_done_when_it_is_due(on: Subject) {
     assert!(take(&on, START.plus(DAY), true).await.is_empty());
     let stuck = on.store.stuck(first(10)).await.unwrap().items;
     assert_eq!((ids(&stuck), stuck[0].stuck_at), (vec![made.id], Some(at(300))));
-    assert!(on.store.deed(Deed::AskNow(made.id), at(400)).await.unwrap().came_to_pass());
+    assert!(on.store.command(Command::AskNow(made.id), at(400)).await.unwrap().took_effect());
     let due = take(&on, at(400), false).await;
     assert_eq!(ids(&due), [made.id]);
     say(&on, side, &due[0], Status::Success, at(500)).await;
     assert!(on.store.stuck(first(10)).await.unwrap().items.is_empty(), "it is settled");
     assert!(take(&on, START.plus(DAY), true).await.is_empty(), "what is settled is over");
-    assert!(!on.store.deed(Deed::Follow(RechargeId::new(1), Next::Over, 0), START).await.unwrap().came_to_pass());
+    assert!(!on.store.command(Command::Follow(RechargeId::new(1), Next::Over, 0), START).await.unwrap().took_effect());
 }
 
 pub async fn recharges_are_looked_up_and_walked_over(on: Subject) {
@@ -155,11 +157,11 @@ pub async fn recharges_are_looked_up_and_walked_over(on: Subject) {
         made.push(new(&on, side, &format!("R-{number}")).await);
     }
     let sought = vec![
-        Sought::Reference("R-3".to_owned()),
-        Sought::Id(made[1].id),
-        Sought::Number(made[2].transaction_id),
-        Sought::Reference("R-9".to_owned()),
-        Sought::Id(RechargeId::new(1)),
+        RechargeKey::Reference("R-3".to_owned()),
+        RechargeKey::Id(made[1].id),
+        RechargeKey::Number(made[2].transaction_id),
+        RechargeKey::Reference("R-9".to_owned()),
+        RechargeKey::Id(RechargeId::new(1)),
     ];
     let found = on.store.lookup(Some(side.stream), sought.clone()).await.unwrap();
     let found: Vec<_> = found.into_iter().map(|found| found.map(|recharge| recharge.id)).collect();
@@ -168,20 +170,21 @@ pub async fn recharges_are_looked_up_and_walked_over(on: Subject) {
     assert!(on.store.lookup(Some(elsewhere.stream), sought.clone()).await.unwrap().iter().all(Option::is_none), "another vendor's");
     assert_eq!(on.store.lookup(None, sought).await.unwrap().into_iter().flatten().count(), 1, "of all, ids only");
     let ever = TimeRange::default();
-    let walk =
-        async |whose: Whose, after| on.store.walk(whose, ever, after, 3).await.unwrap().iter().map(|found| found.id).collect::<Vec<_>>();
+    let walk = async |whose: RechargeOwner, after| {
+        on.store.walk(whose, ever, after, 3).await.unwrap().iter().map(|found| found.id).collect::<Vec<_>>()
+    };
     let all: Vec<_> = made.iter().map(|recharge| recharge.id).collect();
-    assert_eq!(walk(Whose::Stream(side.stream), None).await, all[..3]);
-    assert_eq!(walk(Whose::Stream(side.stream), Some(all[2])).await, all[3..]);
-    assert!(walk(Whose::Provider(PROVIDER.to_owned()), None).await.is_empty(), "none was handed over");
+    assert_eq!(walk(RechargeOwner::Stream(side.stream), None).await, all[..3]);
+    assert_eq!(walk(RechargeOwner::Stream(side.stream), Some(all[2])).await, all[3..]);
+    assert!(walk(RechargeOwner::Provider(PROVIDER.to_owned()), None).await.is_empty(), "none was handed over");
     take(&on, START, true).await;
-    assert_eq!(walk(Whose::Provider(PROVIDER.to_owned()), Some(all[3])).await, all[4..]);
-    assert!(walk(Whose::Provider("another".to_owned()), None).await.is_empty());
+    assert_eq!(walk(RechargeOwner::Provider(PROVIDER.to_owned()), Some(all[3])).await, all[4..]);
+    assert!(walk(RechargeOwner::Provider("another".to_owned()), None).await.is_empty());
 }
 
 pub async fn a_callback_is_kept(on: Subject) {
     let callback = Callback { provider: PROVIDER.to_owned(), recharge: None, verdict: "unknown", body: "{}".to_owned() };
-    assert!(on.store.deed(Deed::KeepCallback(Box::new(callback)), START).await.unwrap().came_to_pass());
+    assert!(on.store.command(Command::KeepCallback(Box::new(callback)), START).await.unwrap().took_effect());
 }
 
 /// Answers, callbacks, enquiries, reports of the platform's and crashes in any order: in the end the ledger says what the provider's
@@ -207,7 +210,7 @@ pub async fn whatever_comes_when_the_ledger_agrees_with_the_provider(on: Subject
                     }
                 }
                 2 => drop(say(&on, side, &submission, truth, now).await),
-                3 => drop(on.store.deed(Deed::AskNow(made.id), now).await.unwrap()),
+                3 => drop(on.store.command(Command::AskNow(made.id), now).await.unwrap()),
                 // The platform reports something, and may be wrong.
                 _ => {
                     let claimed = if chance.random_ratio(1, 4) { Status::Failed } else { truth };

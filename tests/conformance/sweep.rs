@@ -14,15 +14,15 @@ use ringback::domain::time::Timestamp;
 use ringback::domain::token::TokenHash;
 use ringback::domain::user::Role;
 use ringback::store::{
-    AnswerKey, AuditQuery, Callback, Change, ConflictQuery, Deed, EndpointChange, Horizon, HttpAnswer, Keep, OpenRun, Publish, SweepPlace,
-    Swept, TimeRange, Write, Written,
+    AnswerKey, AuditQuery, CachedResponse, Callback, Change, Command, ConflictQuery, EndpointChange, Horizon, HttpAnswer, OpenRun, Publish,
+    SweepPlace, Swept, TimeRange, Write, Written,
 };
 
 use crate::audit::note;
+use crate::commands::Deeds;
 use crate::conflicts::resolve;
-use crate::deeds::Deeds;
+use crate::harness::{DAY, START, Side, Subject, at, eight, ended, failed, first, just_before, publish, report, succeeded};
 use crate::replays::{start, step};
-use crate::subject::{DAY, START, Side, Subject, at, eight, ended, failed, first, just_before, publish, report, succeeded};
 
 /// Nothing is older than this.
 const NEVER: Timestamp = Timestamp::from_millis(0);
@@ -67,7 +67,7 @@ pub async fn nothing_is_old(on: Subject) {
     let recharge = on.judge(START, report(side, "INV-1", Status::Success)).await.recharge;
     on.judge(START, report(side, "INV-1", Status::Failed)).await;
     on.change(id, EndpointChange::Delete).await;
-    on.store.act(Change { deed: Deed::Note, now: START, note: Some(note("x.y")), keep: None }).await.unwrap();
+    on.store.act(Change { command: Command::Note, now: START, note: Some(note("x.y")), keep: None }).await.unwrap();
     let here = Horizon { retention: START, recharges: Some(START), audit: START, answers: START, traffic: START };
     assert!(sweep(&on, here).await.is_empty(), "what was made at the horizon is not old");
     assert_eq!((kept(&on, side).await, on.store.recharge(recharge).await.unwrap().unwrap().1.len()), (vec![1, 2], 2));
@@ -255,11 +255,11 @@ pub async fn very_many_rows_go_in_bounded_steps(on: Subject) {
             other => panic!("not the answer to an event: {other:?}"),
         })
         .collect();
-    on.commit(runs.iter().map(|run| Write::Settle(failed(run, 1, at(1), at(2)))).collect()).await;
-    on.commit(runs.iter().map(|run| Write::Settle(succeeded(run, 2, at(2)))).collect()).await;
+    on.commit(runs.iter().map(|run| Write::RecordOutcome(failed(run, 1, at(1), at(2)))).collect()).await;
+    on.commit(runs.iter().map(|run| Write::RecordOutcome(succeeded(run, 2, at(2)))).collect()).await;
     let lone = on.event(side, "invoice.rare", START).await;
     let many = lone.iter().find(|run| run.key.endpoint == busy).unwrap();
-    let tries = (1..=on.sweep_step as u32 + 50).map(|number| Write::Settle(failed(many, number, at(3), at(4))));
+    let tries = (1..=on.sweep_step as u32 + 50).map(|number| Write::RecordOutcome(failed(many, number, at(3), at(4))));
     on.commit(tries.collect()).await;
     for run in &lone {
         on.record(ended(run, DeliveryState::Exhausted, None, at(5))).await;
@@ -387,7 +387,7 @@ pub async fn ended_replays_go_and_running_ones_stay(on: Subject) {
     let (over, cancelled, running) =
         (start(&on, side, id, Only::All).await, start(&on, side, id, Only::All).await, start(&on, side, id, Only::All).await);
     step(&on, over, START).await;
-    on.store.deed(Deed::CancelReplay(cancelled), START).await.unwrap();
+    on.store.command(Command::CancelReplay(cancelled), START).await.unwrap();
     sweep(&on, old(START)).await;
     assert_eq!(on.store.replays(side.stream, first(10)).await.unwrap().len(), 3);
     sweep(&on, old(at(1))).await;
@@ -410,12 +410,12 @@ pub async fn sessions_links_and_hours_go_by_their_age(on: Subject) {
         expires_at: at(10),
     };
     on.store
-        .deed(Deed::LogIn { session: Box::new(session), hash: TokenHash::of("ticket"), instead_of: None, device: None }, START)
+        .command(Command::LogIn { session: Box::new(session), hash: TokenHash::of("ticket"), instead_of: None, device: None }, START)
         .await
         .unwrap();
     let purpose = Purpose::Invitation { email: "a@himal.example".to_owned(), vendor: None, role: Role::Owner };
     let link = Link { id: on.ids.next(START).into(), purpose, created_at: START, expires_at: at(10) };
-    on.store.deed(Deed::CreateLink { link, hash: TokenHash::of("link"), letter: None }, START).await.unwrap();
+    on.store.command(Command::CreateLink { link, hash: TokenHash::of("link"), letter: None }, START).await.unwrap();
     on.judge(START, report(side, "INV-1", Status::Queued)).await;
     let hours = async || on.store.standing(side.stream, NEVER).await.unwrap().hours.len();
     assert_eq!(sweep(&on, Horizon { answers: at(10), ..nothing() }).await, [] as [u64; 0]);
@@ -434,12 +434,12 @@ pub async fn entries_answers_minutes_and_alerts_go_by_their_age(on: Subject) {
     let key = |second: i64| AnswerKey { token: TokenId::new(1), path: "/v1/events".to_owned(), key: second.to_string() };
     for second in [0, 60, 120] {
         let (answer, now) = (Arc::new(|_: &_| HttpAnswer::default()), at(second));
-        let keep = Some(Keep { key: key(second), body: [0; 32], answer });
-        let deed = Deed::Publish(publish(side, "invoice.paid", now));
-        on.store.act(Change { deed, now, note: Some(note("x.y")), keep }).await.unwrap();
+        let keep = Some(CachedResponse { key: key(second), body: [0; 32], answer });
+        let command = Command::Publish(publish(side, "invoice.paid", now));
+        on.store.act(Change { command, now, note: Some(note("x.y")), keep }).await.unwrap();
         let run = on.open_run(ringback::domain::delivery::RunKey { endpoint: id, sequence: second / 60 + 1, run: 1 }).await;
         on.record(failed(&run, 1, now, now)).await;
-        on.store.deed(Deed::Warn(id, DAY), now).await.unwrap();
+        on.store.command(Command::Warn(id, DAY), now).await.unwrap();
         on.turn(id, EndpointStatus::Connected).await;
     }
     let counts = async || {
@@ -468,7 +468,7 @@ pub async fn entries_answers_minutes_and_alerts_go_by_their_age(on: Subject) {
 pub async fn callbacks_go_by_their_age(on: Subject) {
     for second in [0, 60, 120] {
         let callback = Callback { provider: "p".to_owned(), recharge: None, verdict: "unknown", body: "{}".to_owned() };
-        on.store.deed(Deed::KeepCallback(Box::new(callback)), at(second)).await.unwrap();
+        on.store.command(Command::KeepCallback(Box::new(callback)), at(second)).await.unwrap();
     }
     for (retention, removed) in [(START, &[][..]), (at(60), &[1]), (at(61), &[1]), (at(500), &[1])] {
         assert_eq!(sweep(&on, old(retention)).await, removed, "{retention}");
@@ -477,7 +477,7 @@ pub async fn callbacks_go_by_their_age(on: Subject) {
 
 pub async fn very_many_entries_go_in_bounded_steps(on: Subject) {
     let count = 2 * on.sweep_step + 7;
-    let noted = |_| Write::Change(Box::new(Change { deed: Deed::Note, now: START, note: Some(note("x.y")), keep: None }));
+    let noted = |_| Write::Change(Box::new(Change { command: Command::Note, now: START, note: Some(note("x.y")), keep: None }));
     on.commit((0..count).map(noted).collect()).await;
     let removed = sweep(&on, Horizon { audit: at(1), ..nothing() }).await;
     assert_eq!(removed, [on.sweep_step as u64, on.sweep_step as u64, 7]);
@@ -488,7 +488,7 @@ pub async fn what_is_removed_does_not_come_back(on: Subject) {
     let side = on.side().await;
     let id = on.connected(side).await;
     let run = on.runs(side, 1).await.remove(0);
-    on.store.deed(Deed::Cancel(run.key.delivery()), at(10)).await.unwrap();
+    on.store.command(Command::Cancel(run.key.delivery()), at(10)).await.unwrap();
     sweep(&on, old(at(100))).await;
     // An attempt that was under way comes back after all was removed.
     on.settle(succeeded(&run, 1, at(101))).await;

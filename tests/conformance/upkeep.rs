@@ -7,16 +7,18 @@ use ringback::domain::recharge::Status;
 use ringback::domain::time::Timestamp;
 use ringback::limits;
 use ringback::store::seal::MasterKey;
-use ringback::store::{AnswerKey, Change, Deed, EndpointChange, Horizon, HttpAnswer, Keep, Publish, Store, SweepPlace, Swept, Write};
+use ringback::store::{
+    AnswerKey, CachedResponse, Change, Command, EndpointChange, Horizon, HttpAnswer, Publish, Store, SweepPlace, Swept, Write,
+};
 use rusqlite::Connection;
 use serde_json::value::RawValue;
 
-use crate::deeds::Deeds;
+use crate::commands::Deeds;
 use crate::endpoints::rich_settings;
 use crate::erase::reseal;
+use crate::harness::{START, Side, Subject, at, failed, publish, report};
 use crate::ledger::details;
 use crate::sqlite::{File, contains, refusal};
-use crate::subject::{START, Side, Subject, at, failed, publish, report};
 
 const PAGE: u64 = 4096;
 
@@ -95,7 +97,7 @@ async fn no_row_of_a_removed_endpoint_is_left() {
     on.change(id, EndpointChange::Delete).await;
     // An attempt that was under way comes back after the deletion.
     on.record(failed(&run, 1, START, START)).await;
-    on.store.deed(Deed::CancelPending { endpoint: id, up_to: i64::MAX }, START).await.unwrap();
+    on.store.command(Command::CancelPending { endpoint: id, up_to: i64::MAX }, START).await.unwrap();
     sweep(&on).await;
     let conn = file.look();
     for table in ["endpoint", "listening", "health", "open_delivery", "ended_delivery", "attempt"] {
@@ -133,8 +135,8 @@ async fn assert_opens(store: &dyn Store, endpoints: &[ringback::domain::endpoint
 async fn after_a_rotation_only_the_new_key_opens() {
     let file = File::new();
     let endpoints = with_secrets(&file).await;
-    let (old, new) = (file.key.clone(), MasterKey::generate(&*file.surroundings.entropy));
-    let on = Subject::new(file.open_rotating(new.clone(), old.clone()).unwrap(), &file.surroundings, ());
+    let (old, new) = (file.key.clone(), MasterKey::generate(&*file.environment.entropy));
+    let on = Subject::new(file.open_rotating(new.clone(), old.clone()).unwrap(), &file.environment, ());
     assert_opens(&*on.store, &endpoints).await;
     assert_eq!(reseal(&on).await, 2);
     assert_opens(&*on.store, &endpoints).await;
@@ -152,9 +154,9 @@ async fn after_a_rotation_only_the_new_key_opens() {
 async fn a_rotation_that_was_interrupted_goes_on() {
     let file = File::new();
     let mut endpoints = with_secrets(&file).await;
-    let (old, new) = (file.key.clone(), MasterKey::generate(&*file.surroundings.entropy));
+    let (old, new) = (file.key.clone(), MasterKey::generate(&*file.environment.entropy));
     for steps in [0, 1, 1] {
-        let on = Subject::new(file.open_rotating(new.clone(), old.clone()).unwrap(), &file.surroundings, ());
+        let on = Subject::new(file.open_rotating(new.clone(), old.clone()).unwrap(), &file.environment, ());
         for _ in 0..steps {
             on.store.reseal(SweepPlace::default()).await.unwrap();
         }
@@ -162,7 +164,7 @@ async fn a_rotation_that_was_interrupted_goes_on() {
         let id = on.connected(on.side().await).await;
         endpoints.push(on.store.endpoint(id).await.unwrap().unwrap());
     }
-    let on = Subject::new(file.open_rotating(new.clone(), old).unwrap(), &file.surroundings, ());
+    let on = Subject::new(file.open_rotating(new.clone(), old).unwrap(), &file.environment, ());
     assert_eq!(reseal(&on).await, 5);
     drop(on);
     assert_opens(&file.open_with(new).unwrap(), &endpoints).await;
@@ -179,8 +181,9 @@ async fn kept_answers_are_sealed() {
     let file = File::new();
     let on = file.subject();
     let key = AnswerKey { token: TokenId::new(1), path: "/v1/endpoints".to_owned(), key: "the key of the request".to_owned() };
-    let keep = Keep { key, body: [0; 32], answer: Arc::new(|_| HttpAnswer { status: None, body: b"whsec_shown_this_once".to_vec() }) };
-    on.store.act(Change { deed: Deed::Note, now: START, note: None, keep: Some(keep) }).await.unwrap();
+    let keep =
+        CachedResponse { key, body: [0; 32], answer: Arc::new(|_| HttpAnswer { status: None, body: b"whsec_shown_this_once".to_vec() }) };
+    on.store.act(Change { command: Command::Note, now: START, note: None, keep: Some(keep) }).await.unwrap();
     for _ in 0..2 {
         assert!(on_disk(&file, "the key of the request"), "it is the place where an answer would be");
         assert!(!on_disk(&file, "whsec_shown_this_once"));

@@ -4,10 +4,10 @@ use ringback::domain::id::{TokenId, UserId, VendorId};
 use ringback::domain::token::{Scope, Token, TokenHash};
 use ringback::domain::user::{PasswordHash, User};
 use ringback::domain::vendor::Mode;
-use ringback::store::{Created, Deed, Done, LastOwner, Page};
+use ringback::store::{Command, Created, LastOwner, Page, Reply};
 
-use crate::deeds::Deeds;
-use crate::subject::{START, Side, Subject, at, eight, first};
+use crate::commands::Deeds;
+use crate::harness::{START, Side, Subject, at, eight, first};
 
 fn login(on: &Subject, email: &str, vendor: Option<VendorId>) -> User {
     User::new(on.ids.next(START).into(), email.to_owned(), vendor, at(3))
@@ -15,14 +15,14 @@ fn login(on: &Subject, email: &str, vendor: Option<VendorId>) -> User {
 
 async fn create(on: &Subject, user: &User) -> Created {
     let hash = PasswordHash("$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaA".to_owned());
-    match on.store.deed(Deed::CreateUser(user.clone(), hash), START).await.unwrap() {
-        Done::Made(created) => created,
+    match on.store.command(Command::CreateUser(user.clone(), hash), START).await.unwrap() {
+        Reply::Made(created) => created,
         other => panic!("not whether it was made: {other:?}"),
     }
 }
 
 async fn remove(on: &Subject, vendor: Option<VendorId>, id: UserId) -> bool {
-    on.store.deed(Deed::RemoveUser { id, vendor, last: LastOwner::MayGo }, START).await.unwrap().came_to_pass()
+    on.store.command(Command::RemoveUser { id, vendor, last: LastOwner::MayGo }, START).await.unwrap().took_effect()
 }
 
 async fn listed(on: &Subject, vendor: Option<VendorId>) -> Vec<User> {
@@ -154,7 +154,7 @@ pub async fn the_operators_tokens_are_revoked_by_the_operator_alone(on: Subject)
     let (our_hash, their_hash) = (TokenHash::of("ours"), TokenHash::of("theirs"));
     on.store.create_token(ours.clone(), our_hash).await.unwrap();
     on.store.create_token(theirs.clone(), their_hash).await.unwrap();
-    let revoke = async |id, vendor| on.store.deed(Deed::RevokeToken { id, vendor }, at(9)).await.unwrap().came_to_pass();
+    let revoke = async |id, vendor| on.store.command(Command::RevokeToken { id, vendor }, at(9)).await.unwrap().took_effect();
     assert!(!revoke(theirs.id, None).await && !revoke(ours.id, Some(vendor)).await && !revoke(TokenId::new(1), None).await);
     assert!(on.store.token(our_hash).await.unwrap().is_some() && on.store.token(their_hash).await.unwrap().is_some());
     assert!(revoke(ours.id, None).await);

@@ -5,8 +5,8 @@ use ringback::domain::token::{Scope, Token, TokenHash};
 use ringback::domain::vendor::{Mode, Vendor};
 use ringback::store::{Page, StoreError, VendorChange};
 
-use crate::deeds::Deeds;
-use crate::subject::{START, Side, Subject, at, eight, first};
+use crate::commands::Deeds;
+use crate::harness::{START, Side, Subject, at, eight, first};
 
 fn token(on: &Subject, scope: Scope) -> Token {
     let allowed_ips = vec!["203.0.113.0/24".parse().unwrap(), "2001:db8::1/128".parse().unwrap()];

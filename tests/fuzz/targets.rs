@@ -257,7 +257,7 @@ pub fn event_json(data: &[u8]) {
     }
 }
 
-/// A value of `Retry-After`, up to the decision that it is part of.
+/// A value of `Retry-NextStep`, up to the decision that it is part of.
 pub fn retry_after_header(data: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(data) else { return };
     let asked = retry_after(&value, NOW);

@@ -7,7 +7,7 @@ use std::process::Output;
 
 use tempfile::TempDir;
 
-use crate::bad_days::{KEY, OTHER_KEY, Place, one_line, run};
+use crate::process_errors::{KEY, OTHER_KEY, Place, one_line, run};
 
 /// A database with its key in a file, as `ringback serve` makes it.
 struct Installed {

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::bad_days::{one_line, program, run};
+use crate::process_errors::{one_line, program, run};
 
 /// Every command, as it is typed.
 const COMMANDS: [&[&str]; 10] = [

@@ -6,8 +6,8 @@ use std::process::{Child, ChildStdout, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::bad_days::program;
 use crate::client::{Reply, Request, send};
+use crate::process_errors::program;
 
 /// A demo that runs, with what it has said up to its login link.
 struct Demo {

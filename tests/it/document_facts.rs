@@ -7,7 +7,7 @@ use http::StatusCode;
 use ringback::config::SETTINGS;
 use serde_json::Value;
 
-use crate::bad_days::run;
+use crate::process_errors::run;
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("it is there")

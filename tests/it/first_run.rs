@@ -3,9 +3,9 @@
 use std::io::BufRead;
 use std::net::SocketAddr;
 
-use crate::bad_days::{Place, Server, program};
 use crate::client::{Reply, Request, send};
 use crate::panel::form;
+use crate::process_errors::{Place, Server, program};
 
 const EMAIL: &str = "first@operator.example";
 const PASSWORD: &str = "plum tractor seven";
@@ -83,7 +83,7 @@ async fn a_login_made_on_the_command_line_ends_the_link() {
     let mut server = Server::start(&place);
     let path = link(&banner(&mut server, true));
     let mut command = program(
-        &[("password", PASSWORD), ("master_key", crate::bad_days::KEY)],
+        &[("password", PASSWORD), ("master_key", crate::process_errors::KEY)],
         &["user", "create", "--operator", "--email", EMAIL, "--database", &place.database()],
     );
     assert!(command.output().expect("it runs").status.success());

@@ -12,14 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use ringback::app::{App, Listeners, Outside, open_store};
-use ringback::clock::{Clock, Ids, ManualClock, SeededEntropy, Stopwatch, Surroundings, SystemClock};
+use ringback::app::{App, Externals, Listeners, open_store};
+use ringback::clock::{Clock, Environment, Ids, ManualClock, SeededEntropy, Stopwatch, SystemClock};
 use ringback::config::{Config, Sources};
 use ringback::domain::id::TokenId;
 use ringback::domain::time::Timestamp;
 use ringback::domain::token::{Scope, Token, TokenText};
 use ringback::ops::new_operator_user;
-use ringback::store::{Change, Deed, Write};
+use ringback::store::{Change, Command, Write};
 use ringback::transport::Resolve;
 use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
@@ -136,12 +136,12 @@ impl Setup {
         config.bounds.behind_per_second = u32::MAX;
         let manual = Arc::new(ManualClock::at("2026-11-24T00:00:00Z".parse().expect("a time")));
         let clock: Arc<dyn Clock> = if self.real_time { Arc::new(SystemClock) } else { manual.clone() };
-        let surroundings = Surroundings { clock, entropy: Arc::new(SeededEntropy::new(7)), ids: Arc::new(Ids::new(0)) };
+        let environment = Environment { clock, entropy: Arc::new(SeededEntropy::new(7)), ids: Arc::new(Ids::new(0)) };
         let log = Log::default();
         let writer = log.clone();
         let errors = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_ansi(false).with_writer(move || writer.clone());
         let logging = tracing::subscriber::set_default(errors.finish());
-        let operator = make_operator(&config, &surroundings).await;
+        let operator = make_operator(&config, &environment).await;
         let mut app = TestApp {
             address: config.listen,
             metrics_address: None,
@@ -150,7 +150,7 @@ impl Setup {
             names: Arc::default(),
             folder,
             config,
-            surroundings,
+            environment,
             authorities: self.authorities,
             running: None,
             finished: false,
@@ -162,13 +162,13 @@ impl Setup {
     }
 }
 
-async fn make_operator(config: &Config, surroundings: &Surroundings) -> String {
+async fn make_operator(config: &Config, environment: &Environment) -> String {
     let text = TokenText::new(&Scope::Operator, &[7; TokenText::RANDOM]);
-    let now = surroundings.clock.now();
-    let id = TokenId::from(surroundings.ids.next(now));
+    let now = environment.clock.now();
+    let id = TokenId::from(environment.ids.next(now));
     let token = Token { id, scope: Scope::Operator, name: "test".to_owned(), allowed_ips: Vec::new(), created_at: now, last_used_at: None };
-    let store = open_store(config, surroundings.clone()).await.expect("the store opens");
-    let change = Change { deed: Deed::CreateToken(token, text.hash()), now, note: None, keep: None };
+    let store = open_store(config, environment.clone()).await.expect("the store opens");
+    let change = Change { command: Command::CreateToken(token, text.hash()), now, note: None, keep: None };
     store.commit(vec![Write::Change(Box::new(change))]).await.1.expect("the token is stored");
     text.expose().to_owned()
 }
@@ -189,7 +189,7 @@ pub struct TestApp {
     pub names: Arc<Names>,
     folder: TempDir,
     config: Config,
-    surroundings: Surroundings,
+    environment: Environment,
     authorities: Vec<CertificateDer<'static>>,
     running: Option<Running>,
     finished: bool,
@@ -234,8 +234,8 @@ impl TestApp {
     }
 
     async fn run(&mut self) {
-        let outside = Outside {
-            surroundings: self.surroundings.clone(),
+        let outside = Externals {
+            environment: self.environment.clone(),
             resolver: self.names.clone(),
             authorities: self.authorities.clone(),
             around_store: None,
@@ -329,7 +329,7 @@ impl TestApp {
     // --- Time --------------------------------------------------------------------------------------------------------
 
     pub fn now(&self) -> Timestamp {
-        self.surroundings.clock.now()
+        self.environment.clock.now()
     }
 
     pub fn advance(&self, by: Duration) {
@@ -375,9 +375,9 @@ impl TestApp {
 
     /// A login of the operator's, as the command makes it.
     pub async fn operator_login(&self, email: &str, password: &str) {
-        let (user, hash) = new_operator_user(email, password, &self.surroundings).await.expect("a good login");
-        let store = open_store(&self.config, self.surroundings.clone()).await.expect("the store opens");
-        let change = Change { deed: Deed::CreateUser(user, hash), now: self.now(), note: None, keep: None };
+        let (user, hash) = new_operator_user(email, password, &self.environment).await.expect("a good login");
+        let store = open_store(&self.config, self.environment.clone()).await.expect("the store opens");
+        let change = Change { command: Command::CreateUser(user, hash), now: self.now(), note: None, keep: None };
         store.commit(vec![Write::Change(Box::new(change))]).await.1.expect("the login is stored");
     }
 

@@ -5,8 +5,8 @@ use std::fs;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::bad_days::{KEY, Place, Server, one_line, run};
 use crate::harness::{text, until};
+use crate::process_errors::{KEY, Place, Server, one_line, run};
 
 const PASSWORD: &str = "correct horse battery";
 

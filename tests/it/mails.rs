@@ -5,9 +5,9 @@ use std::time::Duration;
 use ringback::limits;
 use serde_json::{Value, json};
 
-use crate::bad_days::run;
 use crate::harness::{Endpoint, TestApp, Vendor, references, text, until};
 use crate::mail_server::MailServer;
+use crate::process_errors::run;
 use crate::receiver::{Answer, Receiver};
 
 const SECOND: Duration = Duration::from_secs(1);

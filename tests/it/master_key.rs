@@ -11,9 +11,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use crate::bad_days::{KEY, OTHER_KEY, Place, Server, one_line, program, run};
 use crate::endpoints::check_signature;
 use crate::harness::{text, until};
+use crate::process_errors::{KEY, OTHER_KEY, Place, Server, one_line, program, run};
 use crate::receiver::Receiver;
 
 /// Rotations that are killed, each three milliseconds later than the one before.

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::authorization::Scene;
 use crate::client::{Reply, Request, send};
-use crate::doors::Scene;
 use crate::harness::{TestApp, text};
 use crate::panel::{OURS, PASSWORD, form, proof, user};
 use crate::panel_doors::{Area, routes};

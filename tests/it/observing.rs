@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use crate::bad_days::{KEY, Place, Server, connected, log_of, one_line, run};
 use crate::client::{Reply, Request, send, try_send};
 use crate::harness::{TestApp, until};
+use crate::process_errors::{KEY, Place, Server, connected, log_of, one_line, run};
 use crate::receiver::{Answer, Receiver};
 
 // --- Logs --------------------------------------------------------------------------------------------------------------

@@ -1,14 +1,14 @@
 //! Authorization matrix of the panel: every route of its source against every kind of visitor that must be refused.
 //!
 //! The routes are read from the source, so that a new one cannot be forgotten: a route in a file that the table does not
-//! know, or whose path names an object that the scene does not have, fails here. The API's matrix is in `doors`.
+//! know, or whose path names an object that the scene does not have, fails here. The API's matrix is in `authorization`.
 
 use std::path::Path;
 
 use serde_json::json;
 
+use crate::authorization::Scene;
 use crate::client::Reply;
-use crate::doors::Scene;
 use crate::harness::text;
 use crate::panel::{Browser, OURS, PASSWORD, form, operator, proof, user};
 
@@ -59,8 +59,8 @@ impl Route {
 const AREAS: [(&str, Area); 6] = [
     ("vendor/mod.rs", Area::Vendor),
     ("operator/mod.rs", Area::Operator),
-    ("self_care.rs", Area::Own),
-    ("entrance.rs", Area::Open),
+    ("own_settings.rs", Area::Own),
+    ("login.rs", Area::Open),
     ("docs/mod.rs", Area::Open),
     ("assets.rs", Area::Open),
 ];

@@ -8,10 +8,10 @@ use ringback::clock::Clock;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::bad_days::run;
 use crate::client::{Reply, Request, send};
 use crate::harness::{Setup, TestApp, Vendor, text, until};
 use crate::mail_server::MailServer;
+use crate::process_errors::run;
 use crate::receiver::{Answer, Receiver};
 
 /// A provider as WIRE.md has one: its own paths for handing over and asking, states in words.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::bad_days::{one_line, run};
 use crate::harness::{Setup, TestApp, Vendor, text, until};
+use crate::process_errors::{one_line, run};
 use crate::receiver::{Answer, Receiver};
 
 fn configuration(url: &str, statement: &str) -> String {

@@ -125,8 +125,8 @@ faulty! {
     waiting_mails(page: Page<i64>) -> Vec<WaitingMail>;
     recharge(id: RechargeId) -> Option<(Recharge, Vec<KeptReport>)>;
     recharges(query: RechargeQuery) -> Listed<Recharge, RechargeId>;
-    walk(whose: Whose, range: TimeRange, after: Option<RechargeId>, limit: usize) -> Vec<Recharge>;
-    lookup(stream: Option<StreamId>, sought: Vec<Sought>) -> Vec<Option<Recharge>>;
+    walk(whose: RechargeOwner, range: TimeRange, after: Option<RechargeId>, limit: usize) -> Vec<Recharge>;
+    lookup(stream: Option<StreamId>, sought: Vec<RechargeKey>) -> Vec<Option<Recharge>>;
     submissions_due(provider: String, with_new: bool, now: Timestamp) -> bool;
     submission(recharge: RechargeId) -> Option<Submission>;
     stuck(page: Page<RechargeId>) -> Listed<Submission, RechargeId>;

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringback::app::{App, AroundStore, Listeners, Outside, open_store};
-use ringback::clock::{Ids, ManualClock, SeededEntropy, Stopwatch, Surroundings};
+use ringback::app::{App, AroundStore, Externals, Listeners, open_store};
+use ringback::clock::{Environment, Ids, ManualClock, SeededEntropy, Stopwatch};
 use ringback::config::{Config, Sources};
 use ringback::domain::id::TokenId;
 use ringback::domain::token::{Scope, Token, TokenText};
-use ringback::store::{Change, Deed, Write};
+use ringback::store::{Change, Command, Write};
 use ringback::transport::Resolve;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -89,7 +89,7 @@ impl Endpoint {
 
 pub struct World {
     config: Config,
-    surroundings: Surroundings,
+    environment: Environment,
     clock: Arc<ManualClock>,
     faults: Arc<Faults>,
     /// All of them; none stands where one has just died.
@@ -134,11 +134,11 @@ impl World {
         // A pace for the processors' sake would wait for ever for a clock that stands still.
         config.bounds.behind_per_second = u32::MAX;
         let clock = Arc::new(ManualClock::at("2026-11-24T00:00:00Z".parse().expect("a time")));
-        let surroundings = Surroundings { clock: clock.clone(), entropy: Arc::new(SeededEntropy::new(seed)), ids: Arc::new(Ids::new(0)) };
-        let operator = make_operator(&config, &surroundings).await;
+        let environment = Environment { clock: clock.clone(), entropy: Arc::new(SeededEntropy::new(seed)), ids: Arc::new(Ids::new(0)) };
+        let operator = make_operator(&config, &environment).await;
         let mut world = Self {
             config,
-            surroundings,
+            environment,
             clock,
             faults: Arc::default(),
             servers: Vec::new(),
@@ -174,14 +174,14 @@ impl World {
         let (tell, told) = oneshot::channel();
         let (config, faults, alive) = (self.config.clone(), Arc::clone(&self.faults), Arc::clone(&self.alive));
         // A new process knows no id that another one made.
-        let surroundings = Surroundings { ids: Arc::new(Ids::new(0)), ..self.surroundings.clone() };
+        let environment = Environment { ids: Arc::new(Ids::new(0)), ..self.environment.clone() };
         let task = runtime.spawn(async move {
             let around: AroundStore =
                 Arc::new(move |inner| Arc::new(Faulty { inner, faults: Arc::clone(&faults), _alive: Arc::clone(&alive) }));
             let watch = Stopwatch::start();
             let app = loop {
-                let (surroundings, around) = (surroundings.clone(), Some(Arc::clone(&around)));
-                let outside = Outside { surroundings, resolver: Arc::new(NoNames), authorities: Vec::new(), around_store: around };
+                let (environment, around) = (environment.clone(), Some(Arc::clone(&around)));
+                let outside = Externals { environment, resolver: Arc::new(NoNames), authorities: Vec::new(), around_store: around };
                 match App::start(&config, outside).await {
                     Ok(app) => break app,
                     // One that died still holds the file for a moment.
@@ -244,7 +244,7 @@ impl World {
     }
 
     pub fn now(&self) -> ringback::domain::time::Timestamp {
-        self.surroundings.clock.now()
+        self.environment.clock.now()
     }
 
     pub fn advance(&self, by: Duration) {
@@ -624,13 +624,13 @@ impl World {
     }
 }
 
-async fn make_operator(config: &Config, surroundings: &Surroundings) -> String {
+async fn make_operator(config: &Config, environment: &Environment) -> String {
     let text = TokenText::new(&Scope::Operator, &[7; TokenText::RANDOM]);
-    let now = surroundings.clock.now();
-    let id = TokenId::from(surroundings.ids.next(now));
+    let now = environment.clock.now();
+    let id = TokenId::from(environment.ids.next(now));
     let token = Token { id, scope: Scope::Operator, name: "sim".to_owned(), allowed_ips: Vec::new(), created_at: now, last_used_at: None };
-    let store = open_store(config, surroundings.clone()).await.expect("the store opens");
-    let change = Change { deed: Deed::CreateToken(token, text.hash()), now, note: None, keep: None };
+    let store = open_store(config, environment.clone()).await.expect("the store opens");
+    let change = Change { command: Command::CreateToken(token, text.hash()), now, note: None, keep: None };
     store.commit(vec![Write::Change(Box::new(change))]).await.1.expect("the token is stored");
     text.expose().to_owned()
 }

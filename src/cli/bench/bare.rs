@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::monotonic_micros;
-use crate::clock::{Stopwatch, Surroundings};
+use crate::clock::{Environment, Stopwatch};
 use crate::domain::endpoint::Settings;
 use crate::domain::event::{Event, Facts, RechargeFacts};
 use crate::domain::id::{EventId, RechargeId, StreamId};
@@ -45,26 +45,26 @@ impl Bare {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let url = format!("http://{}/hook/bare", self.sink).parse().context("the sink's address makes a URL")?;
         let writer = Arc::new(Writer::new(&Settings::new(url, Secret::new(*b"the secret of the bare loop, 32b"))));
-        let surroundings = Surroundings::system(0);
+        let environment = Environment::system(0);
         let (made, mut loops) = (Arc::new(AtomicU64::new(0)), JoinSet::new());
         let mut connections = Vec::new();
         for _ in 0..self.in_flight {
             let mut connection = Connection::open(self.sink).await?;
             for _ in 0..WARM_UP {
-                connection.post(&writer, &surroundings, 0).await?;
+                connection.post(&writer, &environment, 0).await?;
             }
             connections.push(connection);
         }
         let watch = Stopwatch::start();
         for mut connection in connections {
-            let (writer, surroundings, made, count) = (Arc::clone(&writer), surroundings.clone(), Arc::clone(&made), self.count);
+            let (writer, environment, made, count) = (Arc::clone(&writer), environment.clone(), Arc::clone(&made), self.count);
             loops.spawn(async move {
                 loop {
                     let number = made.fetch_add(1, Ordering::Relaxed);
                     if number >= count {
                         return anyhow::Ok(());
                     }
-                    connection.post(&writer, &surroundings, number).await?;
+                    connection.post(&writer, &environment, number).await?;
                 }
             });
         }
@@ -90,8 +90,8 @@ impl Connection {
         Ok(Self { sender, host: sink.to_string() })
     }
 
-    async fn post(&mut self, writer: &Writer, surroundings: &Surroundings, number: u64) -> anyhow::Result<()> {
-        let now = surroundings.clock.now();
+    async fn post(&mut self, writer: &Writer, environment: &Environment, number: u64) -> anyhow::Result<()> {
+        let now = environment.clock.now();
         let facts = RechargeFacts {
             id: RechargeId::new(number as i64),
             transaction_id: number as i64,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use crate::clock::Surroundings;
+use crate::clock::Environment;
 use crate::domain::attempt::{Attempt, Outcome, OutcomeKind, Phases};
 use crate::domain::delivery::{DeliveryState, OpenRun};
 use crate::domain::id::{StreamId, VendorId};
@@ -12,17 +12,17 @@ use crate::domain::money::Currency;
 use crate::domain::recharge::{Details, Report, Status};
 use crate::domain::time::Timestamp;
 use crate::domain::vendor::Mode;
-use crate::store::{Accept, Addressed, After, Settle, Store, Write, Written};
+use crate::store::{Accept, Addressed, NextStep, RecordOutcome, Store, Write, Written};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Reports in one transaction.
 const STEP: u64 = 1000;
 
 /// Settled recharges of a vendor, accepted now.
-pub(super) async fn recharges(store: &dyn Store, surroundings: &Surroundings, vendor: VendorId, count: u64) -> anyhow::Result<()> {
-    let (stream, now) = (stream(store, vendor).await?, surroundings.clock.now());
+pub(super) async fn recharges(store: &dyn Store, environment: &Environment, vendor: VendorId, count: u64) -> anyhow::Result<()> {
+    let (stream, now) = (stream(store, vendor).await?, environment.clock.now());
     for step in steps(count) {
-        let reports = (0..step).map(|_| report(surroundings, stream)).collect();
+        let reports = (0..step).map(|_| report(environment, stream)).collect();
         commit(store, vec![Write::Accept(Accept { source: "report", now, deadline: DAY, reports })]).await?;
     }
     Ok(())
@@ -30,17 +30,17 @@ pub(super) async fn recharges(store: &dyn Store, surroundings: &Surroundings, ve
 
 /// Events of a vendor from a month's days, four months ago, each delivered to its one endpoint at the second attempt.
 /// Answers how many rows that makes for the janitor.
-pub(super) async fn old_attempts(store: &dyn Store, surroundings: &Surroundings, vendor: VendorId, attempts: u64) -> anyhow::Result<u64> {
-    let (stream, now) = (stream(store, vendor).await?, surroundings.clock.now());
+pub(super) async fn old_attempts(store: &dyn Store, environment: &Environment, vendor: VendorId, attempts: u64) -> anyhow::Result<u64> {
+    let (stream, now) = (stream(store, vendor).await?, environment.clock.now());
     let (events, mut made) = (attempts / 2, 0);
     for step in steps(events) {
         let at = Timestamp::from_millis(now.as_millis() - ((121 * DAY).as_millis() as i64) + (made * 30 * 86_400_000 / events) as i64);
         made += step;
-        let reports = (0..step).map(|_| report(surroundings, stream)).collect();
+        let reports = (0..step).map(|_| report(environment, stream)).collect();
         let written = commit(store, vec![Write::Accept(Accept { source: "report", now: at, deadline: DAY, reports })]).await?;
         let Some(Written::Accepted(_, opened)) = written.into_iter().next() else { bail!("the store answered something else") };
-        commit(store, opened.iter().map(|run| Write::Settle(failed(run, at))).collect()).await?;
-        commit(store, opened.iter().map(|run| Write::Settle(succeeded(run, at))).collect()).await?;
+        commit(store, opened.iter().map(|run| Write::RecordOutcome(failed(run, at))).collect()).await?;
+        commit(store, opened.iter().map(|run| Write::RecordOutcome(succeeded(run, at))).collect()).await?;
     }
     Ok(3 * events)
 }
@@ -57,9 +57,9 @@ async fn commit(store: &dyn Store, writes: Vec<Write>) -> anyhow::Result<Vec<Wri
     Ok(store.commit(writes).await.1?)
 }
 
-fn report(surroundings: &Surroundings, stream: StreamId) -> Addressed {
+fn report(environment: &Environment, stream: StreamId) -> Addressed {
     let mut random = [0; 12];
-    surroundings.entropy.fill(&mut random);
+    environment.entropy.fill(&mut random);
     let [number @ .., _, _, _, _] = random;
     let digits = u64::from_le_bytes(number);
     let details = Details {
@@ -74,19 +74,29 @@ fn report(surroundings: &Surroundings, stream: StreamId) -> Addressed {
     Addressed { stream, mode: Mode::Live, report }
 }
 
-fn failed(run: &OpenRun, at: Timestamp) -> Settle {
+fn failed(run: &OpenRun, at: Timestamp) -> RecordOutcome {
     let again = at.plus(Duration::from_secs(5));
-    settle(run, attempt(1, OutcomeKind::Rejected, 503, at), After::Retry { at: again, failed_since: at })
+    settle(run, attempt(1, OutcomeKind::Rejected, 503, at), NextStep::Retry { at: again, failed_since: at })
 }
 
-fn succeeded(run: &OpenRun, at: Timestamp) -> Settle {
-    let ended = After::Ended(DeliveryState::Succeeded, None);
+fn succeeded(run: &OpenRun, at: Timestamp) -> RecordOutcome {
+    let ended = NextStep::Ended(DeliveryState::Succeeded, None);
     settle(run, attempt(2, OutcomeKind::Succeeded, 204, at.plus(Duration::from_secs(5))), ended)
 }
 
-fn settle(run: &OpenRun, attempt: Attempt, after: After) -> Settle {
+fn settle(run: &OpenRun, attempt: Attempt, after: NextStep) -> RecordOutcome {
     let (attempts, now) = (attempt.number, attempt.started_at);
-    Settle { key: run.key, attempt: Some(attempt), attempts, deadline: run.deadline, now, after, replay: None, latency: None, epoch: 0 }
+    RecordOutcome {
+        key: run.key,
+        attempt: Some(attempt),
+        attempts,
+        deadline: run.deadline,
+        now,
+        after,
+        replay: None,
+        latency: None,
+        epoch: 0,
+    }
 }
 
 fn attempt(number: u32, kind: OutcomeKind, status: u16, started_at: Timestamp) -> Attempt {

@@ -8,7 +8,7 @@ use super::figures::Case;
 use super::fill;
 use super::load::Due;
 use super::stage::{BESIDE, Stage, parsed};
-use crate::clock::{Stopwatch, Surroundings};
+use crate::clock::{Environment, Stopwatch};
 
 const NAME: &str = "retention";
 /// Longer than anything is old.
@@ -30,7 +30,7 @@ async fn one(stage: &mut Stage, attempts: u64, case: &mut Case) -> anyhow::Resul
     stage.endpoint(&old, "old").await?;
     stage.endpoint(&fresh[0], NAME).await?;
     let store = stage.stopped().await?;
-    let rows = fill::old_attempts(&*store, &Surroundings::system(0), parsed(&old)?, attempts).await?;
+    let rows = fill::old_attempts(&*store, &Environment::system(0), parsed(&old)?, attempts).await?;
     drop(store);
     let size = stage.size().await?;
 

@@ -15,7 +15,7 @@ use super::load::{Due, Load, Posted};
 use super::process::{Arrived, Nodes, Server, Sink};
 use super::{Options, fill, process};
 use crate::app::{cluster, open_store};
-use crate::clock::{Stopwatch, Surroundings};
+use crate::clock::{Environment, Stopwatch};
 use crate::config::{Config, Database, Sources};
 use crate::domain::id::VendorId;
 use crate::domain::shard::SHARDS;
@@ -72,8 +72,8 @@ impl Stage {
         };
         let file = temporary.as_ref().map(|folder| format!("sqlite:{}", folder.path().join("bench.db").display()));
         let database = options.database.clone().or(file).unwrap_or_default();
-        let surroundings = Surroundings::system(0);
-        let key = MasterKey::generate(&*surroundings.entropy).to_base64();
+        let environment = Environment::system(0);
+        let key = MasterKey::generate(&*environment.entropy).to_base64();
         let mut flags = vec![("database", database.clone())];
         if matches!(database.parse(), Ok(Database::Postgres(_))) {
             flags.push(("master_key", key));
@@ -82,8 +82,8 @@ impl Stage {
         let folder = config.database.file().and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.map_or_else(|| ".".into(), PathBuf::from);
         let token = {
-            let store = open_store(&config, surroundings.clone()).await?;
-            super::super::token::make(&*store, &surroundings, "bench").await?.1.expose().to_owned()
+            let store = open_store(&config, environment.clone()).await?;
+            super::super::token::make(&*store, &environment, "bench").await?.1.expose().to_owned()
         };
         let cluster = match config.database {
             Database::Sqlite(_) => None,
@@ -94,7 +94,7 @@ impl Stage {
         stage.start(&[]).await?;
         let vendor = stage.vendor("history").await?;
         let store = stage.stopped().await?;
-        fill::recharges(&*store, &surroundings, parsed(&vendor)?, stage.options.recharges).await?;
+        fill::recharges(&*store, &environment, parsed(&vendor)?, stage.options.recharges).await?;
         drop(store);
         stage.start(&[]).await?;
         Ok(stage)
@@ -126,7 +126,7 @@ impl Stage {
         if let Some(Running { nodes, .. }) = self.running.take() {
             nodes.stop().await?;
         }
-        open_store(&self.config, Surroundings::system(0)).await
+        open_store(&self.config, Environment::system(0)).await
     }
 
     /// Kills the server, or the first of many, and starts it again at the same address.
@@ -197,7 +197,7 @@ impl Stage {
 
     /// Deliveries of a vendor in a state, one page of them.
     pub async fn deliveries(&self, vendor: &str, state: &str) -> anyhow::Result<usize> {
-        let since = Timestamp::from_millis(Surroundings::system(0).clock.now().as_millis() - RECENT.as_millis() as i64);
+        let since = Timestamp::from_millis(Environment::system(0).clock.now().as_millis() - RECENT.as_millis() as i64);
         let path = format!("/v1/deliveries?vendor_id={vendor}&mode=live&state={state}&since={since}&limit=1");
         self.client()?.get(&path).await?["data"].as_array().map(Vec::len).context("a list has data")
     }

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use url::Url;
 
 use crate::cli::remote::transport;
-use crate::clock::{Stopwatch, Surroundings};
+use crate::clock::{Environment, Stopwatch};
 use crate::domain::attempt::{Outcome, OutcomeKind, Phases};
 use crate::domain::endpoint::{CipherText, Profile, Settings};
 use crate::domain::event::{Event, Facts};
@@ -43,7 +43,7 @@ pub(super) struct Tried {
     transport: Transport,
     target: Target,
     settings: Settings,
-    surroundings: Surroundings,
+    environment: Environment,
     /// When all events happened: the same event is the same bytes. It is also their stream, which no other run has.
     begun: Timestamp,
 }
@@ -92,9 +92,9 @@ impl Answer {
 
 impl Tried {
     pub fn new(settings: Settings) -> anyhow::Result<Self> {
-        let (target, surroundings) = (Target::new(&settings.url)?, Surroundings::system(0));
-        let begun = surroundings.clock.now();
-        Ok(Self { transport: transport(ANSWER_WITHIN)?, target, settings, surroundings, begun })
+        let (target, environment) = (Target::new(&settings.url)?, Environment::system(0));
+        let begun = environment.clock.now();
+        Ok(Self { transport: transport(ANSWER_WITHIN)?, target, settings, environment, begun })
     }
 
     pub fn url(&self) -> &Url {
@@ -114,7 +114,7 @@ impl Tried {
     }
 
     pub fn now(&self) -> Timestamp {
-        self.surroundings.clock.now()
+        self.environment.clock.now()
     }
 
     // --- Events ------------------------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ impl Tried {
 
     fn iv(&self) -> [u8; 16] {
         let mut iv = [0; 16];
-        self.surroundings.entropy.fill(&mut iv);
+        self.environment.entropy.fill(&mut iv);
         iv
     }
 

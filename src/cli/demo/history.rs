@@ -116,7 +116,7 @@ impl Stage {
     /// Everest has the events of the last hour sent again.
     async fn replay(&mut self, clock: &Rewound) -> anyhow::Result<()> {
         let vendor = &self.vendors[0];
-        let since = Timestamp::from_millis(self.surroundings.clock.now().as_millis() - HOUR.as_millis() as i64);
+        let since = Timestamp::from_millis(self.environment.clock.now().as_millis() - HOUR.as_millis() as i64);
         let path = format!("/v1/endpoints/{}/replay", vendor.endpoints[0].0);
         vendor.client.post(&path, &json!({"since": since})).await?;
         clock.advance(LONG_TICK);

@@ -30,8 +30,8 @@ use stage::Stage;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use crate::app::{App, Listeners, Outside, open_store};
-use crate::clock::{Ids, Surroundings, SystemEntropy};
+use crate::app::{App, Externals, Listeners, open_store};
+use crate::clock::{Environment, Ids, SystemEntropy};
 use crate::config::{Config, LogFormat, Sources};
 
 /// Arguments of `demo`.
@@ -66,8 +66,8 @@ impl Demo {
 
     async fn play(self, folder: &Path) -> anyhow::Result<()> {
         let clock = Arc::new(Rewound::by(history::LENGTH));
-        let surroundings = Surroundings { clock: clock.clone(), entropy: Arc::new(SystemEntropy), ids: Arc::new(Ids::new(0)) };
-        let (provider, at_provider) = Provider::start(surroundings.clone(), Arc::clone(&clock)).await?;
+        let environment = Environment { clock: clock.clone(), entropy: Arc::new(SystemEntropy), ids: Arc::new(Ids::new(0)) };
+        let (provider, at_provider) = Provider::start(environment.clone(), Arc::clone(&clock)).await?;
         let file = folder.join("demo.toml");
         std::fs::write(&file, provider::configuration(at_provider)).context("the demo's configuration could not be written")?;
         let setting = |name, value: &str| (name, value.to_owned());
@@ -79,11 +79,11 @@ impl Demo {
             setting("retry_schedule", "500ms,1s,2s,10s,1m,10m,1h,1h,2h,4h,4h"),
         ];
         let config = Config::read(Sources { flags, file: Some(file), ..Sources::default() })?;
-        let store = open_store(&config, surroundings.clone()).await?;
-        let (_, operator) = super::token::make(&*store, &surroundings, "demo").await?;
-        let login = super::user::make(&*store, &surroundings, OPERATOR, PASSWORD).await?;
+        let store = open_store(&config, environment.clone()).await?;
+        let (_, operator) = super::token::make(&*store, &environment, "demo").await?;
+        let login = super::user::make(&*store, &environment, OPERATOR, PASSWORD).await?;
         drop(store);
-        let app = App::start(&config, Outside { surroundings: surroundings.clone(), ..Outside::system() }).await?;
+        let app = App::start(&config, Externals { environment: environment.clone(), ..Externals::system() }).await?;
         let listeners = match Listeners::bind(&config).await {
             // Another program has taken the default port since it was looked at.
             Err(_) if self.listen.is_none() => Listeners::bind(&Config { listen: ANY_PORT.parse()?, ..config.clone() }).await?,
@@ -96,7 +96,7 @@ impl Demo {
         provider.call_back_to(address).await?;
         let mut screen = Screen::new(self.json);
         screen.print("Ringback demo: preparing three days of history ...")?;
-        let mut stage = Stage::set(address, operator.expose(), surroundings).await?;
+        let mut stage = Stage::set(address, operator.expose(), environment).await?;
         stage.make_history(&clock).await?;
         screen.print(&show::opening(&format!("http://{address}"), &link, operator.expose(), &stage.vendors))?;
         let summary = stage.play(self.length.map(Duration::from), screen, &link).await?;

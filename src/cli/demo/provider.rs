@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 
 use super::super::client::Client;
 use super::clock::Rewound;
-use crate::clock::Surroundings;
+use crate::clock::Environment;
 
 /// Where it calls back.
 const CALLBACK: &str = "/callbacks/himal/a-secret-of-the-demo";
@@ -42,7 +42,7 @@ callback = {{ path_secret = "a-secret-of-the-demo", reference = "reference", sta
 
 /// The provider.
 pub(super) struct Provider {
-    surroundings: Surroundings,
+    environment: Environment,
     clock: Arc<Rewound>,
     /// What is known of each recharge that it took, by our reference.
     books: Mutex<HashMap<String, Value>>,
@@ -51,8 +51,8 @@ pub(super) struct Provider {
 
 impl Provider {
     /// Starts it; answers with its address.
-    pub async fn start(surroundings: Surroundings, clock: Arc<Rewound>) -> anyhow::Result<(Arc<Self>, SocketAddr)> {
-        let provider = Arc::new(Self { surroundings, clock, books: Mutex::default(), client: tokio::sync::OnceCell::new() });
+    pub async fn start(environment: Environment, clock: Arc<Rewound>) -> anyhow::Result<(Arc<Self>, SocketAddr)> {
+        let provider = Arc::new(Self { environment, clock, books: Mutex::default(), client: tokio::sync::OnceCell::new() });
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let router = Router::new().route("/submit", post(submit)).route("/status", post(status)).with_state(Arc::clone(&provider));
@@ -71,7 +71,7 @@ impl Provider {
     async fn settle(self: Arc<Self>, reference: String, dice: [u8; 4]) {
         // The history is made in a hurry.
         let takes = Duration::from_millis(300 + 8 * u64::from(dice[0])) / if self.clock.is_behind() { 8 } else { 1 };
-        let clock = &self.surroundings.clock;
+        let clock = &self.environment.clock;
         clock.sleep_until(clock.now().plus(takes)).await;
         let fails = dice[1].is_multiple_of(8);
         let id = format!("H-{:06}", u32::from_le_bytes(dice) % 1_000_000);
@@ -90,7 +90,7 @@ impl Provider {
 async fn submit(State(provider): State<Arc<Provider>>, Json(order): Json<Value>) -> Response {
     let reference = order["reference"].as_str().unwrap_or_default().to_owned();
     let mut dice = [0; 4];
-    provider.surroundings.entropy.fill(&mut dice);
+    provider.environment.entropy.fill(&mut dice);
     provider.books.lock().insert(reference.clone(), json!({"state": "Queued"}));
     if order["number"] != NEVER_SETTLED {
         tokio::spawn(Arc::clone(&provider).settle(reference, dice));

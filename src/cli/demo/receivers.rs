@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::clock::{Clock, Entropy, Surroundings};
+use crate::clock::{Clock, Entropy, Environment};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::wire::{globaltopup, standard};
@@ -77,7 +77,7 @@ pub(super) struct Receiver {
     pub kind: Kind,
     pub secret: Secret,
     pub mood: Arc<Mood>,
-    pub surroundings: Surroundings,
+    pub environment: Environment,
     pub tell: UnboundedSender<Received>,
 }
 
@@ -92,12 +92,12 @@ impl Receiver {
     }
 
     fn now(&self) -> Timestamp {
-        Clock::now(&*self.surroundings.clock)
+        Clock::now(&*self.environment.clock)
     }
 
     fn refuses(&self) -> bool {
         let mut dice = [0; 2];
-        Entropy::fill(&*self.surroundings.entropy, &mut dice);
+        Entropy::fill(&*self.environment.entropy, &mut dice);
         let one_in = self.mood.one_in.load(Ordering::Relaxed);
         one_in > 0 && u16::from_le_bytes(dice).is_multiple_of(one_in)
     }

@@ -15,7 +15,7 @@ use super::receivers::{Kind, Mood, Received, Receiver, Taken};
 use super::screen::Screen;
 use super::show::{self, Summary};
 use super::{PASSWORD, provider};
-use crate::clock::{Stopwatch, Surroundings};
+use crate::clock::{Environment, Stopwatch};
 use crate::domain::secret::Secret;
 
 /// A vendor of the demo, before it has been made.
@@ -69,7 +69,7 @@ pub(super) struct Vendor {
 pub(super) struct Stage {
     pub vendors: Vec<Vendor>,
     pub platform: Client,
-    pub surroundings: Surroundings,
+    pub environment: Environment,
     pub received: UnboundedReceiver<Received>,
     /// Recharges ordered and reported so far.
     numbers: usize,
@@ -84,7 +84,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub async fn set(address: SocketAddr, operator: &str, surroundings: Surroundings) -> anyhow::Result<Self> {
+    pub async fn set(address: SocketAddr, operator: &str, environment: Environment) -> anyhow::Result<Self> {
         let platform = Client::connect(address, operator).await?;
         let (tell, received) = unbounded_channel();
         let mut vendors = Vec::new();
@@ -98,8 +98,8 @@ impl Stage {
             for (description, status) in *endpoints {
                 let (secret, secret_text, profile) = secret_of(*kind);
                 let mood = Mood::well(*status);
-                let (tell, surroundings) = (tell.clone(), surroundings.clone());
-                let receiver = Receiver { vendor: at, kind: *kind, secret, mood: Arc::clone(&mood), surroundings, tell };
+                let (tell, environment) = (tell.clone(), environment.clone());
+                let receiver = Receiver { vendor: at, kind: *kind, secret, mood: Arc::clone(&mood), environment, tell };
                 let url = format!("http://{}/hook", receiver.start().await?);
                 let endpoint = json!({"url": url, "profile": profile, "secret": secret_text, "description": description});
                 let endpoint = vendor.client.post("/v1/endpoints", &endpoint).await?;
@@ -113,7 +113,7 @@ impl Stage {
         Ok(Self {
             vendors,
             platform,
-            surroundings,
+            environment,
             received,
             numbers: 0,
             live: HashSet::new(),
@@ -142,7 +142,7 @@ impl Stage {
                     if !is_back && watch.elapsed() >= COMES_BACK_AFTER {
                         is_back = true;
                         self.vendors[KOSHI].endpoints[COMES_BACK].1.refuse_one_in(0);
-                        screen.queue(show::news(self.surroundings.clock.now(), "Koshi's \"Orders\" endpoint is up again; the next probe will find it"));
+                        screen.queue(show::news(self.environment.clock.now(), "Koshi's \"Orders\" endpoint is up again; the next probe will find it"));
                     }
                     self.order_next().await?;
                     screen.show(show::status(link, self.live.len(), self.delivered.len(), self.refused))?;
@@ -177,7 +177,7 @@ impl Stage {
 
     fn dice(&self) -> [u8; 4] {
         let mut dice = [0; 4];
-        self.surroundings.entropy.fill(&mut dice);
+        self.environment.entropy.fill(&mut dice);
         dice
     }
 
@@ -228,7 +228,7 @@ impl Stage {
     /// Waits until every delivery to the buyers has ended, and compares what the feed says with what the receivers have.
     async fn finish(mut self, mut screen: Screen) -> anyhow::Result<Summary> {
         let watch = Stopwatch::start();
-        screen.queue(show::news(self.surroundings.clock.now(), "No new recharges; waiting for what is under way"));
+        screen.queue(show::news(self.environment.clock.now(), "No new recharges; waiting for what is under way"));
         loop {
             while let Ok(received) = self.received.try_recv() {
                 self.note(received, &mut screen);

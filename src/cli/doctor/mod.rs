@@ -17,7 +17,7 @@ use super::Settings;
 use super::output::{Unwritable, before_verdict};
 use super::remote;
 use super::style::{BAD, FAINT, GOOD, ODD};
-use crate::app::{self, Outside, open_store};
+use crate::app::{self, Externals, open_store};
 use crate::clock::Ids;
 use crate::config::{Config, Database};
 use crate::domain::endpoint::EndpointStatus;
@@ -114,7 +114,7 @@ fn tell(finding: &Finding) -> Result<(), Unwritable> {
 }
 
 async fn examine(config: &Config) -> anyhow::Result<Vec<Finding>> {
-    let outside = Outside::system();
+    let outside = Externals::system();
     let mut findings = vec![good("settings", "valid")];
     findings.push(server(config).await);
     if let Some(file) = config.database.file() {
@@ -127,7 +127,7 @@ async fn examine(config: &Config) -> anyhow::Result<Vec<Finding>> {
     if let Some(path) = config.database.file() {
         findings.push(file(path));
     }
-    let store = match open_store(config, outside.surroundings.clone()).await {
+    let store = match open_store(config, outside.environment.clone()).await {
         Ok(store) => store,
         // It says what to do itself: a wrong master key, a newer schema, a database that is away.
         Err(error) => {
@@ -136,7 +136,7 @@ async fn examine(config: &Config) -> anyhow::Result<Vec<Finding>> {
         }
     };
     findings.push(good("store", format!("{} opens, and the master key is the right one", named(&config.database))));
-    let now = outside.surroundings.clock.now();
+    let now = outside.environment.clock.now();
     findings.push(clock(&*store, now).await);
     let overview = store.overview(now).await?;
     findings.extend(standing(&overview, store.open_count().await?));
@@ -338,7 +338,7 @@ async fn mail(config: &Config, resolver: Arc<dyn Resolve>) -> Finding {
 }
 
 /// Whether endpoints can be reached from here: name, connection, and TLS where the URL is https. Nothing is sent to them.
-async fn outbound(config: &Config, store: &dyn Store, outside: Outside) -> Finding {
+async fn outbound(config: &Config, store: &dyn Store, outside: Externals) -> Finding {
     let targets = targets(store).await.unwrap_or_default();
     if targets.is_empty() {
         return good("outbound", "no endpoint in live mode receives events yet; none was connected to");
@@ -349,7 +349,7 @@ async fn outbound(config: &Config, store: &dyn Store, outside: Outside) -> Findi
         proxy: config.proxy.clone(),
         resolver: outside.resolver,
         tls: tls_config(&outside.authorities),
-        clock: outside.surroundings.clock,
+        clock: outside.environment.clock,
     });
     let (mut lost, mut with_tls, mut without) = (Vec::new(), 0, 0);
     for (host, (target, is_https)) in &targets {

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{Finding, Grade, Server, bad, counted, good, odd};
-use crate::clock::Surroundings;
+use crate::clock::Environment;
 use crate::config::Config;
 use crate::domain::shard::SHARDS;
 use crate::domain::time::Timestamp;
@@ -143,7 +143,7 @@ fn heartbeat(node: &Node, lease: Duration) -> String {
 
 /// How much a node's clock is off, by what it said the time is.
 fn clock(theirs: Timestamp) -> (Grade, String) {
-    let now = Surroundings::system(0).clock.now();
+    let now = Environment::system(0).clock.now();
     clock_at(theirs, now)
 }
 

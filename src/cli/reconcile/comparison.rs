@@ -10,7 +10,7 @@ use crate::domain::time::Timestamp;
 use crate::limits;
 use crate::providers::http::States;
 use crate::providers::statement::{BadRow, Line};
-use crate::store::{Sought, Store, TimeRange, Whose};
+use crate::store::{RechargeKey, RechargeOwner, Store, TimeRange};
 
 pub(super) struct Comparison<'a> {
     pub(super) store: &'a dyn Store,
@@ -48,7 +48,7 @@ struct About<'a> {
 impl Comparison<'_> {
     pub(super) async fn look_up(&mut self, lines: Vec<Line>) -> anyhow::Result<()> {
         let ids: Vec<Option<RechargeId>> = lines.iter().map(|line| line.reference.parse().ok()).collect();
-        let sought: Vec<Sought> = ids.iter().flatten().copied().map(Sought::Id).collect();
+        let sought: Vec<RechargeKey> = ids.iter().flatten().copied().map(RechargeKey::Id).collect();
         let mut found = self.store.lookup(None, sought).await?.into_iter();
         for (line, id) in lines.into_iter().zip(ids) {
             let recharge = if id.is_some() { found.next().flatten() } else { None };
@@ -152,7 +152,7 @@ impl Comparison<'_> {
         }
         let mut after = None;
         loop {
-            let whose = Whose::Provider(self.provider.to_owned());
+            let whose = RechargeOwner::Provider(self.provider.to_owned());
             let page = self.store.walk(whose, range, after, limits::STATEMENT_PAGE).await?;
             for recharge in &page {
                 // A failed recharge may well not be in a list of what was executed.

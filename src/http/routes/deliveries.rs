@@ -9,8 +9,8 @@ use super::super::Api;
 use super::super::auth::Authenticated;
 use super::super::bodies::{DeliveriesQuery, MineQuery, OnceHeader, PageQuery};
 use super::super::error::{ApiError, ProblemBody};
+use super::super::idempotency::Key;
 use super::super::input::{Body, Id, Query};
-use super::super::once::Key;
 use super::super::views::{DeliveryView, List};
 use crate::domain::id::DeliveryId;
 

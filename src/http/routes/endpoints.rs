@@ -11,8 +11,8 @@ use super::super::bodies::{
     ConnectInput, EndpointInput, EndpointPatch, MineQuery, OnceHeader, PageQuery, PauseInput, RotateInput, TestInput,
 };
 use super::super::error::{ApiError, ProblemBody};
+use super::super::idempotency::Key;
 use super::super::input::{Body, Id, Query};
-use super::super::once::Key;
 use super::super::views::{AttemptView, CancelledView, ConnectedView, EndpointView, List, NewEndpointView, NewSecretView};
 use crate::domain::endpoint::EndpointStatus;
 use crate::domain::id::EndpointId;

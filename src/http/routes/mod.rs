@@ -1,12 +1,12 @@
 //! The calls of the contract, a module for each part.
 
+mod admin;
 mod callbacks;
+pub(super) mod compat;
 mod deliveries;
 mod endpoints;
 mod ledger;
 mod orders;
-mod oversight;
-pub(super) mod platform;
 mod replays;
 mod server;
 mod statement;
@@ -52,12 +52,12 @@ pub(super) fn calls() -> OpenApiRouter<Api> {
         .routes(routes!(vendors::erase_personal_data))
         .routes(routes!(tokens::create, tokens::list))
         .routes(routes!(tokens::revoke))
-        .routes(routes!(oversight::overview))
-        .routes(routes!(oversight::audit))
-        .routes(routes!(oversight::conflicts))
-        .routes(routes!(oversight::conflict))
-        .routes(routes!(oversight::resolve_conflict))
-        .routes(routes!(oversight::resolve_recharge))
+        .routes(routes!(admin::overview))
+        .routes(routes!(admin::audit))
+        .routes(routes!(admin::conflicts))
+        .routes(routes!(admin::conflict))
+        .routes(routes!(admin::resolve_conflict))
+        .routes(routes!(admin::resolve_recharge))
         .routes(routes!(ledger::report))
         .routes(routes!(ledger::publish, ledger::events))
         .routes(routes!(stream::stream))

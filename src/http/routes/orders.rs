@@ -9,8 +9,8 @@ use super::super::Api;
 use super::super::auth::{Authenticated, Operator};
 use super::super::bodies::{LookupInput, OnceHeader, OrderInput, PageQuery};
 use super::super::error::{ApiError, ProblemBody};
+use super::super::idempotency::Key;
 use super::super::input::{Body, Query};
-use super::super::once::Key;
 use super::super::views::{FoundList, FoundView, List, RechargeView, StuckView};
 use crate::ops::{Begun, Ordered};
 

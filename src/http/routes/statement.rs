@@ -19,13 +19,13 @@ use crate::domain::money::Currency;
 use crate::domain::recharge::{Recharge, Status};
 use crate::domain::spreadsheet::cell;
 use crate::domain::statement::{COLUMNS, COUNT, DIGEST};
-use crate::ops::Mine;
+use crate::ops::StreamScope;
 use crate::store::TimeRange;
 
 /// Where a statement stands.
 struct Statement {
     api: Api,
-    mine: Mine,
+    mine: StreamScope,
     range: TimeRange,
     after: Option<RechargeId>,
     count: u64,

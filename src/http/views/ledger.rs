@@ -11,7 +11,7 @@ use crate::domain::submission::Submission;
 use crate::domain::time::Timestamp;
 use crate::domain::vendor::Mode;
 use crate::fields::Problem;
-use crate::ops::{Answer, FeedPart, Mine, NewEvent};
+use crate::ops::{Answer, FeedPart, NewEvent, StreamScope};
 use crate::store::KeptReport;
 use crate::wire::standard;
 
@@ -115,7 +115,7 @@ pub(in super::super) struct FoundView {
 }
 
 impl FoundView {
-    pub fn of(mine: Mine, sought: String, recharge: Option<Recharge>) -> Self {
+    pub fn of(mine: StreamScope, sought: String, recharge: Option<Recharge>) -> Self {
         Self { sought, recharge: recharge.map(|recharge| RechargeView::of(mine, &recharge, None)) }
     }
 }
@@ -135,7 +135,7 @@ pub(in super::super) struct StuckView {
 }
 
 impl StuckView {
-    pub fn of((mine, submission): &(Mine, Submission)) -> Self {
+    pub fn of((mine, submission): &(StreamScope, Submission)) -> Self {
         let Submission { recharge, sent_at, asked, stuck_at, .. } = submission;
         Self { recharge: RechargeView::of(*mine, recharge, None), sent_at: *sent_at, enquiries: *asked, stuck_at: *stuck_at }
     }
@@ -156,7 +156,7 @@ pub(in super::super) struct ReportView {
 }
 
 impl RechargeView {
-    pub fn of(mine: Mine, recharge: &Recharge, reports: Option<Vec<KeptReport>>) -> Self {
+    pub fn of(mine: StreamScope, recharge: &Recharge, reports: Option<Vec<KeptReport>>) -> Self {
         let details = &recharge.details;
         let report = |kept: KeptReport| ReportView {
             source: kept.source,

@@ -1,17 +1,17 @@
 //! The objects of the contract (section 3b), as they go out.
 
+mod admin;
 mod deliveries;
 mod endpoints;
 mod ledger;
-mod oversight;
 mod vendors;
 
+pub(super) use admin::{EntryView, OverviewView};
 pub(super) use deliveries::{AttemptView, DeliveryView};
 pub(super) use endpoints::{CancelledView, ConnectedView, EndpointView, MatchedView, NewEndpointView, NewSecretView, ReplayView, SeenView};
 pub(super) use ledger::{
     ConflictView, EventView, FeedView, FoundList, FoundView, PublishedView, RechargeView, ReportResult, Results, StuckView,
 };
-pub(super) use oversight::{EntryView, OverviewView};
 use serde::Serialize;
 use utoipa::ToSchema;
 pub(super) use vendors::{NewTokenView, NewVendorView, PanelLinkView, TokenView, UserView, VendorView};

@@ -31,9 +31,9 @@ use tokio::task::spawn_blocking;
 use self::pages::{GROUPS, PAGES, Page};
 use self::render::rendered;
 use self::search::{Index, Passage};
-use super::door::Visit;
+use super::auth::Visit;
 use super::form::Query;
-use super::frame;
+use super::layout;
 use crate::http::Api;
 use crate::limits;
 use crate::ops::client_network;
@@ -180,7 +180,7 @@ fn address(page: &Page) -> String {
 fn around(title: &str, here: &str, body: Markup) -> Markup {
     let entry = |page: &'static Page| (address(page), page.title.as_str(), page.name == here);
     let groups = GROUPS.map(|group| (group, in_group(group).map(entry).collect::<Vec<_>>()));
-    frame::of_documents(title, &groups, body)
+    layout::of_documents(title, &groups, body)
 }
 
 async fn page(visit: Visit, Extension(questions): Extension<Arc<Questions>>, Path(path): Path<String>, query: Query) -> Response {

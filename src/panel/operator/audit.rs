@@ -3,11 +3,11 @@
 use axum::extract::State;
 use maud::{Markup, html};
 
-use super::super::door::OfOperator;
-use super::super::draw::{Input, empty, pager, time};
+use super::super::auth::OfOperator;
+use super::super::components::{Input, empty, pager, time};
+use super::super::error::{Shown, sentences};
 use super::super::form::{Query, days};
-use super::super::frame;
-use super::super::refusal::{Shown, sentences};
+use super::super::layout;
 use crate::domain::audit::Entry;
 use crate::fields::Fields;
 use crate::http::Api;
@@ -45,7 +45,7 @@ pub(super) async fn list(State(api): State<Api>, seat: OfOperator, query: Query)
         }
         (pager(&query, listed.next.map(|id| id.to_string())))
     };
-    Ok(frame::of_operator(&seat, &query, ("/audit", "Audit"), body))
+    Ok(layout::of_operator(&seat, &query, ("/audit", "Audit"), body))
 }
 
 fn row(entry: &Entry) -> Markup {

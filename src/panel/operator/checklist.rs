@@ -4,10 +4,10 @@ use axum::extract::State;
 use axum::response::Redirect;
 use maud::{Markup, html};
 
-use super::super::door::OfOperator;
-use super::super::draw::{act, badge};
+use super::super::auth::OfOperator;
+use super::super::components::{act, badge};
+use super::super::error::Shown;
 use super::super::form::Form;
-use super::super::refusal::Shown;
 use crate::http::Api;
 use crate::ops::Checklist;
 

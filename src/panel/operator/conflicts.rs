@@ -5,18 +5,20 @@ use axum::response::{IntoResponse, Redirect, Response};
 use http::StatusCode;
 use maud::{Markup, html};
 
-use super::super::door::OfOperator;
-use super::super::draw::{badge, change, choice, connection, empty, facts, numbers_switch, pager, problems, status, time, time_or_dash};
+use super::super::auth::OfOperator;
+use super::super::components::{
+    badge, change, choice, connection, empty, facts, numbers_switch, pager, problems, status, time, time_or_dash,
+};
+use super::super::error::{Refusal, Shown};
 use super::super::form::{Form, Query, days};
-use super::super::frame;
-use super::super::refusal::{Refusal, Shown};
+use super::super::layout;
 use super::super::vendor::report as reported;
 use crate::domain::conflict::{CaseState, Conflict};
 use crate::domain::id::ConflictId;
 use crate::domain::recharge::Status;
 use crate::fields::{Fields, Problem};
 use crate::http::Api;
-use crate::ops::{Once, OpsError};
+use crate::ops::{IdempotentRequest, OpsError};
 
 fn case(state: CaseState) -> Markup {
     badge(if state == CaseState::Open { "wait" } else { "off" }, state.as_str().replace('_', " "))
@@ -67,7 +69,7 @@ pub(super) async fn list(State(api): State<Api>, seat: OfOperator, query: Query)
         }
         (pager(&query, listed.next.map(|id| id.to_string())))
     };
-    Ok(frame::of_operator(&seat, &query, ("/conflicts", "Conflicts"), body))
+    Ok(layout::of_operator(&seat, &query, ("/conflicts", "Conflicts"), body))
 }
 
 /// The resolutions that fit a case, with what each does.
@@ -135,7 +137,7 @@ async fn page(api: &Api, seat: &OfOperator, query: &Query, id: ConflictId, wrong
             p.soft { "The recharge itself is no longer kept." }
         }
     };
-    Ok(frame::of_operator(seat, query, ("/conflicts", "Conflict"), body))
+    Ok(layout::of_operator(seat, query, ("/conflicts", "Conflict"), body))
 }
 
 fn resolve_form(seat: &OfOperator, conflict: &Conflict, wrong: &[Problem]) -> Markup {
@@ -171,7 +173,7 @@ pub(super) async fn show(State(api): State<Api>, seat: OfOperator, Path(id): Pat
 
 pub(super) async fn resolve(State(api): State<Api>, seat: OfOperator, Path(id): Path<String>, form: Form) -> Shown<Response> {
     let id = read_id(&id)?;
-    match api.ops.resolve_conflict(seat.caller, id, form.fields(), Once::unkept()).await {
+    match api.ops.resolve_conflict(seat.caller, id, form.fields(), IdempotentRequest::unkept()).await {
         Ok(_) => Ok(Redirect::to(&format!("/panel/operator/conflicts/{id}?told=resolved")).into_response()),
         Err(OpsError::Invalid(wrong)) => {
             Ok((StatusCode::UNPROCESSABLE_ENTITY, page(&api, &seat, &Query::default(), id, &wrong).await?).into_response())

@@ -3,11 +3,11 @@
 use axum::extract::State;
 use maud::{Markup, html};
 
-use super::super::door::OfOperator;
-use super::super::draw::{badge, count, empty, endpoint_status, facts, pager, span, time, time_or_dash, until};
+use super::super::auth::OfOperator;
+use super::super::components::{badge, count, empty, endpoint_status, facts, pager, span, time, time_or_dash, until};
+use super::super::error::Shown;
 use super::super::form::Query;
-use super::super::frame;
-use super::super::refusal::Shown;
+use super::super::layout;
 use crate::domain::endpoint::EndpointStatus;
 use crate::domain::time::Timestamp;
 use crate::http::Api;
@@ -23,7 +23,7 @@ pub(super) async fn list(State(api): State<Api>, seat: OfOperator, query: Query)
         @for found in &issues { (issue(found, now)) }
         (pager(&query, next.map(|id| id.to_string())))
     };
-    Ok(frame::of_operator(&seat, &query, ("/issues", "Issues"), body))
+    Ok(layout::of_operator(&seat, &query, ("/issues", "Issues"), body))
 }
 
 /// What the attempts of a cause came to, in a few words.

@@ -3,11 +3,11 @@
 use axum::extract::State;
 use maud::html;
 
-use super::super::door::OfOperator;
-use super::super::draw::{empty, pager, time, time_or_dash};
+use super::super::auth::OfOperator;
+use super::super::components::{empty, pager, time, time_or_dash};
+use super::super::error::Shown;
 use super::super::form::Query;
-use super::super::frame;
-use super::super::refusal::Shown;
+use super::super::layout;
 use crate::http::Api;
 use crate::limits;
 use crate::store::Page;
@@ -39,5 +39,5 @@ pub(super) async fn list(State(api): State<Api>, seat: OfOperator, query: Query)
         }
         (pager(&query, next))
     };
-    Ok(frame::of_operator(&seat, &query, ("/mails", "Mails"), body))
+    Ok(layout::of_operator(&seat, &query, ("/mails", "Mails"), body))
 }

@@ -9,11 +9,11 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::unfold;
 use maud::{Markup, html};
 
-use super::super::door::OfOperator;
-use super::super::draw::{ago, badge, count, dash, span, time};
+use super::super::auth::OfOperator;
+use super::super::components::{ago, badge, count, dash, span, time};
+use super::super::error::Shown;
 use super::super::form::Query;
-use super::super::frame;
-use super::super::refusal::Shown;
+use super::super::layout;
 use super::checklist;
 use crate::domain::session::Ticket;
 use crate::domain::time::Timestamp;
@@ -29,7 +29,7 @@ pub(super) async fn show(State(api): State<Api>, seat: OfOperator, query: Query)
         (checklist::draw(&api, &seat).await?)
         div data-live="/panel/operator/live" { (figures(&api).await?) }
     };
-    Ok(frame::of_operator(&seat, &query, ("", "Overview"), body))
+    Ok(layout::of_operator(&seat, &query, ("", "Overview"), body))
 }
 
 /// The figures again and again, as long as the session is good and the server runs.

@@ -5,11 +5,11 @@ use std::time::Duration;
 use axum::extract::State;
 use maud::{Markup, html};
 
-use super::super::door::OfOperator;
-use super::super::draw::{ago, badge, count, dash, facts, span};
+use super::super::auth::OfOperator;
+use super::super::components::{ago, badge, count, dash, facts, span};
+use super::super::error::Shown;
 use super::super::form::Query;
-use super::super::frame;
-use super::super::refusal::Shown;
+use super::super::layout;
 use crate::domain::time::Timestamp;
 use crate::http::Api;
 use crate::store::ProviderStanding;
@@ -33,7 +33,7 @@ pub(super) async fn list(State(api): State<Api>, seat: OfOperator, query: Query)
             }
         }
     };
-    Ok(frame::of_operator(&seat, &query, ("/providers", "Providers"), body))
+    Ok(layout::of_operator(&seat, &query, ("/providers", "Providers"), body))
 }
 
 /// A queue older than this says that a provider does not settle what it was handed.

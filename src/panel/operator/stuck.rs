@@ -5,16 +5,16 @@ use axum::response::{IntoResponse, Redirect, Response};
 use http::StatusCode;
 use maud::{Markup, html};
 
-use super::super::door::OfOperator;
-use super::super::draw::{Input, change, choice, connection, empty, facts, numbers_switch, pager, problems, time, time_or_dash};
+use super::super::auth::OfOperator;
+use super::super::components::{Input, change, choice, connection, empty, facts, numbers_switch, pager, problems, time, time_or_dash};
+use super::super::error::{Refusal, Shown};
 use super::super::form::{Form, Query};
-use super::super::frame;
-use super::super::refusal::{Refusal, Shown};
+use super::super::layout;
 use crate::domain::id::RechargeId;
 use crate::domain::submission::Submission;
 use crate::fields::{Fields, Problem};
 use crate::http::Api;
-use crate::ops::{Mine, Once, OpsError};
+use crate::ops::{IdempotentRequest, OpsError, StreamScope};
 
 async fn page(api: &Api, seat: &OfOperator, query: &Query, wrong: &[Problem]) -> Shown {
     let listed = api.ops.stuck(Fields::new(query.pick(&["cursor"]))).await?;
@@ -26,10 +26,10 @@ async fn page(api: &Api, seat: &OfOperator, query: &Query, wrong: &[Problem]) ->
         @for (mine, submission) in &listed.items { (one(seat, *mine, submission, shown)) }
         (pager(query, listed.next.map(|id| id.to_string())))
     };
-    Ok(frame::of_operator(seat, query, ("/stuck", "Stuck"), body))
+    Ok(layout::of_operator(seat, query, ("/stuck", "Stuck"), body))
 }
 
-fn one(seat: &OfOperator, mine: Mine, submission: &Submission, shown: bool) -> Markup {
+fn one(seat: &OfOperator, mine: StreamScope, submission: &Submission, shown: bool) -> Markup {
     let (recharge, details) = (&submission.recharge, &submission.recharge.details);
     html! {
         section.sheet {
@@ -62,7 +62,7 @@ pub(super) async fn list(State(api): State<Api>, seat: OfOperator, query: Query)
 
 pub(super) async fn settle(State(api): State<Api>, seat: OfOperator, Path(id): Path<String>, form: Form) -> Shown<Response> {
     let id: RechargeId = id.parse().map_err(|_| Refusal::nothing())?;
-    match api.ops.settle_recharge(seat.caller, id, form.fields(), Once::unkept()).await {
+    match api.ops.settle_recharge(seat.caller, id, form.fields(), IdempotentRequest::unkept()).await {
         Ok(_) => Ok(Redirect::to("/panel/operator/stuck?told=settled").into_response()),
         Err(OpsError::Invalid(wrong)) => {
             Ok((StatusCode::UNPROCESSABLE_ENTITY, page(&api, &seat, &Query::default(), &wrong).await?).into_response())

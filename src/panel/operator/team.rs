@@ -5,12 +5,12 @@ use axum::response::{IntoResponse, Redirect, Response};
 use http::StatusCode;
 use maud::html;
 
-use super::super::door::OfOperator;
-use super::super::draw::{Input, act, change, problems, time};
+use super::super::auth::OfOperator;
+use super::super::components::{Input, act, change, problems, time};
+use super::super::error::{Refusal, Shown};
 use super::super::form::{Form, Query};
-use super::super::frame;
+use super::super::layout;
 use super::super::people::{invited, waiting};
-use super::super::refusal::{Refusal, Shown};
 use crate::domain::id::{LinkId, UserId};
 use crate::fields::Problem;
 use crate::http::Api;
@@ -49,7 +49,7 @@ async fn page(api: &Api, seat: &OfOperator, query: &Query, (new, wrong): (Option
             }))
         }
     };
-    Ok(frame::of_operator(seat, query, ("/team", "Team"), body))
+    Ok(layout::of_operator(seat, query, ("/team", "Team"), body))
 }
 
 pub(super) async fn list(State(api): State<Api>, seat: OfOperator, query: Query) -> Shown {

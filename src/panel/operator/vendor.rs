@@ -6,12 +6,12 @@ use http::StatusCode;
 use maud::html;
 use serde_json::{Map, Value};
 
-use super::super::door::OfOperator;
-use super::super::draw::{Input, act, ago, badge, change as form_of, choice, count, endpoint_status, hidden, problems, time};
+use super::super::auth::OfOperator;
+use super::super::components::{Input, act, ago, badge, change as form_of, choice, count, endpoint_status, hidden, problems, time};
+use super::super::error::{Refusal, Shown};
 use super::super::form::{Form, PROOF, Query};
-use super::super::frame;
+use super::super::layout;
 use super::super::people::{ROLES, invited as shown_once, waiting};
-use super::super::refusal::{Refusal, Shown};
 use crate::domain::id::{LinkId, TokenId, UserId, VendorId};
 use crate::domain::token::Scope;
 use crate::domain::vendor::{Mode, Vendor};
@@ -61,7 +61,7 @@ async fn page(api: &Api, seat: &OfOperator, query: &Query, id: VendorId, (invite
             }))
         }
     };
-    Ok(frame::of_operator(seat, query, ("/vendors", &vendor.name), body))
+    Ok(layout::of_operator(seat, query, ("/vendors", &vendor.name), body))
 }
 
 async fn standing(api: &Api, seat: &OfOperator, id: VendorId, mode: Mode) -> Shown {

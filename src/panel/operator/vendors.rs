@@ -5,15 +5,15 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use maud::html;
 
-use super::super::door::OfOperator;
-use super::super::draw::{Input, badge, change, copyable, empty, pager, problems, time};
+use super::super::auth::OfOperator;
+use super::super::components::{Input, badge, change, copyable, empty, pager, problems, time};
+use super::super::error::Shown;
 use super::super::form::{Form, Query};
-use super::super::frame;
-use super::super::refusal::Shown;
+use super::super::layout;
 use crate::fields::Problem;
 use crate::http::Api;
 use crate::limits;
-use crate::ops::{NewVendor, Once, OpsError};
+use crate::ops::{IdempotentRequest, NewVendor, OpsError};
 use crate::store::Page;
 
 async fn page(api: &Api, seat: &OfOperator, query: &Query, (new, wrong): (Option<&NewVendor>, &[Problem])) -> Shown {
@@ -56,7 +56,7 @@ async fn page(api: &Api, seat: &OfOperator, query: &Query, (new, wrong): (Option
             }))
         }
     };
-    Ok(frame::of_operator(seat, query, ("/vendors", "Vendors"), body))
+    Ok(layout::of_operator(seat, query, ("/vendors", "Vendors"), body))
 }
 
 pub(super) async fn list(State(api): State<Api>, seat: OfOperator, query: Query) -> Shown {
@@ -64,7 +64,7 @@ pub(super) async fn list(State(api): State<Api>, seat: OfOperator, query: Query)
 }
 
 pub(super) async fn create(State(api): State<Api>, seat: OfOperator, form: Form) -> Shown<Response> {
-    match api.ops.create_vendor(seat.caller, form.fields(), Once::unkept()).await {
+    match api.ops.create_vendor(seat.caller, form.fields(), IdempotentRequest::unkept()).await {
         Ok(new) => Ok(page(&api, &seat, &Query::default(), (Some(&new), &[])).await?.into_response()),
         Err(OpsError::Invalid(wrong)) => {
             Ok((StatusCode::UNPROCESSABLE_ENTITY, page(&api, &seat, &Query::default(), (None, &wrong)).await?).into_response())

@@ -7,11 +7,11 @@ use axum::response::Redirect;
 use maud::{Markup, html};
 use serde_json::{Map, Value};
 
-use super::super::door::{Developer, OfVendor};
-use super::super::draw::{Input, act, badge, choice, dash, empty, facts, hidden, pager, span, state, time, time_or_dash};
+use super::super::auth::{Developer, VendorSession};
+use super::super::components::{Input, act, badge, choice, dash, empty, facts, hidden, pager, span, state, time, time_or_dash};
+use super::super::error::{Refusal, Shown, sentences};
 use super::super::form::{Form, PROOF, Query, days};
-use super::super::frame;
-use super::super::refusal::{Refusal, Shown, sentences};
+use super::super::layout;
 use crate::domain::attempt::{Attempt, OutcomeKind, Phases};
 use crate::domain::delivery::{DeliveryState, EndReason};
 use crate::domain::id::DeliveryId;
@@ -19,10 +19,10 @@ use crate::domain::user::Role;
 use crate::fields::Fields;
 use crate::http::Api;
 use crate::limits;
-use crate::ops::{Once, OpsError, Shown as ShownDelivery};
+use crate::ops::{IdempotentRequest, OpsError, Shown as ShownDelivery};
 use crate::store::Listed;
 
-pub(super) async fn list(State(api): State<Api>, seat: OfVendor, query: Query) -> Shown {
+pub(super) async fn list(State(api): State<Api>, seat: VendorSession, query: Query) -> Shown {
     let mut fields = query.pick(&["endpoint_id", "state", "event_id", "type", "cursor"]);
     let costly = query.has("type") || (query.has("state") && !query.has("endpoint_id"));
     if !query.has("event_id") && (costly || query.has("from") || query.has("to")) {
@@ -59,7 +59,7 @@ pub(super) async fn list(State(api): State<Api>, seat: OfVendor, query: Query) -
         }
         (pager(&query, listed.next.map(|id| id.to_string())))
     };
-    Ok(frame::of_vendor(&seat, &query, ("/deliveries", "Deliveries"), body))
+    Ok(layout::of_vendor(&seat, &query, ("/deliveries", "Deliveries"), body))
 }
 
 fn filter(query: &Query, endpoints: &[(String, String)]) -> Markup {
@@ -78,7 +78,7 @@ fn filter(query: &Query, endpoints: &[(String, String)]) -> Markup {
 }
 
 /// Deliveries as rows, with boxes to select them where that is asked for.
-pub(super) fn table(seat: &OfVendor, deliveries: &[ShownDelivery], select: bool) -> Markup {
+pub(super) fn table(seat: &VendorSession, deliveries: &[ShownDelivery], select: bool) -> Markup {
     html! {
         div.table { table.cards {
             thead { tr {
@@ -90,7 +90,7 @@ pub(super) fn table(seat: &OfVendor, deliveries: &[ShownDelivery], select: bool)
     }
 }
 
-fn row(seat: &OfVendor, ShownDelivery { delivery, .. }: &ShownDelivery, select: bool) -> Markup {
+fn row(seat: &VendorSession, ShownDelivery { delivery, .. }: &ShownDelivery, select: bool) -> Markup {
     let id = delivery.id.to_string();
     html! {
         tr {
@@ -119,7 +119,7 @@ fn read_id(text: &str) -> Shown<DeliveryId> {
     text.parse().map_err(|_| Refusal::nothing())
 }
 
-pub(super) async fn show(State(api): State<Api>, seat: OfVendor, Path(id): Path<String>, query: Query) -> Shown {
+pub(super) async fn show(State(api): State<Api>, seat: VendorSession, Path(id): Path<String>, query: Query) -> Shown {
     let ShownDelivery { delivery, request_headers } = api.ops.delivery(seat.caller, read_id(&id)?).await?;
     let at = |rest: &str| seat.at(format!("deliveries/{id}/{rest}"));
     let is_pending = delivery.state == DeliveryState::Pending;
@@ -156,7 +156,7 @@ pub(super) async fn show(State(api): State<Api>, seat: OfVendor, Path(id): Path<
             section.sheet { (attempt(one, headers)) }
         }
     };
-    Ok(frame::of_vendor(&seat, &query, ("/deliveries", "Delivery"), body))
+    Ok(layout::of_vendor(&seat, &query, ("/deliveries", "Delivery"), body))
 }
 
 fn ended(reason: EndReason) -> &'static str {
@@ -235,7 +235,7 @@ fn phases(phases: Phases) -> Markup {
 // --- What can be done ------------------------------------------------------------------------------------------------
 
 pub(super) async fn resend(State(api): State<Api>, Developer(seat): Developer, Path(id): Path<String>, form: Form) -> Shown<Redirect> {
-    api.ops.resend(seat.caller, read_id(&id)?, form.fields(), Once::unkept()).await?;
+    api.ops.resend(seat.caller, read_id(&id)?, form.fields(), IdempotentRequest::unkept()).await?;
     Ok(Redirect::to(&seat.at(format!("deliveries/{id}?told=resent"))))
 }
 
@@ -248,7 +248,7 @@ pub(super) async fn cancel(State(api): State<Api>, Developer(seat): Developer, P
 pub(super) async fn resend_many(State(api): State<Api>, Developer(seat): Developer, form: Form) -> Shown<Redirect> {
     let selected = form.all("id");
     for id in selected.iter().take(limits::PAGE_MAX) {
-        match api.ops.resend(seat.caller, read_id(id)?, Fields::new(Map::<String, Value>::new()), Once::unkept()).await {
+        match api.ops.resend(seat.caller, read_id(id)?, Fields::new(Map::<String, Value>::new()), IdempotentRequest::unkept()).await {
             Ok(_) | Err(OpsError::IllegalState(_)) => {}
             Err(other) => return Err(other.into()),
         }

@@ -6,10 +6,10 @@ use axum::extract::State;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::super::door::OfVendor;
-use super::super::draw::code;
+use super::super::auth::VendorSession;
+use super::super::components::code;
 use super::super::form::Query;
-use super::super::frame;
+use super::super::layout;
 use crate::http::{self, Api};
 
 /// What a number's last two digits make the simulated provider do (docs/recharges.md).
@@ -50,7 +50,7 @@ static CALLS: LazyLock<Vec<Call>> = LazyLock::new(|| {
     calls
 });
 
-pub(super) async fn show(State(api): State<Api>, seat: OfVendor, query: Query) -> Markup {
+pub(super) async fn show(State(api): State<Api>, seat: VendorSession, query: Query) -> Markup {
     let server = api.ops.rules().public_url.as_deref().unwrap_or("https://…");
     let ask = format!(
         "curl {server}/v1/recharges \\\n  -H 'Authorization: Bearer rb_test_…' -H 'Content-Type: application/json' \\\n  \
@@ -97,5 +97,5 @@ pub(super) async fn show(State(api): State<Api>, seat: OfVendor, query: Query) -
             } }
         }
     };
-    frame::of_vendor(&seat, &query, ("/developers", "Developers"), body)
+    layout::of_vendor(&seat, &query, ("/developers", "Developers"), body)
 }

@@ -8,11 +8,11 @@ use http::StatusCode;
 use maud::{Markup, html};
 use serde_json::{Map, Value};
 
-use super::super::door::{Developer, OfVendor};
-use super::super::draw::{act, change, choice, copyable, count, endpoint_status, facts, hidden, span, time, time_or_dash, until};
+use super::super::auth::{Developer, VendorSession};
+use super::super::components::{act, change, choice, copyable, count, endpoint_status, facts, hidden, span, time, time_or_dash, until};
+use super::super::error::{Refusal, Shown};
 use super::super::form::{Form, Query};
-use super::super::frame;
-use super::super::refusal::{Refusal, Shown};
+use super::super::layout;
 use super::deliveries;
 use super::snippets;
 use super::webhooks;
@@ -25,7 +25,7 @@ use crate::domain::user::Role;
 use crate::domain::vendor::Mode;
 use crate::fields::Fields;
 use crate::http::Api;
-use crate::ops::{Once, OpsError, Seen, ShownEndpoint, secret_hint};
+use crate::ops::{IdempotentRequest, OpsError, Seen, ShownEndpoint, secret_hint};
 use crate::wire::standard;
 
 /// What a page shows once, above everything else.
@@ -52,12 +52,12 @@ fn read_id(text: &str) -> Shown<EndpointId> {
     text.parse().map_err(|_| Refusal::nothing())
 }
 
-pub(super) async fn show(State(api): State<Api>, seat: OfVendor, Path(id): Path<String>, query: Query) -> Shown {
+pub(super) async fn show(State(api): State<Api>, seat: VendorSession, Path(id): Path<String>, query: Query) -> Shown {
     let shown = api.ops.endpoint(seat.caller, read_id(&id)?).await?;
     page(&api, &seat, &query, shown, Told::Nothing).await
 }
 
-pub(super) async fn page(api: &Api, seat: &OfVendor, query: &Query, shown: ShownEndpoint, told: Told) -> Shown {
+pub(super) async fn page(api: &Api, seat: &VendorSession, query: &Query, shown: ShownEndpoint, told: Told) -> Shown {
     let id = shown.endpoint.id;
     let (replays, _) = api.ops.replays(seat.caller, Fields::default()).await?;
     let latest = Map::from_iter(
@@ -102,12 +102,12 @@ pub(super) async fn page(api: &Api, seat: &OfVendor, query: &Query, shown: Shown
         (snippets::section(settings))
         @if may { (endings(seat, &shown)) }
     };
-    Ok(frame::of_vendor(seat, query, ("/webhooks", &settings.shown_url()), body))
+    Ok(layout::of_vendor(seat, query, ("/webhooks", &settings.shown_url()), body))
 }
 
 // --- What is shown once ----------------------------------------------------------------------------------------------
 
-fn once(seat: &OfVendor, shown: &ShownEndpoint, told: &Told) -> Markup {
+fn once(seat: &VendorSession, shown: &ShownEndpoint, told: &Told) -> Markup {
     let (id, is_older) = (shown.endpoint.id, shown.endpoint.settings.profile == Profile::GlobalTopup);
     match told {
         Told::Nothing => html! {},
@@ -141,7 +141,7 @@ fn once(seat: &OfVendor, shown: &ShownEndpoint, told: &Told) -> Markup {
     }
 }
 
-fn missed_events(seat: &OfVendor, id: EndpointId, missed: u64) -> Markup {
+fn missed_events(seat: &VendorSession, id: EndpointId, missed: u64) -> Markup {
     html! {
         @if missed > 0 {
             div.notice.wait {
@@ -234,7 +234,7 @@ fn exchange(outcome: &Outcome) -> Markup {
 
 // --- Sections --------------------------------------------------------------------------------------------------------
 
-fn health(seat: &OfVendor, shown: &ShownEndpoint, now: Timestamp) -> Markup {
+fn health(seat: &VendorSession, shown: &ShownEndpoint, now: Timestamp) -> Markup {
     let endpoint = &shown.endpoint;
     let failing = endpoint.failing_since.filter(|_| endpoint.status == EndpointStatus::Connected);
     html! {
@@ -254,7 +254,7 @@ fn health(seat: &OfVendor, shown: &ShownEndpoint, now: Timestamp) -> Markup {
     }
 }
 
-fn connecting(seat: &OfVendor, shown: &ShownEndpoint) -> Markup {
+fn connecting(seat: &VendorSession, shown: &ShownEndpoint) -> Markup {
     let (endpoint, settings) = (&shown.endpoint, &shown.endpoint.settings);
     let at = |rest: &str| seat.at(format!("webhooks/{}/{rest}", endpoint.id));
     let (title, name, told) = match endpoint.status {
@@ -296,7 +296,7 @@ fn connecting(seat: &OfVendor, shown: &ShownEndpoint) -> Markup {
     }
 }
 
-fn secret(seat: &OfVendor, shown: &ShownEndpoint) -> Markup {
+fn secret(seat: &VendorSession, shown: &ShownEndpoint) -> Markup {
     let (endpoint, settings) = (&shown.endpoint, &shown.endpoint.settings);
     let overlaps = [("86400", "for a day"), ("3600", "for an hour"), ("604800", "for a week"), ("0", "not at all: it has leaked")];
     html! {
@@ -315,7 +315,7 @@ fn secret(seat: &OfVendor, shown: &ShownEndpoint) -> Markup {
     }
 }
 
-fn endings(seat: &OfVendor, shown: &ShownEndpoint) -> Markup {
+fn endings(seat: &VendorSession, shown: &ShownEndpoint) -> Markup {
     let endpoint = &shown.endpoint;
     let at = |rest: &str| seat.at(format!("webhooks/{}/{rest}", endpoint.id));
     let button = |rest: &str, kind: &str, name: &str, ask: &str| {
@@ -358,12 +358,12 @@ pub(super) async fn test(State(api): State<Api>, Developer(seat): Developer, Pat
 
 pub(super) async fn rotate(State(api): State<Api>, Developer(seat): Developer, Path(id): Path<String>, form: Form) -> Shown {
     let id = read_id(&id)?;
-    let new = api.ops.rotate_secret(seat.caller, id, form.fields(), Once::unkept()).await?;
+    let new = api.ops.rotate_secret(seat.caller, id, form.fields(), IdempotentRequest::unkept()).await?;
     let shown = api.ops.endpoint(seat.caller, id).await?;
     page(&api, &seat, &Query::default(), shown, Told::Secret { secret: new.secret, overlap_until: new.overlap_until }).await
 }
 
-fn back(seat: &OfVendor, id: EndpointId, told: &str) -> Redirect {
+fn back(seat: &VendorSession, id: EndpointId, told: &str) -> Redirect {
     Redirect::to(&seat.at(format!("webhooks/{id}?told={told}")))
 }
 

@@ -6,18 +6,18 @@ use http::StatusCode;
 use maud::{Markup, html};
 use serde_json::{Map, Value};
 
-use super::super::door::{Developer, OfVendor};
-use super::super::draw::{Input, change as form_of, choice, problems};
+use super::super::auth::{Developer, VendorSession};
+use super::super::components::{Input, change as form_of, choice, problems};
+use super::super::error::{Refusal, Shown};
 use super::super::form::{Form, Query};
-use super::super::frame;
-use super::super::refusal::{Refusal, Shown};
+use super::super::layout;
 use super::endpoint::{self, Told};
 use crate::domain::endpoint::{Ordering, Profile, Settings};
 use crate::domain::id::EndpointId;
 use crate::domain::vendor::Mode;
 use crate::fields::Problem;
 use crate::http::Api;
-use crate::ops::{Once, OpsError};
+use crate::ops::{IdempotentRequest, OpsError};
 
 /// Fields that go back to their defaults when they are left empty.
 const OPTIONAL: [&str; 5] = ["description", "alert_email", "rate_limit_per_second", "max_in_flight", "strict_hold"];
@@ -30,7 +30,7 @@ fn text_of(values: &Map<String, Value>, name: &str) -> String {
 }
 
 /// The fields of both forms, with what was filled in.
-fn fields(seat: &OfVendor, values: &Map<String, Value>, wrong: &[Problem]) -> Markup {
+fn fields(seat: &VendorSession, values: &Map<String, Value>, wrong: &[Problem]) -> Markup {
     let value = |name| text_of(values, name);
     let draw = |name, label, help, kind, required| {
         let value = value(name);
@@ -55,7 +55,7 @@ fn fields(seat: &OfVendor, values: &Map<String, Value>, wrong: &[Problem]) -> Ma
 
 // --- A new one -------------------------------------------------------------------------------------------------------
 
-fn new_page(seat: &OfVendor, values: &Map<String, Value>, wrong: &[Problem]) -> Markup {
+fn new_page(seat: &VendorSession, values: &Map<String, Value>, wrong: &[Problem]) -> Markup {
     let own = Input {
         help: Some(
             "Leave it empty to have a good one made. Your own: whsec_ and base64 of 24 to 64 bytes; for globaltopup 32 printable characters.",
@@ -87,7 +87,7 @@ fn new_page(seat: &OfVendor, values: &Map<String, Value>, wrong: &[Problem]) -> 
             }))
         }
     };
-    frame::of_vendor(seat, &Query::default(), ("/webhooks", "Add an endpoint"), body)
+    layout::of_vendor(seat, &Query::default(), ("/webhooks", "Add an endpoint"), body)
 }
 
 fn headers_field(wrong: &[Problem]) -> Markup {
@@ -128,7 +128,7 @@ fn read_headers(form: &mut Form) {
 pub(super) async fn create(State(api): State<Api>, Developer(seat): Developer, mut form: Form) -> Shown<Response> {
     let values = form.0.clone();
     read_headers(&mut form);
-    match api.ops.create_endpoint(seat.caller, form.fields(), Once::unkept()).await {
+    match api.ops.create_endpoint(seat.caller, form.fields(), IdempotentRequest::unkept()).await {
         Ok(new) => {
             let told = Told::Secret { secret: new.secret, overlap_until: None };
             Ok(endpoint::page(&api, &seat, &Query::default(), new.endpoint, told).await?.into_response())
@@ -158,7 +158,7 @@ fn values_of(settings: &Settings) -> Map<String, Value> {
     )
 }
 
-fn edit_page(seat: &OfVendor, id: EndpointId, values: &Map<String, Value>, (settings, wrong): (&Settings, &[Problem])) -> Markup {
+fn edit_page(seat: &VendorSession, id: EndpointId, values: &Map<String, Value>, (settings, wrong): (&Settings, &[Problem])) -> Markup {
     let at = seat.at(format!("webhooks/{id}"));
     let known: Vec<&str> = settings.headers.iter().map(|(name, _)| name.as_str()).collect();
     let body = html! {
@@ -189,7 +189,7 @@ fn edit_page(seat: &OfVendor, id: EndpointId, values: &Map<String, Value>, (sett
             }
         }
     };
-    frame::of_vendor(seat, &Query::default(), ("/webhooks", "Change the endpoint"), body)
+    layout::of_vendor(seat, &Query::default(), ("/webhooks", "Change the endpoint"), body)
 }
 
 fn read_id(text: &str) -> Shown<EndpointId> {

@@ -4,11 +4,11 @@ use axum::extract::{Path, State};
 use maud::{Markup, html};
 use serde_json::{Map, Value};
 
-use super::super::door::OfVendor;
-use super::super::draw::{code, empty, facts, numbers_switch, time};
+use super::super::auth::VendorSession;
+use super::super::components::{code, empty, facts, numbers_switch, time};
+use super::super::error::{Refusal, Shown};
 use super::super::form::Query;
-use super::super::frame;
-use super::super::refusal::{Refusal, Shown};
+use super::super::layout;
 use super::deliveries;
 use crate::domain::alert::masked;
 use crate::domain::event::Event;
@@ -19,7 +19,7 @@ use crate::http::Api;
 use crate::limits;
 use crate::wire::standard;
 
-pub(super) async fn list(State(api): State<Api>, seat: OfVendor, query: Query) -> Shown {
+pub(super) async fn list(State(api): State<Api>, seat: VendorSession, query: Query) -> Shown {
     let few = |after: Option<i64>| {
         let mut fields = Map::from_iter([("limit".to_owned(), Value::from(limits::PAGE_DEFAULT))]);
         after.into_iter().for_each(|after| drop(fields.insert("after".to_owned(), Value::from(after))));
@@ -49,10 +49,10 @@ pub(super) async fn list(State(api): State<Api>, seat: OfVendor, query: Query) -
             @if let Some(older) = older { a.button href=(query.with("cursor", &older.to_string())) { "Older" } }
         }
     };
-    Ok(frame::of_vendor(&seat, &query, ("/events", "Events"), body))
+    Ok(layout::of_vendor(&seat, &query, ("/events", "Events"), body))
 }
 
-fn row(seat: &OfVendor, event: &Event) -> Markup {
+fn row(seat: &VendorSession, event: &Event) -> Markup {
     html! {
         tr {
             td.num data-name="No." { (event.id.sequence) }
@@ -66,7 +66,7 @@ fn row(seat: &OfVendor, event: &Event) -> Markup {
     }
 }
 
-pub(super) async fn show(State(api): State<Api>, seat: OfVendor, Path(id): Path<String>, query: Query) -> Shown {
+pub(super) async fn show(State(api): State<Api>, seat: VendorSession, Path(id): Path<String>, query: Query) -> Shown {
     let id: EventId = id.parse().map_err(|_| Refusal::nothing())?;
     let event = api.ops.event(seat.caller, id).await?;
     let of_event = Map::from_iter([("event_id".to_owned(), Value::from(id.to_string()))]);
@@ -97,7 +97,7 @@ pub(super) async fn show(State(api): State<Api>, seat: OfVendor, Path(id): Path<
             @else { (deliveries::table(&seat, &deliveries, false)) }
         }
     };
-    Ok(frame::of_vendor(&seat, &query, ("/events", &event.event_type), drawn))
+    Ok(layout::of_vendor(&seat, &query, ("/events", &event.event_type), drawn))
 }
 
 /// Hides connection numbers, wherever they stand.

@@ -5,11 +5,11 @@ use std::time::Duration;
 use axum::extract::State;
 use maud::{Markup, html};
 
-use super::super::door::OfVendor;
-use super::super::draw::{ago, count, endpoint_status, span, time, until};
+use super::super::auth::VendorSession;
+use super::super::components::{ago, count, endpoint_status, span, time, until};
+use super::super::error::Shown;
 use super::super::form::Query;
-use super::super::frame;
-use super::super::refusal::Shown;
+use super::super::layout;
 use crate::domain::endpoint::EndpointStatus;
 use crate::domain::time::Timestamp;
 use crate::domain::user::Role;
@@ -23,7 +23,7 @@ const HOURS: i64 = 24;
 /// A recharge that is queued for longer than this is worth a look.
 const LONG_QUEUED: Duration = Duration::from_secs(3600);
 
-pub(super) async fn show(State(api): State<Api>, seat: OfVendor, query: Query) -> Shown {
+pub(super) async fn show(State(api): State<Api>, seat: VendorSession, query: Query) -> Shown {
     let now = api.ops.now();
     let since = Timestamp::from_millis(now.as_millis() - (HOURS - 1) * 3_600_000);
     let standing = api.ops.standing(seat.caller, Fields::default(), since).await?;
@@ -48,10 +48,10 @@ pub(super) async fn show(State(api): State<Api>, seat: OfVendor, query: Query) -
             }
         }
     };
-    Ok(frame::of_vendor(&seat, &query, ("", "Home"), body))
+    Ok(layout::of_vendor(&seat, &query, ("", "Home"), body))
 }
 
-fn endpoint(seat: &OfVendor, shown: &ShownEndpoint) -> Markup {
+fn endpoint(seat: &VendorSession, shown: &ShownEndpoint) -> Markup {
     let endpoint = &shown.endpoint;
     html! {
         tr {
@@ -66,7 +66,7 @@ fn endpoint(seat: &OfVendor, shown: &ShownEndpoint) -> Markup {
 }
 
 /// What somebody should do, the most urgent first.
-fn attention(seat: &OfVendor, standing: &Standing, endpoints: &[ShownEndpoint], now: Timestamp) -> Markup {
+fn attention(seat: &VendorSession, standing: &Standing, endpoints: &[ShownEndpoint], now: Timestamp) -> Markup {
     let at = |shown: &ShownEndpoint| seat.at(format!("webhooks/{}", shown.endpoint.id));
     let is = |status| move |shown: &&ShownEndpoint| shown.endpoint.status == status;
     html! {
@@ -106,7 +106,7 @@ fn attention(seat: &OfVendor, standing: &Standing, endpoints: &[ShownEndpoint], 
     }
 }
 
-fn right_now(seat: &OfVendor, standing: &Standing, now: Timestamp) -> Markup {
+fn right_now(seat: &VendorSession, standing: &Standing, now: Timestamp) -> Markup {
     let [queued, success, failed, reversed] = standing.recharges;
     let figure = |name: &str, kind: &str, number: u64, query: &str, more: Markup| {
         html! {

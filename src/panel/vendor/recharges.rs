@@ -4,12 +4,14 @@ use axum::extract::{Path, State};
 use maud::{Markup, html};
 use serde_json::{Map, Value};
 
-use super::super::door::OfVendor;
-use super::super::draw::{Input, badge, choice, connection, empty, facts, numbers_switch, pager, span, state, status, time, time_or_dash};
+use super::super::auth::VendorSession;
+use super::super::components::{
+    Input, badge, choice, connection, empty, facts, numbers_switch, pager, span, state, status, time, time_or_dash,
+};
+use super::super::error::sentences;
+use super::super::error::{Refusal, Shown};
 use super::super::form::{Query, days};
-use super::super::frame;
-use super::super::refusal::sentences;
-use super::super::refusal::{Refusal, Shown};
+use super::super::layout;
 use crate::domain::attempt::OutcomeKind;
 use crate::domain::id::{EventId, RechargeId};
 use crate::domain::recharge::{Recharge, Status, Verdict};
@@ -19,7 +21,7 @@ use crate::http::Api;
 use crate::ops::{OpsError, Shown as ShownDelivery};
 use crate::store::{KeptReport, Listed};
 
-pub(super) async fn list(State(api): State<Api>, seat: OfVendor, query: Query) -> Shown {
+pub(super) async fn list(State(api): State<Api>, seat: VendorSession, query: Query) -> Shown {
     let mut fields = query.pick(&["status", "reference_no", "connection_no", "operator", "cursor"]);
     let filters = ["status", "connection_no", "operator", "from", "to"];
     if filters.iter().any(|name| query.has(name)) && query.get("status") != "queued" && !query.has("reference_no") {
@@ -52,7 +54,7 @@ pub(super) async fn list(State(api): State<Api>, seat: OfVendor, query: Query) -
         }
         (pager(&query, listed.next.map(|id| id.to_string())))
     };
-    Ok(frame::of_vendor(&seat, &query, ("/recharges", "Recharges"), body))
+    Ok(layout::of_vendor(&seat, &query, ("/recharges", "Recharges"), body))
 }
 
 fn filter(query: &Query) -> Markup {
@@ -71,7 +73,7 @@ fn filter(query: &Query) -> Markup {
     }
 }
 
-fn row(seat: &OfVendor, recharge: &Recharge, shown: bool) -> Markup {
+fn row(seat: &VendorSession, recharge: &Recharge, shown: bool) -> Markup {
     let details = &recharge.details;
     html! {
         tr {
@@ -100,7 +102,7 @@ struct Moment {
     told: Markup,
 }
 
-pub(super) async fn show(State(api): State<Api>, seat: OfVendor, Path(id): Path<String>, query: Query) -> Shown {
+pub(super) async fn show(State(api): State<Api>, seat: VendorSession, Path(id): Path<String>, query: Query) -> Shown {
     let id: RechargeId = id.parse().map_err(|_| Refusal::nothing())?;
     let (_, recharge, reports) = api.ops.recharge(seat.caller, id).await?;
     let deliveries = match recharge.event {
@@ -134,15 +136,15 @@ pub(super) async fn show(State(api): State<Api>, seat: OfVendor, Path(id): Path<
             (timeline(&seat, &recharge, &reports, &deliveries))
         }
     };
-    Ok(frame::of_vendor(&seat, &query, ("/recharges", &recharge.reference_no), body))
+    Ok(layout::of_vendor(&seat, &query, ("/recharges", &recharge.reference_no), body))
 }
 
-async fn deliveries_of(api: &Api, seat: &OfVendor, event: EventId) -> Shown<Vec<ShownDelivery>> {
+async fn deliveries_of(api: &Api, seat: &VendorSession, event: EventId) -> Shown<Vec<ShownDelivery>> {
     let fields = Map::from_iter([("event_id".to_owned(), Value::from(event.to_string()))]);
     Ok(api.ops.deliveries(seat.caller, Fields::new(fields)).await?.items)
 }
 
-fn timeline(seat: &OfVendor, recharge: &Recharge, reports: &[KeptReport], deliveries: &[ShownDelivery]) -> Markup {
+fn timeline(seat: &VendorSession, recharge: &Recharge, reports: &[KeptReport], deliveries: &[ShownDelivery]) -> Markup {
     let mut moments: Vec<Moment> = reports.iter().map(reported).collect();
     if let Some(sequence) = recharge.event {
         let id = EventId { stream: recharge.stream, sequence };

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::super::draw::code;
+use super::super::components::code;
 use crate::domain::endpoint::{Profile, Settings};
 use crate::ops::secret_hint;
 
@@ -110,7 +110,7 @@ mod tests {
     fn snippets_verify_what_is_signed_and_nothing_else() {
         let secret = Secret::new(*b"0123456789abcdef0123456789abcdef");
         let settings = Settings::new("https://a.example/".parse().unwrap(), secret.clone());
-        let now = crate::clock::Surroundings::system(0).clock.now();
+        let now = crate::clock::Environment::system(0).clock.now();
         let (id, body, text) = ("evt_1", r#"{"type":"recharge.success"}"#, standard::secret_text(&secret));
         let signature = standard::Signer::new(&settings).sign(id, now, body.as_bytes());
         let seconds = now.as_millis() / 1000;

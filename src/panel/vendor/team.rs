@@ -5,12 +5,12 @@ use axum::response::{IntoResponse, Redirect, Response};
 use http::StatusCode;
 use maud::{Markup, html};
 
-use super::super::door::{OfVendor, Owner};
-use super::super::draw::{Input, act, change, choice, problems, time};
+use super::super::auth::{Owner, VendorSession};
+use super::super::components::{Input, act, change, choice, problems, time};
+use super::super::error::{Refusal, Shown};
 use super::super::form::{Form, Query};
-use super::super::frame;
+use super::super::layout;
 use super::super::people::{ROLES, invited, waiting};
-use super::super::refusal::{Refusal, Shown};
 use crate::domain::id::{LinkId, UserId};
 use crate::domain::user::{Role, User};
 use crate::fields::Problem;
@@ -19,7 +19,7 @@ use crate::limits;
 use crate::ops::{Invited, OpsError};
 use crate::store::Page;
 
-async fn page(api: &Api, seat: &OfVendor, query: &Query, (new, wrong): (Option<&Invited>, &[Problem])) -> Shown {
+async fn page(api: &Api, seat: &VendorSession, query: &Query, (new, wrong): (Option<&Invited>, &[Problem])) -> Shown {
     let users = api.ops.users(seat.vendor.id, Page { before: None, limit: limits::PAGE_MAX }).await?;
     let invitations = api.ops.invitations(Some(seat.vendor.id)).await?;
     let body = html! {
@@ -41,10 +41,10 @@ async fn page(api: &Api, seat: &OfVendor, query: &Query, (new, wrong): (Option<&
             }))
         }
     };
-    Ok(frame::of_vendor(seat, query, ("/team", "Team"), body))
+    Ok(layout::of_vendor(seat, query, ("/team", "Team"), body))
 }
 
-fn row(seat: &OfVendor, user: &User) -> Markup {
+fn row(seat: &VendorSession, user: &User) -> Markup {
     let is_oneself = seat.person.logged_in.session.user == Some(user.id);
     html! {
         tr {
@@ -87,7 +87,7 @@ pub(super) async fn withdraw(State(api): State<Api>, Owner(seat): Owner, Path(id
 }
 
 /// Somebody else: whoever takes the last owner's role from himself would lock everybody out.
-fn other(seat: &OfVendor, text: &str) -> Shown<UserId> {
+fn other(seat: &VendorSession, text: &str) -> Shown<UserId> {
     let id: UserId = text.parse().map_err(|_| Refusal::nothing())?;
     if seat.person.logged_in.session.user == Some(id) {
         return Err(OpsError::IllegalState("you cannot change your own role, or remove yourself; ask another owner".to_owned()).into());

@@ -5,11 +5,11 @@ use axum::response::{IntoResponse, Redirect, Response};
 use http::StatusCode;
 use maud::{Markup, html};
 
-use super::super::door::{Developer, OfVendor};
-use super::super::draw::{Input, act, ago, change, copyable, empty, hidden, problems, time};
+use super::super::auth::{Developer, VendorSession};
+use super::super::components::{Input, act, ago, change, copyable, empty, hidden, problems, time};
+use super::super::error::{Refusal, Shown};
 use super::super::form::{Form, Query};
-use super::super::frame;
-use super::super::refusal::{Refusal, Shown};
+use super::super::layout;
 use crate::domain::id::TokenId;
 use crate::domain::token::{Scope, Token};
 use crate::domain::user::Role;
@@ -17,11 +17,11 @@ use crate::domain::vendor::Mode;
 use crate::fields::Problem;
 use crate::http::Api;
 use crate::limits;
-use crate::ops::{Once, OpsError};
+use crate::ops::{IdempotentRequest, OpsError};
 use crate::store::Page;
 
 /// Whether the role opens the tokens of this mode: a live one spends money.
-fn may(seat: &OfVendor) -> bool {
+fn may(seat: &VendorSession) -> bool {
     seat.person.may(if seat.mode == Mode::Live { Role::Owner } else { Role::Developer })
 }
 
@@ -29,7 +29,7 @@ fn is_of(token: &Token, wanted: Mode) -> bool {
     matches!(token.scope, Scope::Vendor { mode, .. } if mode == wanted)
 }
 
-async fn page(api: &Api, seat: &OfVendor, query: &Query, (new, wrong): (Option<&str>, &[Problem])) -> Shown {
+async fn page(api: &Api, seat: &VendorSession, query: &Query, (new, wrong): (Option<&str>, &[Problem])) -> Shown {
     let before = query.get("cursor").parse().ok();
     let listed = api.ops.tokens(seat.vendor.id, Page { before, limit: limits::PAGE_MAX }).await?;
     let next = listed.last().filter(|_| listed.len() == limits::PAGE_MAX).map(|token| token.id.to_string());
@@ -53,7 +53,7 @@ async fn page(api: &Api, seat: &OfVendor, query: &Query, (new, wrong): (Option<&
                 } }
             }
         }
-        (super::super::draw::pager(query, next))
+        (super::super::components::pager(query, next))
         @if may(seat) {
             section.sheet {
                 h2 { "A new " (mode) " token" }
@@ -69,10 +69,10 @@ async fn page(api: &Api, seat: &OfVendor, query: &Query, (new, wrong): (Option<&
             p.soft { "Your role does not make or revoke tokens of this mode." }
         }
     };
-    Ok(frame::of_vendor(seat, query, ("/tokens", "Tokens"), body))
+    Ok(layout::of_vendor(seat, query, ("/tokens", "Tokens"), body))
 }
 
-fn row(api: &Api, seat: &OfVendor, token: &Token) -> Markup {
+fn row(api: &Api, seat: &VendorSession, token: &Token) -> Markup {
     let from = token.allowed_ips.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     html! {
         tr {
@@ -87,7 +87,7 @@ fn row(api: &Api, seat: &OfVendor, token: &Token) -> Markup {
     }
 }
 
-pub(super) async fn list(State(api): State<Api>, seat: OfVendor, query: Query) -> Shown {
+pub(super) async fn list(State(api): State<Api>, seat: VendorSession, query: Query) -> Shown {
     page(&api, &seat, &query, (None, &[])).await
 }
 
@@ -95,7 +95,7 @@ pub(super) async fn create(State(api): State<Api>, Developer(seat): Developer, f
     if !may(&seat) || form.text("mode") != seat.mode.as_str() {
         return Err(Refusal::Role("the role owner"));
     }
-    match api.ops.create_token(seat.caller, seat.vendor.id, form.fields(), Once::unkept()).await {
+    match api.ops.create_token(seat.caller, seat.vendor.id, form.fields(), IdempotentRequest::unkept()).await {
         Ok(new) => Ok(page(&api, &seat, &Query::default(), (Some(new.text.expose()), &[])).await?.into_response()),
         Err(OpsError::Invalid(wrong)) => {
             Ok((StatusCode::UNPROCESSABLE_ENTITY, page(&api, &seat, &Query::default(), (None, &wrong)).await?).into_response())

@@ -5,19 +5,19 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::super::door::{Developer, OfVendor};
-use super::super::draw::{act, change, count, empty, endpoint_status, hidden, span, time};
+use super::super::auth::{Developer, VendorSession};
+use super::super::components::{act, change, count, empty, endpoint_status, hidden, span, time};
+use super::super::error::{Refusal, Shown};
 use super::super::form::{Form, Query};
-use super::super::frame;
-use super::super::refusal::{Refusal, Shown};
+use super::super::layout;
 use crate::domain::id::{EndpointId, ReplayId};
 use crate::domain::replay::{Replay, ReplayState};
 use crate::domain::user::Role;
 use crate::fields::Fields;
 use crate::http::Api;
-use crate::ops::{Once, Replaying, ShownEndpoint};
+use crate::ops::{IdempotentRequest, Replaying, ShownEndpoint};
 
-pub(super) async fn list(State(api): State<Api>, seat: OfVendor, query: Query) -> Shown {
+pub(super) async fn list(State(api): State<Api>, seat: VendorSession, query: Query) -> Shown {
     let (endpoints, _) = api.ops.endpoints(seat.caller, Fields::default()).await?;
     let may = seat.person.may(Role::Developer);
     let body = html! {
@@ -39,10 +39,10 @@ pub(super) async fn list(State(api): State<Api>, seat: OfVendor, query: Query) -
             }
         }
     };
-    Ok(frame::of_vendor(&seat, &query, ("/webhooks", "Webhooks"), body))
+    Ok(layout::of_vendor(&seat, &query, ("/webhooks", "Webhooks"), body))
 }
 
-fn row(seat: &OfVendor, shown: &ShownEndpoint) -> Markup {
+fn row(seat: &VendorSession, shown: &ShownEndpoint) -> Markup {
     let (endpoint, settings) = (&shown.endpoint, &shown.endpoint.settings);
     html! {
         tr {
@@ -72,7 +72,7 @@ pub(super) async fn replay(State(api): State<Api>, Developer(seat): Developer, P
         }
     }
     let fields = form.0.clone();
-    match api.ops.replay(seat.caller, id, form.fields(), Once::unkept()).await? {
+    match api.ops.replay(seat.caller, id, form.fields(), IdempotentRequest::unkept()).await? {
         Replaying::Started(_) => Ok(Redirect::to(&seat.at(format!("webhooks/{id}?told=replay-started"))).into_response()),
         Replaying::Dry(matched) => {
             let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -97,7 +97,7 @@ pub(super) async fn replay(State(api): State<Api>, Developer(seat): Developer, P
                     }
                 }
             };
-            Ok(frame::of_vendor(&seat, &Query::default(), ("/webhooks", "Replay"), body).into_response())
+            Ok(layout::of_vendor(&seat, &Query::default(), ("/webhooks", "Replay"), body).into_response())
         }
     }
 }
@@ -110,7 +110,7 @@ pub(super) async fn cancel_replay(State(api): State<Api>, Developer(seat): Devel
 }
 
 /// The form that begins one, and those of late to this endpoint.
-pub(super) fn replays(seat: &OfVendor, id: EndpointId, replays: &[Replay]) -> Markup {
+pub(super) fn replays(seat: &VendorSession, id: EndpointId, replays: &[Replay]) -> Markup {
     html! {
         section.sheet #replay {
             h2 { "Replay" }

@@ -33,7 +33,7 @@ fn party(at: usize, write: &Write) -> Party {
             _ => Party::Alone(at),
         },
         Write::Publish(publish) => Party::Stream(publish.stream),
-        Write::Settle(settle) => Party::Endpoint(settle.key.endpoint),
+        Write::RecordOutcome(settle) => Party::Endpoint(settle.key.endpoint),
         Write::Change(_) => Party::Alone(at),
     }
 }

@@ -6,12 +6,12 @@ use super::address::Address;
 use super::cluster::{Member, Membership};
 use super::session::{Kind, Link};
 use super::{Postgres, PostgresStore, StoreError};
-use crate::clock::Surroundings;
+use crate::clock::Environment;
 use crate::limits;
 use crate::store::seal::{MasterKey, Sealer};
 use crate::store::sql::conn::{Conn, Result, params};
 use crate::store::sql::threads::{Readers, Writer};
-use crate::store::sql::{self, moving};
+use crate::store::sql::{self, migrate};
 
 mod migrations {
     refinery::embed_migrations!("migrations/postgres");
@@ -27,7 +27,7 @@ pub struct OpenOptions {
     /// The key before that one, while the secrets are sealed again.
     pub previous_key: Option<MasterKey>,
     /// Time, chance and ids.
-    pub surroundings: Surroundings,
+    pub environment: Environment,
     /// What the node is among others, if it is one.
     pub membership: Option<Membership>,
 }
@@ -42,15 +42,15 @@ impl PostgresStore {
     /// [`StoreError::Unusable`] with what to do, for an address that cannot be read, a database that cannot be reached or
     /// is too old, was sealed with another master key, or was written by a newer Ringback. Nothing in it was changed.
     pub async fn open(options: OpenOptions) -> Result<Self, StoreError> {
-        let OpenOptions { url, master_key, previous_key, surroundings, membership } = options;
+        let OpenOptions { url, master_key, previous_key, environment, membership } = options;
         let address = Arc::new(Address::read(&url)?);
         match address.is_pooled_by_transaction().await {
             Ok(false) => {}
             Ok(true) => return Err(StoreError::Unusable(POOLED.to_owned())),
             Err(error) => return Err(unusable((&error).into(), &address)),
         }
-        let sealer = Sealer::new(&master_key, previous_key.as_ref(), surroundings.entropy.clone());
-        let ids = surroundings.ids.clone();
+        let sealer = Sealer::new(&master_key, previous_key.as_ref(), environment.entropy.clone());
+        let ids = environment.ids.clone();
         let mut link = Link::new(Arc::clone(&address));
         let (opening, serves) = ((sealer.clone(), ids.clone()), membership.is_some());
         // The connection waits for its answers on the thread that asks.
@@ -65,7 +65,7 @@ impl PostgresStore {
         let stopped = |_| StoreError::Unavailable("the store is closing".to_owned());
         prepared.await.map_err(stopped)?.map_err(|error| unusable(error, &address))?;
         let readers = (0..limits::READERS).map(|_| Link::new(Arc::clone(&address))).collect();
-        let member = membership.map(|of| Arc::new(Member::new(of, &address, ids.clone(), &*surroundings.entropy)));
+        let member = membership.map(|of| Arc::new(Member::new(of, &address, ids.clone(), &*environment.entropy)));
         // One row that another session has locked must not hold up a whole batch.
         let batches = || Link::with_lock_wait(Arc::clone(&address), limits::BATCH_LOCK_WAIT);
         let writer = Writer::start((batches(), sql::Memory::default()))?;
@@ -82,7 +82,7 @@ pub(super) fn newest_version() -> i64 {
 
 /// What is moved here from a file is served once all of it is there.
 fn refuse_half_moved(conn: Conn) -> Result<()> {
-    if conn.exists("SELECT 1 FROM meta WHERE name = ?1", params![moving::MOVING])? {
+    if conn.exists("SELECT 1 FROM meta WHERE name = ?1", params![migrate::MOVING])? {
         return Err(StoreError::Unusable(
             "a move into this database was begun and has not come to its end; run ringback migrate-store again, or name another database"
                 .to_owned(),

@@ -55,7 +55,7 @@ impl Link {
         let mut tries = 0;
         loop {
             let result = self.session()?.transaction(kind, &mut work);
-            if matches!(result, Err(Trouble::NotBegun(_))) || self.session.as_ref().is_some_and(|session| session.client.is_closed()) {
+            if matches!(result, Err(Trouble::NotStarted(_))) || self.session.as_ref().is_some_and(|session| session.client.is_closed()) {
                 self.session = None;
             }
             match &result {
@@ -72,9 +72,9 @@ impl Link {
                 _ => {}
             }
             match result {
-                Err(Trouble::Crossed(_)) if tries < limits::TRANSACTION_TRIES => tries += 1,
+                Err(Trouble::Conflict(_)) if tries < limits::TRANSACTION_TRIES => tries += 1,
                 // It was lost since the last time: the next one may be had at once.
-                Err(Trouble::NotBegun(_)) if tries == 0 => tries += 1,
+                Err(Trouble::NotStarted(_)) if tries == 0 => tries += 1,
                 Err(trouble) => return Err(trouble.reason()),
                 Ok(done) => return Ok(done),
             }

@@ -20,14 +20,14 @@ use super::{dialect, hints};
 use crate::limits;
 use crate::store::StoreError;
 use crate::store::cluster::Hint;
-use crate::store::sql::conn::{Bind, Keys, Owned, Result, Spot, Statements, Value};
+use crate::store::sql::conn::{Bind, Keys, Owned, Result, RowLocation, Statements, Value};
 
 /// Why a transaction did not come to pass.
 pub(super) enum Trouble {
     /// Another one was in the way: it may be run again.
-    Crossed(StoreError),
+    Conflict(StoreError),
     /// The connection was lost before it began.
-    NotBegun(StoreError),
+    NotStarted(StoreError),
     /// The session cannot write, although another one may: its server is no longer the primary.
     ReadOnly(StoreError),
     /// For another reason.
@@ -37,7 +37,7 @@ pub(super) enum Trouble {
 impl Trouble {
     pub fn reason(self) -> StoreError {
         match self {
-            Self::Crossed(error) | Self::NotBegun(error) | Self::ReadOnly(error) | Self::Failed(error) => error,
+            Self::Conflict(error) | Self::NotStarted(error) | Self::ReadOnly(error) | Self::Failed(error) => error,
         }
     }
 }
@@ -76,7 +76,7 @@ struct Rows {
     sql: String,
     rows: Vec<Vec<Owned>>,
     /// To be told where its one row is then.
-    tells: Option<Spot>,
+    tells: Option<RowLocation>,
 }
 
 impl Rows {
@@ -99,7 +99,7 @@ struct Part {
     values: Vec<Argument>,
     /// So many rows have to be there.
     claims: Option<usize>,
-    tells: Option<Spot>,
+    tells: Option<RowLocation>,
 }
 
 impl Part {
@@ -159,7 +159,7 @@ struct Ready {
     statement: Statement,
     values: Vec<Argument>,
     /// To be told where rows are then, in the order in which the statement answers that behind its first column.
-    tells: Vec<Spot>,
+    tells: Vec<RowLocation>,
 }
 
 /// A request that is sent when it is first polled.
@@ -209,8 +209,8 @@ impl<'a> Running<'a> {
             drop(self.runtime.block_on(self.client.batch_execute("ROLLBACK")));
         }
         match (self.crossed.get(), self.lost.get()) {
-            (true, _) => Trouble::Crossed(why),
-            (_, true) => Trouble::NotBegun(why),
+            (true, _) => Trouble::Conflict(why),
+            (_, true) => Trouble::NotStarted(why),
             _ if self.read_only.get() => Trouble::ReadOnly(why),
             _ => Trouble::Failed(why),
         }
@@ -390,7 +390,7 @@ impl Statements for Running<'_> {
         Ok(())
     }
 
-    fn write_over(&self, spot: &Spot, update: &str, sought: &str, values: &[&dyn Bind]) -> Result<()> {
+    fn write_over(&self, spot: &RowLocation, update: &str, sought: &str, values: &[&dyn Bind]) -> Result<()> {
         // What the guards are about is claimed now.
         self.guards.borrow_mut().clear();
         let place = spot.take();

@@ -13,11 +13,11 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ahead::Ahead;
 use super::conn::{Conn, Row, params};
 use super::erase::Lately;
-use super::guess::{Guesses, Known};
+use super::optimistic::{Known, OptimisticCache};
 use super::overview::Minute;
+use super::prefetch::Prefetched;
 use super::{Advance, Memory, health, overview, references, rows, settle};
 use crate::clock::{Ids, Stopwatch};
 use crate::domain::alert::{Alert, Opened};
@@ -76,8 +76,8 @@ pub(super) struct Batch<'a> {
     counts_as: i64,
     /// The hour in which recharges move.
     pub hour: i64,
-    pub guesses: &'a mut Guesses,
-    pub ahead: Ahead,
+    pub guesses: &'a mut OptimisticCache,
+    pub ahead: Prefetched,
     pub advance: Cell<Advance>,
 }
 
@@ -142,7 +142,7 @@ pub(super) fn commit(
         counts_as: overview::counter(ids.node(), *writer),
         hour: 0,
         guesses,
-        ahead: Ahead::default(),
+        ahead: Prefetched::default(),
         advance: Cell::default(),
     };
     let mut written = Vec::with_capacity(writes.len());
@@ -150,7 +150,7 @@ pub(super) fn commit(
     batch.guesses.begin(matches!(conn, Conn::Sqlite(..)) || writes.iter().any(is_change));
     for part in writes.chunk_by(|one, next| is_change(one) == is_change(next)) {
         if !is_change(&part[0]) {
-            batch.look_ahead(part)?;
+            batch.prefetch(part)?;
         }
         for write in part {
             written.push(batch.write(write)?);
@@ -170,7 +170,7 @@ impl Batch<'_> {
         match write {
             Write::Accept(accept) => self.accept(accept),
             Write::Publish(publish) => self.publish(publish).map(|(published, opened)| Written::Published(published, opened)),
-            Write::Settle(outcome) => settle::settle(self, outcome).map(Written::Settled),
+            Write::RecordOutcome(outcome) => settle::settle(self, outcome).map(Written::Settled),
             Write::Change(change) => self.change(change),
         }
     }

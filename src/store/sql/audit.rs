@@ -12,7 +12,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::vendor::Mode;
 use crate::limits;
 use crate::store::seal::{Place, Sealer};
-use crate::store::{AnswerKey, AuditQuery, Done, HttpAnswer, Keep, KeptAnswer, Listed, StoreError};
+use crate::store::{AnswerKey, AuditQuery, CachedResponse, HttpAnswer, KeptAnswer, Listed, Reply, StoreError};
 
 pub(super) fn write(batch: &Batch, note: &Note, now: Timestamp) -> Result<(), StoreError> {
     const WRITE: &str =
@@ -78,7 +78,7 @@ pub(super) fn opened(sealer: &Sealer, key: &AnswerKey, answer: &[u8]) -> Result<
 }
 
 /// Keeps the answer to a request. One that is there and not a day old refuses the whole change: it was done before.
-pub(super) fn keep(batch: &Batch, keep: &Keep, done: &Done, now: Timestamp) -> Result<(), StoreError> {
+pub(super) fn keep(batch: &Batch, keep: &CachedResponse, done: &Reply, now: Timestamp) -> Result<(), StoreError> {
     const KEEP: &str = "INSERT INTO kept_answer (token, path, key, body, answer, status, kept_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
         ON CONFLICT (token, path, key) DO UPDATE SET body = excluded.body, answer = excluded.answer, status = excluded.status, \
         kept_at = excluded.kept_at WHERE kept_answer.kept_at <= ?8";

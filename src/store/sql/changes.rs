@@ -15,7 +15,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::user::Role;
 use crate::limits;
 use crate::store::cluster::Hint;
-use crate::store::{Change, Created, Deed, Done, EndpointChange, LastOwner, OpenRun, StoreError, Written};
+use crate::store::{Change, Command, Created, EndpointChange, LastOwner, OpenRun, Reply, StoreError, Written};
 
 /// The event that tells a vendor's other endpoints of one that a rule disabled.
 const DISABLED: &str = "endpoint.disabled";
@@ -26,8 +26,8 @@ impl Batch<'_> {
         self.write_counters()?;
         self.hour = overview::hour(change.now);
         let mut opened = Vec::new();
-        let done = self.act(&change.deed, change.now, &mut opened)?;
-        if done.came_to_pass() {
+        let done = self.act(&change.command, change.now, &mut opened)?;
+        if done.took_effect() {
             if let Some(note) = &change.note {
                 audit::write(self, note, change.now)?;
             }
@@ -35,108 +35,111 @@ impl Batch<'_> {
                 audit::keep(self, keep, &done, change.now)?;
             }
         }
-        Ok(Written::Done(done, opened))
+        Ok(Written::Reply(done, opened))
     }
 
-    fn act(&mut self, deed: &Deed, now: Timestamp, opened: &mut Vec<OpenRun>) -> Result<Done, StoreError> {
+    fn act(&mut self, command: &Command, now: Timestamp, opened: &mut Vec<OpenRun>) -> Result<Reply, StoreError> {
         let conn = self.conn;
-        Ok(match deed {
-            Deed::CreateVendor(vendor, tokens) => {
+        Ok(match command {
+            Command::CreateVendor(vendor, tokens) => {
                 vendors::create(conn, vendor, tokens)?;
-                Done::Made(Created::Yes)
+                Reply::Made(Created::Yes)
             }
-            Deed::UpdateVendor(id, change) => {
+            Command::UpdateVendor(id, change) => {
                 if vendors::one(conn, *id)?.is_some_and(|before| change.disabled.is_some_and(|disabled| disabled != before.disabled)) {
                     for endpoint in vendors::endpoints(conn, *id)? {
                         health::forget(self, endpoint)?;
                         conn.announce(Hint::Changed(endpoint))?;
                     }
                 }
-                Done::Vendor(vendors::update(conn, *id, change)?)
+                Reply::Vendor(vendors::update(conn, *id, change)?)
             }
-            Deed::CreateToken(token, hash) => Done::Made(vendors::add_token(conn, token, *hash)?),
-            Deed::RevokeToken { id, vendor } => Done::Found(vendors::revoke_token(conn, *vendor, *id, now)?),
-            Deed::CreateUser(user, hash) => Done::Made(people::create_user(conn, user, hash)?),
-            Deed::CreateFirstOperator(user, hash) => Done::Made(people::create_first_operator(conn, user, hash)?),
-            Deed::RemoveUser { id, vendor, last: LastOwner::Stays } if people::is_last_owner(conn, *vendor, *id)? => Done::LastOwner,
-            Deed::RemoveUser { id, vendor, .. } => Done::Found(people::remove_user(conn, *vendor, *id)?),
-            Deed::SetRole { id, vendor, role, last: LastOwner::Stays }
+            Command::CreateToken(token, hash) => Reply::Made(vendors::add_token(conn, token, *hash)?),
+            Command::RevokeToken { id, vendor } => Reply::Found(vendors::revoke_token(conn, *vendor, *id, now)?),
+            Command::CreateUser(user, hash) => Reply::Made(people::create_user(conn, user, hash)?),
+            Command::CreateFirstOperator(user, hash) => Reply::Made(people::create_first_operator(conn, user, hash)?),
+            Command::RemoveUser { id, vendor, last: LastOwner::Stays } if people::is_last_owner(conn, *vendor, *id)? => Reply::LastOwner,
+            Command::RemoveUser { id, vendor, .. } => Reply::Found(people::remove_user(conn, *vendor, *id)?),
+            Command::SetRole { id, vendor, role, last: LastOwner::Stays }
                 if *role != Role::Owner && people::is_last_owner(conn, Some(*vendor), *id)? =>
             {
-                Done::LastOwner
+                Reply::LastOwner
             }
-            Deed::SetRole { id, vendor, role, .. } => Done::Found(people::set_role(conn, *vendor, *id, *role)?),
-            Deed::SetPassword(id, new) => Done::Found(people::set_password(conn, *id, new)?),
-            Deed::ChangeSecondFactor { id, from, to } => Done::Found(people::change_second_factor(self, *id, from.as_ref(), to.as_ref())?),
-            Deed::LogIn { session, hash, instead_of, device } => {
+            Command::SetRole { id, vendor, role, .. } => Reply::Found(people::set_role(conn, *vendor, *id, *role)?),
+            Command::SetPassword(id, new) => Reply::Found(people::set_password(conn, *id, new)?),
+            Command::ChangeSecondFactor { id, from, to } => {
+                Reply::Found(people::change_second_factor(self, *id, from.as_ref(), to.as_ref())?)
+            }
+            Command::LogIn { session, hash, instead_of, device } => {
                 let begun = people::log_in(conn, session, *hash, *instead_of)?;
                 if let (true, Some(user), Some(device)) = (begun, session.user, device) {
                     devices::remember(self, user, device, now)?;
                 }
-                Done::Found(begun)
+                Reply::Found(begun)
             }
-            Deed::Propose { session, secret } => Done::Found(devices::propose(self, *session, secret)?),
-            Deed::LogOut(hash) => Done::Found(people::log_out(conn, *hash)?),
-            Deed::LogOutEverywhere(id) => {
+            Command::Propose { session, secret } => Reply::Found(devices::propose(self, *session, secret)?),
+            Command::LogOut(hash) => Reply::Found(people::log_out(conn, *hash)?),
+            Command::LogOutEverywhere(id) => {
                 people::end_sessions(conn, *id, None)?;
                 devices::forget(conn, *id)?;
-                Done::Noted
+                Reply::Noted
             }
-            Deed::CreateLink { link, hash, letter } => Done::Found(people::create_link(self, link, *hash, letter.as_ref())?),
-            Deed::Withdraw { id, vendor } => Done::Found(people::withdraw(conn, *vendor, *id)?),
-            Deed::Redeem(hash, redeeming) => Done::Redeemed(people::redeem(conn, *hash, redeeming, now)?),
-            Deed::TokenUsed(id) => {
+            Command::CreateLink { link, hash, letter } => Reply::Found(people::create_link(self, link, *hash, letter.as_ref())?),
+            Command::Withdraw { id, vendor } => Reply::Found(people::withdraw(conn, *vendor, *id)?),
+            Command::Redeem(hash, redeeming) => Reply::Redeemed(people::redeem(conn, *hash, redeeming, now)?),
+            Command::TokenUsed(id) => {
                 vendors::token_used(conn, *id, now)?;
-                Done::Noted
+                Reply::Noted
             }
-            Deed::CreateEndpoint { endpoint, most } => Done::Made(endpoints::create(conn, self.sealer, endpoint, *most)?),
-            Deed::ChangeEndpoint { id, change, deadline } => {
-                Done::Endpoint(self.change_endpoint(*id, change, (now, *deadline), opened)?.map(Box::new))
+            Command::CreateEndpoint { endpoint, most } => Reply::Made(endpoints::create(conn, self.sealer, endpoint, *most)?),
+            Command::ChangeEndpoint { id, change, deadline } => {
+                Reply::Endpoint(self.change_endpoint(*id, change, (now, *deadline), opened)?.map(Box::new))
             }
-            Deed::Warn(id, disable_after) => Done::Found(health::warn(self, *id, *disable_after, now)?),
-            Deed::Probed(id) => Done::Found(endpoints::probed(conn, *id, now)?),
-            Deed::OpenMissed { id, from, change, deadline } => match replays::open_missed(conn, self.sealer, *id, *from, (now, *deadline))?
-            {
-                Some(next) => Done::Opened(next),
-                None => Done::Endpoint(self.change_endpoint(*id, change, (now, *deadline), opened)?.map(Box::new)),
-            },
-            Deed::Publish(publish) => {
+            Command::Warn(id, disable_after) => Reply::Found(health::warn(self, *id, *disable_after, now)?),
+            Command::Probed(id) => Reply::Found(endpoints::probed(conn, *id, now)?),
+            Command::OpenMissed { id, from, change, deadline } => {
+                match replays::open_missed(conn, self.sealer, *id, *from, (now, *deadline))? {
+                    Some(next) => Reply::Opened(next),
+                    None => Reply::Endpoint(self.change_endpoint(*id, change, (now, *deadline), opened)?.map(Box::new)),
+                }
+            }
+            Command::Publish(publish) => {
                 let (published, runs) = self.publish(publish)?;
                 opened.extend(runs);
-                Done::Published(published)
+                Reply::Published(published)
             }
-            Deed::Resend { id, deadline } => Done::Resent(settle::resend(conn, *id, now, now.plus(*deadline))?),
-            Deed::Cancel(id) => {
+            Command::Resend { id, deadline } => Reply::Resent(settle::resend(conn, *id, now, now.plus(*deadline))?),
+            Command::Cancel(id) => {
                 let runs = self.cancel(id.endpoint, ToCancel::One(id.sequence), now)?;
-                Done::Cancelled((!runs.is_empty()).then_some(runs))
+                Reply::Cancelled((!runs.is_empty()).then_some(runs))
             }
-            Deed::CancelPending { endpoint, up_to } => Done::Cancelled(Some(self.cancel(*endpoint, ToCancel::UpTo(*up_to), now)?)),
-            Deed::StartReplay(replay) => Done::Made(replays::create(conn, replay)?),
-            Deed::StepReplay { id, deadline } => Done::Stepped(replays::step(conn, self.sealer, *id, (now, *deadline))?),
-            Deed::CancelReplay(id) => Done::Cancelled(match replays::stop(conn, *id)? {
+            Command::CancelPending { endpoint, up_to } => Reply::Cancelled(Some(self.cancel(*endpoint, ToCancel::UpTo(*up_to), now)?)),
+            Command::StartReplay(replay) => Reply::Made(replays::create(conn, replay)?),
+            Command::StepReplay { id, deadline } => Reply::Stepped(replays::step(conn, self.sealer, *id, (now, *deadline))?),
+            Command::CancelReplay(id) => Reply::Cancelled(match replays::stop(conn, *id)? {
                 Some(endpoint) => Some(self.cancel(endpoint, ToCancel::Replay(*id), now)?),
                 None => None,
             }),
-            Deed::Resolve { id, to, reason, by, deadline } => Done::Resolved(conflicts::resolve(
+            Command::Resolve { id, to, reason, by, deadline } => Reply::Resolved(conflicts::resolve(
                 self,
                 *id,
                 &conflicts::Resolution { to: *to, reason, by, now, deadline: *deadline },
                 opened,
             )?),
-            Deed::SettleRecharge { id, report, deadline } => {
-                Done::Settled(conflicts::settle_recharge(self, *id, report, (now, *deadline), opened)?)
+            Command::SettleRecharge { id, report, deadline } => {
+                Reply::Settled(conflicts::settle_recharge(self, *id, report, (now, *deadline), opened)?)
             }
-            Deed::Place(place) => Done::Placed(submissions::place(self, place, now)?),
-            Deed::TakeSubmissions { provider, with_new, hold, limit } => {
-                Done::Taken(submissions::take(conn, provider, (*with_new, *hold, *limit), now)?)
+            Command::Place(place) => Reply::Placed(submissions::place(self, place, now)?),
+            Command::TakeSubmissions { provider, with_new, hold, limit } => {
+                Reply::Taken(submissions::take(conn, provider, (*with_new, *hold, *limit), now)?)
             }
-            Deed::Follow(recharge, next, asked) => Done::Found(submissions::follow(self, *recharge, *next, *asked, now)?),
-            Deed::AskNow(recharge) => Done::Found(submissions::ask_now(conn, *recharge, now)?),
-            Deed::KeepCallback(callback) => {
+            Command::Follow(recharge, next, asked) => Reply::Found(submissions::follow(self, *recharge, *next, *asked, now)?),
+            Command::AskNow(recharge) => Reply::Found(submissions::ask_now(conn, *recharge, now)?),
+            Command::KeepCallback(callback) => {
                 submissions::keep_callback(self, callback, now)?;
-                Done::Noted
+                Reply::Noted
             }
-            Deed::Note => Done::Noted,
+            Command::Note => Reply::Noted,
         })
     }
 

@@ -7,7 +7,7 @@ use super::conn::{Conn, Result, Row, params};
 use super::ledger;
 use super::rows::{page, word, word_or_null};
 use crate::clock::Ids;
-use crate::domain::conflict::{self, CaseState, Conflict, Unfit};
+use crate::domain::conflict::{self, CaseState, Conflict, ResolveError};
 use crate::domain::id::{ConflictId, RechargeId};
 use crate::domain::recharge::{self, Details, Judgement, Recharge, Report, Status, Verdict};
 use crate::domain::time::Timestamp;
@@ -67,7 +67,7 @@ pub(super) struct Resolution<'a> {
 }
 
 /// A conflict and its recharge as they are now.
-pub(super) type Resolved = Result<Box<(Conflict, Recharge)>, Unfit>;
+pub(super) type Resolved = Result<Box<(Conflict, Recharge)>, ResolveError>;
 
 pub(super) fn resolve(
     batch: &mut Batch,

@@ -62,7 +62,7 @@ impl Conn<'_> {
     /// and where that is not known by `sought`, which has to write the same one row. PostgreSQL looks for a row by its key among
     /// all that were before it and could not be removed yet, which are many beside a transaction that stays open; on the file
     /// it is always sought.
-    pub fn write_over(self, spot: &Spot, update: &str, sought: &str, values: &[&dyn Bind]) -> Result<()> {
+    pub fn write_over(self, spot: &RowLocation, update: &str, sought: &str, values: &[&dyn Bind]) -> Result<()> {
         match self {
             Self::Sqlite(..) => self.execute(sought, values).map(drop),
             Self::Postgres(tx) => tx.write_over(spot, update, sought, values),
@@ -168,7 +168,7 @@ pub trait Statements {
     fn claim(&self, sql: &str, values: &[&dyn Bind]) -> Result<()>;
     /// The same for an `UPDATE` of one row where `spot` says that it is, or for another statement where that is not known;
     /// `spot` learns where the row has come to be.
-    fn write_over(&self, spot: &Spot, update: &str, sought: &str, values: &[&dyn Bind]) -> Result<()>;
+    fn write_over(&self, spot: &RowLocation, update: &str, sought: &str, values: &[&dyn Bind]) -> Result<()>;
     /// Runs a query before rows that go out before the commit does, if there are any.
     fn guard(&self, sql: &str, values: &[&dyn Bind]) -> Result<()>;
     /// Tells all nodes something with the commit.
@@ -183,9 +183,9 @@ pub trait Statements {
 
 /// Where in its table a row is that was written last by whoever keeps this, once the database has told.
 #[derive(Debug, Clone, Default)]
-pub struct Spot(Arc<AtomicI64>);
+pub struct RowLocation(Arc<AtomicI64>);
 
-impl Spot {
+impl RowLocation {
     /// The row is there. No row's place is 0.
     pub fn learn(&self, place: i64) {
         self.0.store(place, Ordering::Relaxed);

@@ -9,7 +9,7 @@ use crate::domain::id::{ConflictId, DeliveryId, EventId, RechargeId, StreamId, T
 use crate::domain::json;
 use crate::limits;
 use crate::store::seal::Sealer;
-use crate::store::{AnswerKey, Settle, StoreError, SweepPlace, Swept};
+use crate::store::{AnswerKey, RecordOutcome, StoreError, SweepPlace, Swept};
 
 /// Numbers that were erased lately. An attempt that was under way then may come back with an answer that repeats one.
 #[derive(Default)]
@@ -31,7 +31,7 @@ impl Lately {
     }
 
     /// The same outcome without what the receiver answered, if that names one of them.
-    pub fn without(&self, settle: &Settle) -> Option<Settle> {
+    pub fn without(&self, settle: &RecordOutcome) -> Option<RecordOutcome> {
         let outcome = &settle.attempt.as_ref().filter(|_| !self.0.is_empty())?.outcome;
         let headers = outcome.answer_headers.as_deref().unwrap_or_default().as_bytes();
         let body = outcome.answer_body.as_deref().unwrap_or_default();

@@ -11,7 +11,7 @@ use super::conn::{Conn, Result, Row, params};
 use super::endpoints;
 use super::reseal::Bound;
 use super::rows::word;
-use crate::domain::alert::{Alert, Letter, OfEndpoint, OfRecharge};
+use crate::domain::alert::{Alert, Email, OfEndpoint, OfRecharge};
 use crate::domain::attempt::OutcomeKind;
 use crate::domain::delivery::{DeliveryState, EndReason};
 use crate::domain::endpoint::{Endpoint, EndpointStatus};
@@ -21,7 +21,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::vendor::Mode;
 use crate::limits;
 use crate::store::seal::{Place, Sealer};
-use crate::store::{After, Cause, Failing, Mailing, Page, Settle, Settled, StoreError, Trouble, WaitingMail};
+use crate::store::{Cause, Failing, Mailing, NextStep, Page, RecordOutcome, Settled, StoreError, Trouble, WaitingMail};
 
 /// The endpoints that have a row.
 pub(super) fn known(conn: Conn) -> Result<HashSet<EndpointId>, StoreError> {
@@ -29,7 +29,7 @@ pub(super) fn known(conn: Conn) -> Result<HashSet<EndpointId>, StoreError> {
 }
 
 /// Learns from what an attempt came to. Of what comes late only a success counts: it is a fact whoever reports it.
-pub(super) fn learn(batch: &mut Batch, settle: &Settle, settled: Settled) -> Result<(), StoreError> {
+pub(super) fn learn(batch: &mut Batch, settle: &RecordOutcome, settled: Settled) -> Result<(), StoreError> {
     let endpoint = settle.key.endpoint;
     match settle.attempt.as_ref().map(|attempt| attempt.outcome.kind) {
         Some(OutcomeKind::Succeeded) if batch.failing.contains(&endpoint) => recovered(batch, endpoint, settle.now)?,
@@ -56,7 +56,7 @@ pub(super) fn learn(batch: &mut Batch, settle: &Settle, settled: Settled) -> Res
 
 /// Whether the failure says nothing about the endpoint: the run had failed before, and the endpoint has accepted a later event
 /// ([`circuit`](crate::domain::circuit) has the rule).
-fn is_isolated(conn: Conn, settle: &Settle) -> Result<bool> {
+fn is_isolated(conn: Conn, settle: &RecordOutcome) -> Result<bool> {
     const LATER: &str = "SELECT 1 FROM ended_delivery WHERE endpoint = ?1 AND sequence > ?2 AND state = 1 LIMIT 1";
     Ok(settle.attempts > 1 && conn.exists(LATER, params![settle.key.endpoint.get(), settle.key.sequence])?)
 }
@@ -64,10 +64,10 @@ fn is_isolated(conn: Conn, settle: &Settle) -> Result<bool> {
 /// Learns from the end of a run. It speaks against its endpoint only if nothing has succeeded since its first attempt:
 /// a poisonous event that others succeed beside does not. What was held did not get an attempt because all others
 /// failed; what was blocked was not, or not by the endpoint.
-pub(super) fn ended(batch: &Batch, settle: &Settle, failed_since: Option<Timestamp>) -> Result<(), StoreError> {
+pub(super) fn ended(batch: &Batch, settle: &RecordOutcome, failed_since: Option<Timestamp>) -> Result<(), StoreError> {
     let began = match settle.after {
-        After::Ended(DeliveryState::Exhausted, None) => failed_since.unwrap_or(settle.now),
-        After::Ended(DeliveryState::Exhausted, Some(EndReason::Held)) => settle.now,
+        NextStep::Ended(DeliveryState::Exhausted, None) => failed_since.unwrap_or(settle.now),
+        NextStep::Ended(DeliveryState::Exhausted, Some(EndReason::Held)) => settle.now,
         _ => return Ok(()),
     };
     if batch.failing.contains(&settle.key.endpoint) {
@@ -159,7 +159,7 @@ fn keep(batch: &Batch, address: &str, alert: &Alert, now: Timestamp) -> Result<(
 }
 
 /// Keeps a mail that goes out by itself; its text is sealed.
-pub(super) fn keep_letter(batch: &Batch, letter: &Letter, now: Timestamp) -> Result<(), StoreError> {
+pub(super) fn keep_letter(batch: &Batch, letter: &Email, now: Timestamp) -> Result<(), StoreError> {
     const KEEP: &str = "INSERT INTO alert (id, address, title, text, letter, created_at) VALUES (?1, ?2, ?3, '', ?4, ?5)";
     let id = batch.ids.next(now).get();
     let sealed = batch.sealer.seal(&sealed_for(id), letter.text.expose());

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::accept::Subscriber;
 use super::erase::Lately;
-use super::guess::Guesses;
 use super::high_water::Advance;
+use super::optimistic::OptimisticCache;
 use super::overview::Minute;
 use crate::clock::Stopwatch;
 use crate::domain::id::{EndpointId, StreamId};
@@ -27,7 +27,7 @@ pub struct Memory {
     /// Which of its node's writers it is: each counts in rows of its own, so that none waits for another.
     pub(super) writer: i64,
     /// What need not be asked for, on PostgreSQL.
-    pub(super) guesses: Guesses,
+    pub(super) guesses: OptimisticCache,
     /// What the transaction under way adds to the high-water mark.
     pub(super) advance: Advance,
 }

@@ -2,7 +2,6 @@
 //! transaction above all, is behind the [`Driver`].
 
 mod accept;
-mod ahead;
 mod audit;
 mod changes;
 mod conflicts;
@@ -11,14 +10,15 @@ mod deliveries;
 mod devices;
 mod endpoints;
 mod erase;
-mod guess;
 mod health;
 mod high_water;
 mod ledger;
 mod memory;
-pub mod moving;
+pub mod migrate;
+mod optimistic;
 mod overview;
 mod people;
+mod prefetch;
 pub mod references;
 mod replays;
 mod reseal;
@@ -46,8 +46,8 @@ use super::seal::Sealer;
 use super::turns::Turns;
 use super::{
     AnswerKey, AuditQuery, Backlog, Cause, ConflictQuery, Delivery, DeliveryQuery, Expired, Failing, Feed, Horizon, KeptAnswer, KeptReport,
-    Listed, Mailing, OpenAsk, OpenRuns, OpenSize, Overview, Page, ProviderStanding, RechargeQuery, ReplayScope, Sought, Standing, Store,
-    StoreError, SweepPlace, Swept, TimeRange, Trouble, WaitingMail, Whose, Write, Written,
+    Listed, Mailing, OpenAsk, OpenRuns, OpenSize, Overview, Page, ProviderStanding, RechargeKey, RechargeOwner, RechargeQuery, ReplayScope,
+    Standing, Store, StoreError, SweepPlace, Swept, TimeRange, Trouble, WaitingMail, Write, Written,
 };
 use crate::clock::{Ids, Stopwatch};
 use crate::domain::audit::Entry;
@@ -167,7 +167,7 @@ impl<D: Driver> Store for SqlStore<D> {
     async fn commit(&self, batch: Vec<Write>) -> (Vec<Write>, Result<Vec<Written>, StoreError>) {
         let (ids, sealer) = (self.ids.clone(), self.sealer.clone());
         let commit = move |batch: &Vec<Write>, conn: Conn, memory: &mut Memory| accept::commit(conn, memory, (&ids, &sealer), batch);
-        let channel = if batch.iter().all(|write| matches!(write, Write::Settle(_))) { Channel::Outcomes } else { Channel::Main };
+        let channel = if batch.iter().all(|write| matches!(write, Write::RecordOutcome(_))) { Channel::Outcomes } else { Channel::Main };
         let reports = batch.iter().map(|write| if let Write::Accept(accept) = write { accept.reports.len() as u64 } else { 0 }).sum();
         let (batch, written) = self.driver.write(channel, batch, commit).await;
         self.availability.note(Access::Write { reports }, &written);
@@ -298,15 +298,21 @@ impl<D: Driver> Store for SqlStore<D> {
         self.read_of(query.stream, move |conn| ledger::recharges(conn, &query)).await
     }
 
-    async fn walk(&self, whose: Whose, range: TimeRange, after: Option<RechargeId>, limit: usize) -> Result<Vec<Recharge>, StoreError> {
-        let walk = move |conn: Conn, whose: &Whose| submissions::walk(conn, whose, range, after, limit);
+    async fn walk(
+        &self,
+        whose: RechargeOwner,
+        range: TimeRange,
+        after: Option<RechargeId>,
+        limit: usize,
+    ) -> Result<Vec<Recharge>, StoreError> {
+        let walk = move |conn: Conn, whose: &RechargeOwner| submissions::walk(conn, whose, range, after, limit);
         match whose {
-            Whose::Stream(stream) => self.read_of(stream, move |conn| walk(conn, &whose)).await,
-            Whose::Provider(_) => self.read(move |conn| walk(conn, &whose)).await,
+            RechargeOwner::Stream(stream) => self.read_of(stream, move |conn| walk(conn, &whose)).await,
+            RechargeOwner::Provider(_) => self.read(move |conn| walk(conn, &whose)).await,
         }
     }
 
-    async fn lookup(&self, stream: Option<StreamId>, sought: Vec<Sought>) -> Result<Vec<Option<Recharge>>, StoreError> {
+    async fn lookup(&self, stream: Option<StreamId>, sought: Vec<RechargeKey>) -> Result<Vec<Option<Recharge>>, StoreError> {
         // One that asks after a single recharge waits for nothing.
         let is_long = sought.len() > limits::PAGE_DEFAULT;
         let lookup = move |conn: Conn| submissions::lookup(conn, stream, &sought);

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::conn::{Conn, Result, Row, Spot, params};
+use super::conn::{Conn, Result, Row, RowLocation, params};
 use super::rows::word;
 use crate::clock::Ids;
 use crate::domain::endpoint::EndpointStatus;
@@ -100,14 +100,14 @@ pub(super) fn counter(node: u8, writer: i64) -> i64 {
 pub(super) struct Minute {
     pub sum: Traffic,
     /// Where its row is.
-    spot: Spot,
+    spot: RowLocation,
 }
 
 /// What a minute holds that this one counted.
 pub(super) fn counted(conn: Conn, minute: i64, counter: i64) -> Result<Minute> {
     let sql = format!("SELECT {COLUMNS} FROM traffic WHERE minute = ?1 AND node = ?2");
     let sum = conn.first(&sql, params![minute, counter], read)?.unwrap_or_default();
-    Ok(Minute { sum, spot: Spot::default() })
+    Ok(Minute { sum, spot: RowLocation::default() })
 }
 
 /// Writes down what it holds now.

@@ -8,7 +8,7 @@ use super::reseal::Bound;
 use super::rows::{bad, word, word_or_null};
 use super::{devices, health, vendors};
 use crate::clock::Ids;
-use crate::domain::alert::Letter;
+use crate::domain::alert::Email;
 use crate::domain::id::{LinkId, SessionId, UserId, VendorId};
 use crate::domain::secret::Secret;
 use crate::domain::session::{Link, LoggedIn, Purpose, Session};
@@ -225,7 +225,7 @@ pub(super) fn session(conn: Conn, hash: TokenHash, now: Timestamp) -> Result<Opt
 
 /// Makes a link, and the mail that carries it; answers whether there was room for one more. An invitation takes the place of the
 /// same inviter's earlier one. Links to a new password take no other's place: whoever asks for one may be a stranger.
-pub(super) fn create_link(batch: &Batch, link: &Link, hash: TokenHash, letter: Option<&Letter>) -> Result<bool, StoreError> {
+pub(super) fn create_link(batch: &Batch, link: &Link, hash: TokenHash, letter: Option<&Email>) -> Result<bool, StoreError> {
     const CREATE: &str = "INSERT INTO link (id, hash, purpose, email, login, vendor, role, lifetime, expires_at) \
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
     let (id, expires, now) = (link.id.get(), link.expires_at.as_millis(), link.created_at.as_millis());

@@ -9,23 +9,23 @@ use crate::domain::endpoint::EndpointStatus;
 use crate::domain::id::{DeliveryId, ReplayId};
 use crate::domain::time::Timestamp;
 use crate::limits;
-use crate::store::{After, Expired, Resent, Settle, Settled, StoreError};
+use crate::store::{Expired, NextStep, RecordOutcome, Resent, Settled, StoreError};
 
 /// Records an outcome: the attempt appended, the run moved or ended, and what it says about the endpoint. One whose
 /// first commit was of unknown outcome may come twice, and is no news then.
-pub(super) fn settle(batch: &mut Batch, settle: &Settle) -> Result<Settled, StoreError> {
+pub(super) fn settle(batch: &mut Batch, settle: &RecordOutcome) -> Result<Settled, StoreError> {
     let without = batch.erased.without(settle);
     let settle = without.as_ref().unwrap_or(settle);
     if !settle.is_fact() && !batch.ahead.stands(settle) {
         return late(batch, settle);
     }
     match settle.after {
-        After::Ended(state, reason) => end(batch, settle, state, reason),
-        After::Retry { at, failed_since } => retry(batch, settle, at, failed_since),
+        NextStep::Ended(state, reason) => end(batch, settle, state, reason),
+        NextStep::Retry { at, failed_since } => retry(batch, settle, at, failed_since),
     }
 }
 
-fn end(batch: &mut Batch, settle: &Settle, state: DeliveryState, reason: Option<EndReason>) -> Result<Settled, StoreError> {
+fn end(batch: &mut Batch, settle: &RecordOutcome, state: DeliveryState, reason: Option<EndReason>) -> Result<Settled, StoreError> {
     let closed = match batch.ahead.closed.remove(&settle.key) {
         Some(closed) => Some(closed),
         None => close(batch.conn, settle.key)?,
@@ -38,7 +38,7 @@ fn end(batch: &mut Batch, settle: &Settle, state: DeliveryState, reason: Option<
     Ok(Settled::Recorded)
 }
 
-fn retry(batch: &mut Batch, settle: &Settle, at: Timestamp, failed_since: Timestamp) -> Result<Settled, StoreError> {
+fn retry(batch: &mut Batch, settle: &RecordOutcome, at: Timestamp, failed_since: Timestamp) -> Result<Settled, StoreError> {
     const MOVE: &str = "UPDATE open_delivery SET attempts = ?4, next_attempt_at = ?5, failed_since = ?6 \
         WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3";
     let (endpoint, sequence, run) = key(settle.key);
@@ -56,14 +56,14 @@ fn retry(batch: &mut Batch, settle: &Settle, at: Timestamp, failed_since: Timest
 
 /// The run had ended before (it was cancelled while the request was under way), or another node decides what follows: what
 /// happened is kept all the same.
-fn late(batch: &mut Batch, settle: &Settle) -> Result<Settled, StoreError> {
+fn late(batch: &mut Batch, settle: &RecordOutcome) -> Result<Settled, StoreError> {
     if append_late(batch.conn, settle)? {
         is_news(batch, settle, Settled::Late)?;
     }
     Ok(Settled::Late)
 }
 
-fn is_news(batch: &mut Batch, settle: &Settle, settled: Settled) -> Result<(), StoreError> {
+fn is_news(batch: &mut Batch, settle: &RecordOutcome, settled: Settled) -> Result<(), StoreError> {
     batch.count_attempt(settle);
     health::learn(batch, settle, settled)
 }
@@ -110,11 +110,11 @@ fn count_replayed(conn: Conn, replay: Option<ReplayId>) -> Result<(), StoreError
 pub(super) fn cancel(conn: Conn, run: &Expired, now: Timestamp) -> Result<(), StoreError> {
     let Expired { key, attempts, deadline, replay, .. } = *run;
     let (state, reason) = (DeliveryState::Cancelled, EndReason::Requested);
-    let after = After::Ended(state, Some(reason));
+    let after = NextStep::Ended(state, Some(reason));
     close(conn, key)?;
     append_ended(
         conn,
-        &Settle { key, attempt: None, attempts, deadline, now, after, replay, latency: None, epoch: 0 },
+        &RecordOutcome { key, attempt: None, attempts, deadline, now, after, replay, latency: None, epoch: 0 },
         state,
         Some(reason as i64),
     )?;
@@ -122,7 +122,7 @@ pub(super) fn cancel(conn: Conn, run: &Expired, now: Timestamp) -> Result<(), St
 }
 
 /// Keeps an attempt of a run that has ended; answers whether it was not there yet. Where it succeeded, a cancelled run did.
-fn append_late(conn: Conn, settle: &Settle) -> Result<bool, StoreError> {
+fn append_late(conn: Conn, settle: &RecordOutcome) -> Result<bool, StoreError> {
     let Some(attempt) = &settle.attempt else { return Ok(false) };
     const SAME: &str =
         "SELECT 1 FROM ended_delivery WHERE endpoint = ?1 AND sequence = ?2 AND run = ?3 AND attempts = ?4 AND started_at = ?5";
@@ -150,7 +150,7 @@ fn key(key: RunKey) -> (i64, i64, u32) {
     (key.endpoint.get(), key.sequence, key.run)
 }
 
-fn append_ended(conn: Conn, settle: &Settle, state: DeliveryState, reason: Option<i64>) -> Result<(), StoreError> {
+fn append_ended(conn: Conn, settle: &RecordOutcome, state: DeliveryState, reason: Option<i64>) -> Result<(), StoreError> {
     const APPEND: &str = "INSERT INTO ended_delivery (endpoint, sequence, run, state, end_reason, attempts, deadline, ended_at, started_at, \
         outcome, status, error, resolve_us, connect_us, tls_us, first_byte_us, total_us, answer_headers, answer_body) \
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";

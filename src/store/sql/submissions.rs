@@ -14,7 +14,7 @@ use crate::domain::recharge::{Recharge, Status};
 use crate::domain::submission::{Next, Order, Submission};
 use crate::domain::time::Timestamp;
 use crate::limits;
-use crate::store::{Accept, Addressed, Callback, Listed, Page, Place, Placed, Sought, StoreError, TimeRange, Whose};
+use crate::store::{Accept, Addressed, Callback, Listed, Page, Place, Placed, RechargeKey, RechargeOwner, StoreError, TimeRange};
 
 const COLUMNS: &str = "r.*, s.wanted, s.sent_at, s.asked, s.stuck_at";
 
@@ -152,7 +152,7 @@ pub(super) fn keep_callback(batch: &Batch, callback: &Callback, now: Timestamp) 
 /// Recharges of a time range in the order of their making.
 pub(super) fn walk(
     conn: Conn,
-    whose: &Whose,
+    whose: &RechargeOwner,
     range: TimeRange,
     after: Option<RechargeId>,
     limit: usize,
@@ -164,20 +164,22 @@ pub(super) fn walk(
     let floor = range.since.map_or(-1, |since| Ids::floor(since).get() - 1).max(after.map_or(-1, RechargeId::get));
     let ceiling = range.until.map_or(i64::MAX, |until| Ids::floor(until).get());
     match whose {
-        Whose::Stream(stream) => conn.all(OF_STREAM, params![stream.get(), floor, ceiling, limit], read_recharge),
-        Whose::Provider(provider) => conn.all(OF_PROVIDER, params![provider, floor, ceiling, limit], read_recharge),
+        RechargeOwner::Stream(stream) => conn.all(OF_STREAM, params![stream.get(), floor, ceiling, limit], read_recharge),
+        RechargeOwner::Provider(provider) => conn.all(OF_PROVIDER, params![provider, floor, ceiling, limit], read_recharge),
     }
 }
 
 /// Recharges by their ids and references, each where it is there.
-pub(super) fn lookup(conn: Conn, stream: Option<StreamId>, keys: &[Sought]) -> Result<Vec<Option<Recharge>>, StoreError> {
+pub(super) fn lookup(conn: Conn, stream: Option<StreamId>, keys: &[RechargeKey]) -> Result<Vec<Option<Recharge>>, StoreError> {
     const ONE: &str = concat!("SELECT ", recharge_columns!(), " FROM recharge WHERE id = ?1");
     let is_its_own = |found: &Recharge| stream.is_none_or(|stream| found.stream == stream);
-    let find = |key: &Sought| match (key, stream) {
-        (Sought::Id(id), _) => Ok(conn.first(ONE, params![id.get()], read_recharge)?.filter(is_its_own)),
+    let find = |key: &RechargeKey| match (key, stream) {
+        (RechargeKey::Id(id), _) => Ok(conn.first(ONE, params![id.get()], read_recharge)?.filter(is_its_own)),
         (_, None) => Ok(None),
-        (Sought::Reference(reference_no), Some(stream)) => Ok(references::recharge(conn, stream, reference_no)?.map(|(found, _)| found)),
-        (Sought::Number(number), Some(stream)) => {
+        (RechargeKey::Reference(reference_no), Some(stream)) => {
+            Ok(references::recharge(conn, stream, reference_no)?.map(|(found, _)| found))
+        }
+        (RechargeKey::Number(number), Some(stream)) => {
             const NUMBERED: &str =
                 "SELECT r.* FROM submission s JOIN recharge r ON r.id = s.recharge WHERE s.transaction_id = ?1 AND r.stream = ?2";
             conn.first(NUMBERED, params![number, stream.get()], read_recharge)

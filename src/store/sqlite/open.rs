@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use super::file::{DatabaseLock, FileState, Watch};
 use super::threads::{Checkpointer, Session};
 use super::{Sqlite, SqliteStore, StoreError};
-use crate::clock::Surroundings;
+use crate::clock::Environment;
 use crate::domain::id::StreamId;
 use crate::limits;
 use crate::store::seal::{MasterKey, Sealer};
@@ -34,7 +34,7 @@ pub struct OpenOptions {
     /// The key before that one, while the secrets are sealed again.
     pub previous_key: Option<MasterKey>,
     /// Time, chance and ids.
-    pub surroundings: Surroundings,
+    pub environment: Environment,
 }
 
 /// How long a statement waits for another process (`ringback token` beside `ringback serve`), or for a checkpoint.
@@ -62,9 +62,9 @@ impl SqliteStore {
     }
 
     fn open_with(options: OpenOptions, lock: Option<DatabaseLock>) -> Result<Self, StoreError> {
-        let OpenOptions { path, master_key, previous_key, surroundings } = options;
-        let sealer = Sealer::new(&master_key, previous_key.as_ref(), surroundings.entropy.clone());
-        let conn = prepare(&path, &sealer, &surroundings).map_err(|error| unusable(&path, error))?;
+        let OpenOptions { path, master_key, previous_key, environment } = options;
+        let sealer = Sealer::new(&master_key, previous_key.as_ref(), environment.entropy.clone());
+        let conn = prepare(&path, &sealer, &environment).map_err(|error| unusable(&path, error))?;
         if let Some(lock) = &lock {
             lock.verify(&conn)?;
         }
@@ -80,19 +80,19 @@ impl SqliteStore {
             _watch: lock.map(|lock| Watch::start(lock, &state)).transpose()?,
             state,
         };
-        Ok(Self::new(driver, sealer, surroundings.ids))
+        Ok(Self::new(driver, sealer, environment.ids))
     }
 }
 
 /// A file that is known to be ours, with the tables of this version.
-fn prepare(path: &Path, sealer: &Sealer, surroundings: &Surroundings) -> Result<Connection, StoreError> {
+fn prepare(path: &Path, sealer: &Sealer, environment: &Environment) -> Result<Connection, StoreError> {
     make_private(path);
     // Nothing is written before it is known to be ours.
     check_file(path, sealer)?;
     let mut conn = connect(path)?;
     migrate(&mut conn)?;
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    sql::begin(Conn::Sqlite(&tx, &References::default()), sealer, &surroundings.ids)?;
+    sql::begin(Conn::Sqlite(&tx, &References::default()), sealer, &environment.ids)?;
     tx.commit()?;
     Ok(conn)
 }

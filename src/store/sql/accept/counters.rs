@@ -3,8 +3,8 @@
 use super::{Batch, Counter, FIRST_TRANSACTION_ID, TRANSACTION_IDS};
 use crate::store::StoreError;
 use crate::store::sql::Advance;
-use crate::store::sql::conn::{Conn, Spot, params};
-use crate::store::sql::guess::Known;
+use crate::store::sql::conn::{Conn, RowLocation, params};
+use crate::store::sql::optimistic::Known;
 
 impl Batch<'_> {
     pub(super) fn next_transaction_id(&mut self) -> Result<i64, StoreError> {
@@ -39,7 +39,7 @@ impl Batch<'_> {
             let Counter { moved: [queued, success, failed, reversed], raised, .. } = counter;
             let moves = counter.moved != [0; 4];
             if moves && counter.known.tally.0 != self.hour {
-                counter.known.tally = (self.hour, Spot::default());
+                counter.known.tally = (self.hour, RowLocation::default());
             }
             self.guesses.keep(stream, &counter.known);
             let Known { next, version, last_event_at, spot, tally } = counter.known;

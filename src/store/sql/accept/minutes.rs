@@ -9,7 +9,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::traffic::Traffic;
 use crate::store::sql::conn::Conn;
 use crate::store::sql::overview::{self, Minute};
-use crate::store::{Settle, StoreError, Write};
+use crate::store::{RecordOutcome, StoreError, Write};
 
 /// Minutes whose counts are remembered from one batch to the next.
 const MINUTES_KNOWN: usize = 3;
@@ -45,7 +45,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    pub fn count_attempt(&mut self, outcome: &Settle) {
+    pub fn count_attempt(&mut self, outcome: &RecordOutcome) {
         let Some(attempt) = &outcome.attempt else { return };
         let traffic = self.traffic(outcome.now);
         traffic.attempts += 1;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::board::{Board, Bounds, Chore, Job, Leap, Tenure};
 use super::lane::Read;
 use super::plan::Plan;
+use super::scheduler::{Bounds, Job, Leap, Scheduler, StoreTask, Tenure};
 use crate::domain::attempt::{Outcome, OutcomeKind, Phases};
 use crate::domain::delivery::{DeliveryState, EndReason, OpenRun, RunKey};
 use crate::domain::endpoint::{Endpoint, EndpointStatus, Ordering, Settings};
@@ -19,7 +19,7 @@ use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::domain::vendor::Mode;
 use crate::limits;
-use crate::store::{After, Backlog, Expired, OpenAsk, OpenPage, OpenQuery, Settle};
+use crate::store::{Backlog, Expired, NextStep, OpenAsk, OpenPage, OpenQuery, RecordOutcome};
 
 pub(super) const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
@@ -50,7 +50,7 @@ pub(super) fn outcome(kind: OutcomeKind) -> Outcome {
 
 /// A board with a store that is a list of open runs.
 pub(super) struct Table {
-    pub(super) board: Board,
+    pub(super) scheduler: Scheduler,
     pub(super) now: Timestamp,
     pub(super) stored: HashMap<EndpointId, Vec<OpenRun>>,
     pub(super) ordering: Ordering,
@@ -59,7 +59,7 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn new(bounds: Bounds) -> Self {
         let policy = Policy { schedule: vec![Duration::from_secs(5), Duration::from_secs(30)], deadline: Duration::from_secs(86_400) };
-        Self { board: Board::new(bounds, policy, Tenure::alone()), now: START, stored: HashMap::new(), ordering: Ordering::None }
+        Self { scheduler: Scheduler::new(bounds, policy, Tenure::alone()), now: START, stored: HashMap::new(), ordering: Ordering::None }
     }
 
     pub(super) fn run(&self, endpoint: i64, sequence: i64, size: usize) -> OpenRun {
@@ -86,7 +86,7 @@ impl Table {
     pub(super) fn open(&mut self, endpoint: i64, sequences: std::ops::RangeInclusive<i64>, size: usize) {
         let runs: Vec<_> = sequences.map(|sequence| self.run(endpoint, sequence, size)).collect();
         self.stored.entry(EndpointId::new(endpoint)).or_default().extend(runs.iter().cloned());
-        self.board.opened(runs, self.now);
+        self.scheduler.opened(runs, self.now);
         self.do_chores();
     }
 
@@ -99,10 +99,10 @@ impl Table {
     }
 
     pub(super) fn do_chores(&mut self) {
-        while let Some(chore) = self.board.next_chore() {
-            match chore {
-                Chore::Load(id) => self.board.loaded(id, Some(Arc::new(self.plan(id))), self.now),
-                Chore::Refill(id, refill) => {
+        while let Some(task) = self.scheduler.next_chore() {
+            match task {
+                StoreTask::Load(id) => self.scheduler.loaded(id, Some(Arc::new(self.plan(id))), self.now),
+                StoreTask::Refill(id, refill) => {
                     let now = self.now;
                     let stored = &self.stored[&id];
                     let is_due = |run: &&OpenRun| run.next_attempt_at.is_some_and(|at| at <= now);
@@ -135,37 +135,37 @@ impl Table {
                         _ => OpenPage::default(),
                     };
                     let next_due = stored.iter().filter_map(|run| run.next_attempt_at).filter(|at| *at > now).min();
-                    self.board.refilled(id, refill, Some(Read { ordered, due, replayed, next_due }), now);
+                    self.scheduler.refilled(id, refill, Some(Read { ordered, due, replayed, next_due }), now);
                 }
-                Chore::Expire(_) | Chore::Disable(_) => {}
+                StoreTask::Expire(_) | StoreTask::Disable(_) => {}
             }
         }
     }
 
     /// Everything that may go out now.
     pub(super) fn jobs(&mut self) -> Vec<Job> {
-        std::iter::from_fn(|| self.board.next(self.now)).collect()
+        std::iter::from_fn(|| self.scheduler.next(self.now)).collect()
     }
 
     /// An attempt comes back and is written down.
     pub(super) fn finish(&mut self, job: Job, kind: OutcomeKind) -> Option<Job> {
-        let finished = self.board.finished(job, self.now, outcome(kind), self.now, 0.0);
+        let finished = self.scheduler.finished(job, self.now, outcome(kind), self.now, 0.0);
         self.settle(&finished.settle);
         finished.next
     }
 
-    pub(super) fn settle(&mut self, settle: &Settle) {
+    pub(super) fn settle(&mut self, settle: &RecordOutcome) {
         self.write_down(settle);
-        self.board.settled(std::slice::from_ref(settle), self.now);
+        self.scheduler.settled(std::slice::from_ref(settle), self.now);
         self.do_chores();
     }
 
-    fn write_down(&mut self, settle: &Settle) {
+    fn write_down(&mut self, settle: &RecordOutcome) {
         let stored = self.stored.get_mut(&settle.key.endpoint).unwrap();
         let at = stored.iter().position(|run| run.key == settle.key).expect("a run ends once");
         match settle.after {
-            After::Ended(..) => drop(stored.remove(at)),
-            After::Retry { at: next, failed_since } => {
+            NextStep::Ended(..) => drop(stored.remove(at)),
+            NextStep::Retry { at: next, failed_since } => {
                 stored[at].attempts = settle.attempts;
                 stored[at].next_attempt_at = Some(next);
                 stored[at].failed_since = Some(failed_since);
@@ -205,7 +205,7 @@ fn what_does_not_fit_comes_back_from_the_store_once_and_in_order() {
     }
 }
 
-/// A table with endpoint 1 far behind, and endpoint 2 that is not, on a board that lets 1000 a second go out behind the
+/// A table with endpoint 1 far behind, and endpoint 2 that is not, on a scheduler that lets 1000 a second go out behind the
 /// others: two at once, after that one in a millisecond.
 fn one_is_behind() -> Table {
     let mut table = Table::new(Bounds { behind_per_second: 1000, ..bounds() });
@@ -231,7 +231,7 @@ fn who_is_behind_goes_at_a_pace_while_others_events_go_out_as_they_come() {
     for millisecond in 0..100 {
         table.now = table.now.plus(Duration::from_millis(1));
         table.open(2, 2 + millisecond..=2 + millisecond, 10);
-        table.board.tick(table.now);
+        table.scheduler.tick(table.now);
         under_way.extend(table.jobs());
         for job in std::mem::take(&mut under_way) {
             sent[job.run.key.endpoint.get() as usize - 1] += 1;
@@ -240,9 +240,9 @@ fn who_is_behind_goes_at_a_pace_while_others_events_go_out_as_they_come() {
     }
     assert!((99..=102).contains(&sent[1]), "each at once: {sent:?}");
     assert!((95..=110).contains(&sent[0]), "one in a millisecond: {sent:?}");
-    assert!(table.board.next_wake().is_some_and(|at| at <= table.now.plus(Duration::from_millis(1))), "a timer rings for the next");
+    assert!(table.scheduler.next_wake().is_some_and(|at| at <= table.now.plus(Duration::from_millis(1))), "a timer rings for the next");
     table.now = table.now.plus(limits::LATELY);
-    table.board.tick(table.now);
+    table.scheduler.tick(table.now);
     under_way.extend(table.jobs());
     while let Some(job) = under_way.pop() {
         sent[0] += 1;
@@ -258,11 +258,11 @@ fn a_run_that_was_read_before_its_hand_off_came_is_not_sent_twice() {
     table.prove(1);
     let run = table.run(1, 2, 10);
     table.stored.get_mut(&run.key.endpoint).unwrap().push(run.clone());
-    table.board.unsure(table.now);
+    table.scheduler.unsure(table.now);
     table.do_chores();
     let jobs = table.jobs();
     assert_eq!(jobs.len(), 1);
-    table.board.opened(vec![run], table.now);
+    table.scheduler.opened(vec![run], table.now);
     table.do_chores();
     assert!(table.jobs().is_empty());
 }
@@ -274,13 +274,13 @@ fn memory_is_bounded_in_runs_and_bytes_for_a_lane_and_for_the_node() {
         table.prove(endpoint);
     }
     table.open(1, 2..=1000, 10);
-    assert!(table.board.runs_in_memory(EndpointId::new(1)) <= 100);
+    assert!(table.scheduler.runs_in_memory(EndpointId::new(1)) <= 100);
     for endpoint in 2..=4 {
         table.open(endpoint, 2..=50, 60_000);
-        assert!(table.board.bytes_in_memory() <= 2 << 20, "{} bytes", table.board.bytes_in_memory());
+        assert!(table.scheduler.bytes_in_memory() <= 2 << 20, "{} bytes", table.scheduler.bytes_in_memory());
     }
     assert_eq!(table.drain().len(), 999 + 3 * 49, "and all of it goes out in the end");
-    assert_eq!(table.board.bytes_in_memory(), 0);
+    assert_eq!(table.scheduler.bytes_in_memory(), 0);
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn what_finds_no_room_is_asked_for_again_only_once_there_may_be_some() {
     table.open(2, 1..=1, 99_000);
     let other = table.jobs().remove(0);
     // The chores would have no end if one led to the next.
-    table.board.due(EndpointId::new(1), table.now);
+    table.scheduler.due(EndpointId::new(1), table.now);
     table.do_chores();
     assert_eq!(table.drain(), [2], "the other lane has most of the room");
     table.finish(other, OutcomeKind::Succeeded);
@@ -323,7 +323,7 @@ fn lanes_that_never_answered_have_a_quarter_of_the_budget() {
     }
     let silent = table.jobs();
     assert_eq!(silent.len(), 64 / limits::UNPROVEN_SHARE / 2);
-    silent.into_iter().for_each(|job| drop(table.board.finished(job, START, outcome(OutcomeKind::TimedOut), START, 0.0).next));
+    silent.into_iter().for_each(|job| drop(table.scheduler.finished(job, START, outcome(OutcomeKind::TimedOut), START, 0.0).next));
     while !table.jobs().is_empty() {}
     table.open(99, 1..=1, 10);
     let quiet: Vec<_> = table.jobs();
@@ -346,9 +346,9 @@ fn a_lane_that_holds_probes_with_its_oldest_and_then_sends_all_in_order() {
         jobs.extend(table.jobs());
     }
     assert!((limits::HOLD_AFTER..limits::HOLD_AFTER + 8).contains(&failed), "{failed} attempts were spent");
-    assert!(table.board.runs_in_memory(EndpointId::new(1)) < limits::HOLDING_WINDOW + 8, "a few, and those that were under way");
+    assert!(table.scheduler.runs_in_memory(EndpointId::new(1)) < limits::HOLDING_WINDOW + 8, "a few, and those that were under way");
     table.now = table.now.plus(Duration::from_secs(6));
-    table.board.tick(table.now);
+    table.scheduler.tick(table.now);
     table.do_chores();
     let mut probes = table.jobs();
     assert_eq!(probes.iter().map(|job| job.run.key.sequence).collect::<Vec<_>>(), [2], "one probe, the oldest");
@@ -365,16 +365,16 @@ fn a_strict_lane_sends_the_next_when_its_predecessor_is_written_down() {
     table.open(1, 1..=5, 10);
     let mut jobs = table.jobs();
     assert_eq!(jobs.len(), 1);
-    let finished = table.board.finished(jobs.remove(0), table.now, outcome(OutcomeKind::Succeeded), table.now, 0.0);
+    let finished = table.scheduler.finished(jobs.remove(0), table.now, outcome(OutcomeKind::Succeeded), table.now, 0.0);
     assert!(finished.next.is_none() && table.jobs().is_empty(), "not before it is durable");
     table.write_down(&finished.settle);
-    table.board.settled(&[finished.settle], table.now);
+    table.scheduler.settled(&[finished.settle], table.now);
     table.do_chores();
     let mut jobs = table.jobs();
     assert_eq!(jobs[0].run.key.sequence, 2);
     assert!(table.finish(jobs.remove(0), OutcomeKind::Rejected).is_none(), "a failing head holds the others");
     table.now = table.now.plus(Duration::from_secs(6));
-    table.board.tick(table.now);
+    table.scheduler.tick(table.now);
     assert_eq!(table.jobs()[0].run.key.sequence, 2);
 }
 
@@ -387,13 +387,13 @@ fn sending_pauses_when_outcomes_are_not_written_down() {
     let mut jobs = table.jobs();
     while let Some(job) = jobs.pop() {
         sent += 1;
-        let finished = table.board.finished(job, table.now, outcome(OutcomeKind::Succeeded), table.now, 0.0);
+        let finished = table.scheduler.finished(job, table.now, outcome(OutcomeKind::Succeeded), table.now, 0.0);
         settles.push(finished.settle);
         jobs.extend(finished.next);
     }
     assert_eq!(sent, 10);
     settles.iter().for_each(|settle| table.write_down(settle));
-    table.board.settled(&settles, table.now);
+    table.scheduler.settled(&settles, table.now);
     table.do_chores();
     assert_eq!(table.drain().len(), 39);
 }
@@ -402,13 +402,13 @@ fn sending_pauses_when_outcomes_are_not_written_down() {
 
 impl Table {
     fn sweep(&mut self) -> Leap {
-        let leap = self.board.begin_sweep(self.now);
+        let leap = self.scheduler.begin_sweep(self.now);
         let backlog = |(endpoint, runs): (&EndpointId, &Vec<OpenRun>)| {
             runs.iter().map(|run| run.deadline).min().map(|first_deadline| Backlog { endpoint: *endpoint, first_deadline })
         };
         let backlogs: Vec<_> = self.stored.iter().filter_map(backlog).collect();
-        self.board.swept(&backlogs, self.now);
-        self.board.tidy(self.now);
+        self.scheduler.swept(&backlogs, self.now);
+        self.scheduler.tidy(self.now);
         self.do_chores();
         leap
     }
@@ -449,8 +449,8 @@ fn nothing_ends_as_blocked_for_a_leap_of_the_clock() {
             table.sweep();
         }
         let late = Expired { key: table.run(1, 3, 10).key, attempts: 0, deadline, next_attempt_at: None, replay: None };
-        let ended = table.board.expire(EndpointId::new(1), &[late], table.now);
-        let expected = reason.map(|reason| After::Ended(DeliveryState::Exhausted, Some(reason)));
+        let ended = table.scheduler.expire(EndpointId::new(1), &[late], table.now);
+        let expected = reason.map(|reason| NextStep::Ended(DeliveryState::Exhausted, Some(reason)));
         assert_eq!(ended.first().map(|settle| settle.after), expected);
         assert_eq!(under_way.len(), 1);
     }
@@ -462,23 +462,23 @@ fn a_retry_that_was_in_hand_when_its_endpoint_was_deleted_ends_when_it_is_writte
     let mut table = Table::new(bounds());
     table.open(1, 1..=1, 1);
     let job = table.jobs().pop().expect("one goes out");
-    let finished = table.board.finished(job, table.now, outcome(OutcomeKind::Rejected), table.now, 0.0);
+    let finished = table.scheduler.finished(job, table.now, outcome(OutcomeKind::Rejected), table.now, 0.0);
     let mut plan = table.plan(EndpointId::new(1));
     plan.endpoint.deleted = true;
-    table.board.loaded(EndpointId::new(1), Some(Arc::new(plan)), table.now);
-    let expiring = |board: &mut Board| match board.next_chore() {
-        Some(Chore::Expire(endpoint)) => endpoint,
+    table.scheduler.loaded(EndpointId::new(1), Some(Arc::new(plan)), table.now);
+    let expiring = |scheduler: &mut Scheduler| match scheduler.next_chore() {
+        Some(StoreTask::Expire(endpoint)) => endpoint,
         other => panic!("not to be expired, but {other:?}"),
     };
     let run = table.run(1, 1, 1);
     let open = Expired { key: run.key, attempts: 1, deadline: run.deadline, next_attempt_at: None, replay: None };
-    let endpoint = expiring(&mut table.board);
-    assert!(table.board.expire(endpoint, &[open], table.now).is_empty(), "it is in hand");
+    let endpoint = expiring(&mut table.scheduler);
+    assert!(table.scheduler.expire(endpoint, &[open], table.now).is_empty(), "it is in hand");
     table.write_down(&finished.settle);
-    table.board.settled(&[finished.settle], table.now);
-    let endpoint = expiring(&mut table.board);
-    let ended = table.board.expire(endpoint, &[open], table.now);
-    assert_eq!(ended[0].after, After::Ended(DeliveryState::Cancelled, Some(EndReason::Deleted)));
+    table.scheduler.settled(&[finished.settle], table.now);
+    let endpoint = expiring(&mut table.scheduler);
+    let ended = table.scheduler.expire(endpoint, &[open], table.now);
+    assert_eq!(ended[0].after, NextStep::Ended(DeliveryState::Cancelled, Some(EndReason::Deleted)));
 }
 
 /// While the store is busy with something else, the sending goes on; up to a bound.
@@ -490,10 +490,10 @@ fn what_is_being_written_down_takes_no_room_from_what_is_to_be_sent() {
     let mut jobs = table.jobs();
     let mut attempted = 0;
     while let Some(job) = jobs.pop() {
-        jobs.extend(table.board.finished(job, table.now, outcome(OutcomeKind::Succeeded), table.now, 0.0).next);
+        jobs.extend(table.scheduler.finished(job, table.now, outcome(OutcomeKind::Succeeded), table.now, 0.0).next);
         attempted += 1;
         table.do_chores();
-        assert!(table.board.runs_in_memory(EndpointId::new(1)) <= 200, "as many again as the window has");
+        assert!(table.scheduler.runs_in_memory(EndpointId::new(1)) <= 200, "as many again as the window has");
     }
     assert!((101..=200).contains(&attempted), "{attempted} were sent before anything was written down");
 }

@@ -3,8 +3,8 @@
 use maud::{DOCTYPE, Markup, html};
 
 use super::assets::{ICON, SCRIPT, STYLE};
-use super::door::{OfOperator, OfVendor, Person};
-use super::draw::hidden;
+use super::auth::{OfOperator, Person, VendorSession};
+use super::components::hidden;
 use super::form::{PROOF, Query};
 use crate::domain::user::Role;
 use crate::domain::vendor::Mode;
@@ -125,7 +125,7 @@ fn around(title: &str, kind: &str, (side, body): (Markup, Markup)) -> Markup {
 }
 
 /// A page of a vendor's. `here` is its place in the way about.
-pub(super) fn of_vendor(seat: &OfVendor, query: &Query, (here, title): (&str, &str), body: Markup) -> Markup {
+pub(super) fn of_vendor(seat: &VendorSession, query: &Query, (here, title): (&str, &str), body: Markup) -> Markup {
     let mut list = vec![
         ("", "Home"),
         ("/recharges", "Recharges"),

@@ -2,14 +2,14 @@
 
 use std::cmp::Reverse;
 
-use super::{Board, Job};
+use super::{Job, Scheduler};
 use crate::domain::id::EndpointId;
 use crate::domain::time::Timestamp;
 use crate::engine::lane::Lane;
 use crate::engine::pace::Standing;
 use crate::limits;
 
-impl Board {
+impl Scheduler {
     /// The next attempt to make, if one may be made now.
     pub fn next(&mut self, now: Timestamp) -> Option<Job> {
         self.latest = self.latest.max(now);

@@ -10,8 +10,8 @@ use http::header::{COOKIE, HOST};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 
+use super::error::Refusal;
 use super::form;
-use super::refusal::Refusal;
 use crate::domain::audit::Actor;
 use crate::domain::session::{LoggedIn, Ticket};
 use crate::domain::token::Scope;
@@ -94,12 +94,12 @@ impl Visit {
 }
 
 /// Somebody who is logged in, whether or not the second factor has been seen.
-pub(super) struct Half {
+pub(super) struct PendingSession {
     pub logged_in: LoggedIn,
     pub ticket: Ticket,
 }
 
-impl FromRequestParts<Api> for Half {
+impl FromRequestParts<Api> for PendingSession {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refusal> {
@@ -126,7 +126,7 @@ impl FromRequestParts<Api> for Person {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refusal> {
-        let Half { logged_in, ticket } = Half::from_request_parts(parts, api).await?;
+        let PendingSession { logged_in, ticket } = PendingSession::from_request_parts(parts, api).await?;
         if logged_in.session.awaits_second_factor {
             return Err(Refusal::Elsewhere("/panel/second-factor"));
         }
@@ -154,14 +154,14 @@ impl Person {
 }
 
 /// Somebody who is logged in for a vendor, in one of its modes.
-pub(super) struct OfVendor {
+pub(super) struct VendorSession {
     pub person: Person,
     pub vendor: Vendor,
     pub mode: Mode,
     pub caller: Caller,
 }
 
-impl FromRequestParts<Api> for OfVendor {
+impl FromRequestParts<Api> for VendorSession {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refusal> {
@@ -173,7 +173,7 @@ impl FromRequestParts<Api> for OfVendor {
     }
 }
 
-impl OfVendor {
+impl VendorSession {
     /// An address in this mode.
     pub fn at(&self, rest: impl std::fmt::Display) -> String {
         format!("/panel/{}/{rest}", self.mode.as_str())
@@ -181,25 +181,25 @@ impl OfVendor {
 }
 
 /// The same, whose role allows changes.
-pub(super) struct Developer(pub OfVendor);
+pub(super) struct Developer(pub VendorSession);
 
 impl FromRequestParts<Api> for Developer {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refusal> {
-        let seat = OfVendor::from_request_parts(parts, api).await?;
+        let seat = VendorSession::from_request_parts(parts, api).await?;
         if seat.person.may(Role::Developer) { Ok(Self(seat)) } else { Err(Refusal::Role("the role developer or owner")) }
     }
 }
 
 /// The same, whose role allows everything.
-pub(super) struct Owner(pub OfVendor);
+pub(super) struct Owner(pub VendorSession);
 
 impl FromRequestParts<Api> for Owner {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refusal> {
-        let seat = OfVendor::from_request_parts(parts, api).await?;
+        let seat = VendorSession::from_request_parts(parts, api).await?;
         if seat.person.may(Role::Owner) { Ok(Self(seat)) } else { Err(Refusal::Role("the role owner")) }
     }
 }

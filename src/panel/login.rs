@@ -8,11 +8,11 @@ use http::StatusCode;
 use http::header::SET_COOKIE;
 use maud::{Markup, html};
 
-use super::door::{Half, Person, Visit};
-use super::draw::{Input, hidden, problems};
+use super::auth::{PendingSession, Person, Visit};
+use super::components::{Input, hidden, problems};
+use super::error::{Refusal, Shown, capital};
 use super::form::{Form, OpenForm, PROOF, Query, proof};
-use super::frame;
-use super::refusal::{Refusal, Shown, capital};
+use super::layout;
 use crate::domain::session::{Purpose, Ticket};
 use crate::fields::Problem;
 use crate::http::Api;
@@ -60,7 +60,7 @@ fn login_page(query: &Query, next: &str, email: &str, wrong: Option<&OpsError>) 
     };
     let email_field = Input { kind: "email", required: true, autocomplete: "username", ..Input::text("email", "E-mail", email) };
     let password = Input { kind: "password", required: true, autocomplete: "current-password", ..Input::text("password", "Password", "") };
-    frame::bare(
+    layout::bare(
         "Log in",
         html! {
             h1 { "Log in" }
@@ -107,19 +107,19 @@ async fn log_in(State(api): State<Api>, visit: Visit, OpenForm(mut form): OpenFo
     }
 }
 
-async fn log_out(State(api): State<Api>, visit: Visit, half: Half, _: Form) -> Shown<Response> {
+async fn log_out(State(api): State<Api>, visit: Visit, half: PendingSession, _: Form) -> Shown<Response> {
     api.ops.log_out(&half.ticket).await?;
     Ok(([(SET_COOKIE, visit.no_cookie())], Redirect::to("/panel/login?told=logged-out")).into_response())
 }
 
-fn second_factor_page(half: &Half, next: &str, wrong: Option<&OpsError>) -> Markup {
+fn second_factor_page(half: &PendingSession, next: &str, wrong: Option<&OpsError>) -> Markup {
     let code = Input {
         required: true,
         autocomplete: "one-time-code",
         help: Some("Six digits from your authenticator app, or one of the codes that you kept for when it is lost."),
         ..Input::text("code", "Code", "")
     };
-    frame::bare(
+    layout::bare(
         "Second factor",
         html! {
             h1 { "Second factor" }
@@ -133,11 +133,11 @@ fn second_factor_page(half: &Half, next: &str, wrong: Option<&OpsError>) -> Mark
     )
 }
 
-async fn second_factor(State(api): State<Api>, half: Half, query: Query) -> Markup {
+async fn second_factor(State(api): State<Api>, half: PendingSession, query: Query) -> Markup {
     second_factor_page(&half, next_of(query.get("next"), api.ops.public_path()), None)
 }
 
-async fn pass_second_factor(State(api): State<Api>, visit: Visit, half: Half, mut form: Form) -> Shown<Response> {
+async fn pass_second_factor(State(api): State<Api>, visit: Visit, half: PendingSession, mut form: Form) -> Shown<Response> {
     let next = next_of(form.text("next"), api.ops.public_path()).to_owned();
     form.0.swap_remove("next");
     match api.ops.pass_second_factor(&half.logged_in, (visit.who, &half.ticket), form.fields()).await {
@@ -151,7 +151,7 @@ async fn pass_second_factor(State(api): State<Api>, visit: Visit, half: Half, mu
 
 async fn forgotten(State(api): State<Api>) -> Markup {
     let email = Input { kind: "email", required: true, autocomplete: "username", ..Input::text("email", "E-mail", "") };
-    frame::bare(
+    layout::bare(
         "Forgotten password",
         html! {
             h1 { "Forgotten your password?" }
@@ -195,7 +195,7 @@ fn choose_page(purpose: &Purpose, action: &str, wrong: &[Problem]) -> Markup {
         }
         _ => ("A new password", "It takes the place of the present one. Wherever you are logged in, you will be logged out.".to_owned()),
     };
-    frame::bare(
+    layout::bare(
         title,
         html! {
             h1 { (title) } p { (told) }
@@ -213,7 +213,7 @@ async fn link(State(api): State<Api>, Path(text): Path<String>) -> Shown {
     let ticket = Ticket::given(text);
     Ok(match api.ops.link(&ticket).await?.purpose {
         // Not at once: who only looks at a link (a mail scanner, a preview) must not use it up.
-        Purpose::Panel { .. } => frame::bare(
+        Purpose::Panel { .. } => layout::bare(
             "Open the panel",
             html! {
                 h1 { "Your webhooks" }
@@ -247,7 +247,7 @@ fn setup_page(ticket: &Ticket, given: &str, wrong: &[Problem]) -> Markup {
     let email = Input { kind: "email", required: true, autocomplete: "username", ..Input::text("email", "E-mail", given) };
     let help = password_help();
     let password = new_password(&help);
-    frame::bare(
+    layout::bare(
         "Set up Ringback",
         html! {
             h1 { "Set up Ringback" }
@@ -282,7 +282,7 @@ async fn may_enter(State(api): State<Api>, Path(text): Path<String>) -> Shown {
     let ticket = Ticket::given(text);
     api.ops.may_enter(&ticket)?;
     // Not at once: a page of another site must not log anyone in.
-    Ok(frame::bare(
+    Ok(layout::bare(
         "Open the panel",
         html! {
             h1 { "Operator's panel" }

@@ -10,11 +10,11 @@ use maud::{Markup, PreEscaped, html};
 use qrcode::QrCode;
 use qrcode::render::svg;
 
-use super::door::{Person, Visit};
-use super::draw::{Input, act, change, copyable, facts, hidden, problems, time};
+use super::auth::{Person, Visit};
+use super::components::{Input, act, change, copyable, facts, hidden, problems, time};
+use super::error::{Refusal, Shown, capital};
 use super::form::{Form, Query};
-use super::frame;
-use super::refusal::{Refusal, Shown, capital};
+use super::layout;
 use crate::fields::Problem;
 use crate::http::Api;
 use crate::ops::{OpsError, Proposed};
@@ -73,7 +73,7 @@ fn page(api: &Api, person: &Person, query: &Query, wrong: &[Problem]) -> Markup 
             }
         }
     };
-    frame::of_person(person, query, "Your login", body)
+    layout::of_person(person, query, "Your login", body)
 }
 
 async fn show(State(api): State<Api>, person: Person, query: Query) -> Markup {
@@ -112,7 +112,7 @@ fn propose_page(person: &Person, proposed: &Proposed, (told, wrong): (Option<&Op
             }))
         }
     };
-    Ok(frame::of_person(person, &Query::default(), "Second factor", body))
+    Ok(layout::of_person(person, &Query::default(), "Second factor", body))
 }
 
 async fn propose(State(api): State<Api>, person: Person) -> Shown {
@@ -132,7 +132,7 @@ async fn enable(State(api): State<Api>, person: Person, form: Form) -> Shown<Res
                     a.button.main href="/panel" { "I have kept them" }
                 }
             };
-            Ok(frame::of_person(&person, &Query::default(), "Second factor", body).into_response())
+            Ok(layout::of_person(&person, &Query::default(), "Second factor", body).into_response())
         }
         Err(wrong @ (OpsError::WrongCredentials(_) | OpsError::Invalid(_))) => {
             let proposed = api.ops.propose_second_factor(&person.logged_in, &person.ticket).await?;

@@ -50,7 +50,7 @@ impl Route {
 
 /// The calls of the older platform, which are not in the OpenAPI document: their source has them.
 fn platform_routes() -> Vec<Route> {
-    let source = include_str!("../../src/http/routes/platform.rs");
+    let source = include_str!("../../src/http/routes/compat.rs");
     let calls = source.split("(&path(\"").skip(1).map(|rest| rest.split_once("\"), ").expect("a path and its method"));
     let mut found: Vec<(String, &str)> = calls.map(|(path, rest)| (format!("/in/{path}"), rest)).collect();
     found.extend(

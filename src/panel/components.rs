@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 
+use super::error::capital;
 use super::form::{PROOF, Query};
-use super::refusal::capital;
 use crate::domain::alert::masked;
 use crate::domain::delivery::DeliveryState;
 use crate::domain::endpoint::EndpointStatus;

@@ -20,7 +20,7 @@ use crate::domain::provider::Word;
 use crate::domain::submission::{Next, Submission, ask_again, unclear_waits};
 use crate::domain::time::Timestamp;
 use crate::providers::Provider;
-use crate::store::{Accept, Addressed, Deed, Done, StoreError, Write};
+use crate::store::{Accept, Addressed, Command, Reply, StoreError, Write};
 use crate::{failpoint, limits};
 
 /// Whether a provider is well.
@@ -73,7 +73,7 @@ enum Shift {
 }
 
 /// A provider at work.
-struct Desk {
+struct ProviderWorker {
     provider: Arc<dyn Provider>,
     breaker: Mutex<Breaker>,
     rate: Option<DefaultDirectRateLimiter>,
@@ -128,7 +128,7 @@ impl Engine {
     /// Hands over and enquires for one provider, until the engine is stopped.
     pub(super) async fn run_provider(self: Arc<Self>, provider: Arc<dyn Provider>, mut placed: watch::Receiver<u64>) {
         let rate = provider.terms().rate_per_second.map(|rate| RateLimiter::direct(Quota::per_second(rate)));
-        let desk = Arc::new(Desk { provider, breaker: Mutex::default(), rate });
+        let desk = Arc::new(ProviderWorker { provider, breaker: Mutex::default(), rate });
         let mut under_way = JoinSet::new();
         loop {
             while under_way.try_join_next().is_some() {}
@@ -153,12 +153,12 @@ impl Engine {
             tokio::select! {
                 changed = placed.changed() => if changed.is_err() { return },
                 Some(_) = under_way.join_next() => {}
-                () = self.surroundings.clock.sleep_until(next) => {}
+                () = self.environment.clock.sleep_until(next) => {}
             }
         }
     }
 
-    async fn take_submissions(self: &Arc<Self>, desk: &Desk, room: usize) -> Result<Vec<(Submission, UnderWay)>, StoreError> {
+    async fn take_submissions(self: &Arc<Self>, desk: &ProviderWorker, room: usize) -> Result<Vec<(Submission, UnderWay)>, StoreError> {
         let (with_new, limit) = desk.breaker.lock().takes(self.now(), room);
         if limit == 0 || self.submitting.is_stopped() {
             return Ok(Vec::new());
@@ -177,8 +177,8 @@ impl Engine {
             limit
         };
         let Some(taking) = UnderWay::begin(self) else { return Ok(Vec::new()) };
-        match self.change(Deed::TakeSubmissions { provider, with_new, hold, limit }, None).await? {
-            Done::Taken(taken) => {
+        match self.change(Command::TakeSubmissions { provider, with_new, hold, limit }, None).await? {
+            Reply::Taken(taken) => {
                 let taken = taken.into_iter().map(|submission| (submission, UnderWay::go_on(self))).collect();
                 drop(taking);
                 Ok(taken)
@@ -187,7 +187,7 @@ impl Engine {
         }
     }
 
-    async fn execute(&self, desk: &Desk, submission: Submission) {
+    async fn execute(&self, desk: &ProviderWorker, submission: Submission) {
         let is_new = submission.sent_at.is_none();
         // It counts as handed over from here, as the store has it.
         let sent_at = submission.sent_at.unwrap_or_else(|| self.now());
@@ -239,7 +239,7 @@ impl Engine {
             let reports = vec![Addressed { stream: recharge.stream, mode, report }];
             self.committer.get().expect("it is set at the start").write(Write::Accept(Accept { source, now, deadline, reports })).await?;
         }
-        self.change(Deed::Follow(recharge.id, next, asked), None).await.map(drop)
+        self.change(Command::Follow(recharge.id, next, asked), None).await.map(drop)
     }
 
     /// There is something to hand over.

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringback::clock::{Ids, Surroundings};
+use ringback::clock::{Environment, Ids};
 use ringback::domain::attempt::{Attempt, Outcome, OutcomeKind, Phases};
 use ringback::domain::delivery::{DeliveryState, EndReason, RunKey};
 use ringback::domain::endpoint::{Endpoint, EndpointStatus, Settings};
@@ -16,12 +16,12 @@ use ringback::domain::time::Timestamp;
 use ringback::domain::vendor::{Mode, Vendor};
 use ringback::limits;
 use ringback::store::{
-    Accept, Addressed, After, Created, Delivery, EndpointChange, Judged, OpenAsk, OpenPage, OpenQuery, OpenRun, Page, Portion, Publish,
-    Published, Resent, Settle, Settled, Store, Write, Written,
+    Accept, Addressed, Created, Delivery, EndpointChange, Judged, NextStep, OpenAsk, OpenPage, OpenQuery, OpenRun, Page, Portion, Publish,
+    Published, RecordOutcome, Resent, Settled, Store, Write, Written,
 };
 use serde_json::value::RawValue;
 
-use crate::deeds::Deeds;
+use crate::commands::Deeds;
 
 pub const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 pub const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -104,9 +104,9 @@ pub fn outcome(kind: OutcomeKind) -> Outcome {
 }
 
 /// What the engine makes of an attempt of `run` that came back at `now`.
-pub fn attempted(run: &OpenRun, number: u32, kind: OutcomeKind, now: Timestamp, after: After) -> Settle {
+pub fn attempted(run: &OpenRun, number: u32, kind: OutcomeKind, now: Timestamp, after: NextStep) -> RecordOutcome {
     let attempt = Attempt { number, run: run.key.run, started_at: just_before(now), outcome: outcome(kind) };
-    Settle {
+    RecordOutcome {
         key: run.key,
         attempt: Some(attempt),
         attempts: number,
@@ -119,23 +119,23 @@ pub fn attempted(run: &OpenRun, number: u32, kind: OutcomeKind, now: Timestamp, 
     }
 }
 
-pub fn succeeded(run: &OpenRun, number: u32, now: Timestamp) -> Settle {
-    attempted(run, number, OutcomeKind::Succeeded, now, After::Ended(DeliveryState::Succeeded, None))
+pub fn succeeded(run: &OpenRun, number: u32, now: Timestamp) -> RecordOutcome {
+    attempted(run, number, OutcomeKind::Succeeded, now, NextStep::Ended(DeliveryState::Succeeded, None))
 }
 
-pub fn failed(run: &OpenRun, number: u32, now: Timestamp, again: Timestamp) -> Settle {
-    attempted(run, number, OutcomeKind::Rejected, now, After::Retry { at: again, failed_since: run.failed_since.unwrap_or(now) })
+pub fn failed(run: &OpenRun, number: u32, now: Timestamp, again: Timestamp) -> RecordOutcome {
+    attempted(run, number, OutcomeKind::Rejected, now, NextStep::Retry { at: again, failed_since: run.failed_since.unwrap_or(now) })
 }
 
 /// The end of a run that no attempt led to.
-pub fn ended(run: &OpenRun, state: DeliveryState, reason: Option<EndReason>, now: Timestamp) -> Settle {
-    Settle {
+pub fn ended(run: &OpenRun, state: DeliveryState, reason: Option<EndReason>, now: Timestamp) -> RecordOutcome {
+    RecordOutcome {
         key: run.key,
         attempt: None,
         attempts: run.attempts,
         deadline: run.deadline,
         now,
-        after: After::Ended(state, reason),
+        after: NextStep::Ended(state, reason),
         replay: run.replay,
         latency: None,
         epoch: 0,
@@ -156,8 +156,8 @@ pub fn settings() -> Settings {
 }
 
 impl Subject {
-    pub fn new(store: impl Store, surroundings: &Surroundings, alive: impl Any + Send + Sync) -> Self {
-        let (ids, sweep_step) = (surroundings.ids.clone(), limits::SWEEP_STEP_ROWS);
+    pub fn new(store: impl Store, environment: &Environment, alive: impl Any + Send + Sync) -> Self {
+        let (ids, sweep_step) = (environment.ids.clone(), limits::SWEEP_STEP_ROWS);
         Self { store: Arc::new(store), ids, sweep_step, _alive: Arc::new(alive) }
     }
 
@@ -254,15 +254,15 @@ impl Subject {
         runs
     }
 
-    pub async fn settle(&self, settle: Settle) -> Settled {
-        match self.commit(vec![Write::Settle(settle)]).await.pop() {
+    pub async fn settle(&self, settle: RecordOutcome) -> Settled {
+        match self.commit(vec![Write::RecordOutcome(settle)]).await.pop() {
             Some(Written::Settled(settled)) => settled,
             other => panic!("not the answer to an outcome: {other:?}"),
         }
     }
 
     /// Settles what is still open.
-    pub async fn record(&self, settle: Settle) {
+    pub async fn record(&self, settle: RecordOutcome) {
         assert_eq!(self.settle(settle).await, Settled::Recorded);
     }
 

@@ -33,7 +33,7 @@ impl Ops {
     /// The input's problems; the store's.
     pub async fn overview(&self, fields: Fields) -> Result<(Overview, Timestamp, u64), OpsError> {
         finish(fields)?;
-        let now = self.surroundings.clock.now();
+        let now = self.environment.clock.now();
         Ok((self.store.overview(now).await?, now, self.store.open_count().await?))
     }
 
@@ -107,7 +107,7 @@ impl Ops {
         let range = time_range(&mut fields);
         let Paging(page) = Paging::read(&mut fields);
         if action.is_some() {
-            require_range(&mut fields, range, self.surroundings.clock.now(), "action");
+            require_range(&mut fields, range, self.environment.clock.now(), "action");
         }
         finish(fields)?;
         Ok(self.store.audit(AuditQuery { vendor, action, range, page }).await?)

@@ -4,19 +4,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::accept::Batch;
 use super::conn::{Conn, Keys, Result, Row};
-use super::guess::{Guesses, Known};
 use super::ledger::{read_recharge, recharge_columns};
+use super::optimistic::{Known, OptimisticCache};
 use super::settle::{self, Closed};
 use crate::domain::delivery::RunKey;
 use crate::domain::id::{EndpointId, StreamId};
 use crate::domain::recharge::{Recharge, Status};
 use crate::domain::shard::Shard;
 use crate::limits;
-use crate::store::{After, Published, Settle, Write};
+use crate::store::{NextStep, Published, RecordOutcome, Write};
 
 /// What has been asked for.
 #[derive(Default)]
-pub(super) struct Ahead {
+pub(super) struct Prefetched {
     /// Recharges by their references, with who reported them first; none where there is none.
     recharges: HashMap<StreamId, HashMap<String, Option<(Recharge, String)>>>,
     /// Events by the keys that they were posted with; none where there is none.
@@ -27,7 +27,7 @@ pub(super) struct Ahead {
     epochs: HashMap<Shard, i64>,
 }
 
-impl Ahead {
+impl Prefetched {
     /// The recharge with this reference, if it was asked for.
     pub fn recharge(&self, stream: StreamId, reference_no: &str) -> Option<&Option<(Recharge, String)>> {
         self.recharges.get(&stream)?.get(reference_no)
@@ -46,7 +46,7 @@ impl Ahead {
     }
 
     /// Whether whoever decided this owned the endpoint's shard, and still does.
-    pub fn stands(&self, settle: &Settle) -> bool {
+    pub fn stands(&self, settle: &RecordOutcome) -> bool {
         self.epochs.get(&Shard::of(settle.key.endpoint)).is_none_or(|epoch| *epoch == settle.epoch)
     }
 
@@ -60,7 +60,7 @@ impl Ahead {
 
 impl Batch<'_> {
     /// Asks for what these writes need, and is not guessed. They hold no change, which could make the answers untrue.
-    pub fn look_ahead(&mut self, writes: &[Write]) -> Result<()> {
+    pub fn prefetch(&mut self, writes: &[Write]) -> Result<()> {
         let Conn::Postgres(tx) = self.conn else { return Ok(()) };
         // What the changes before these writes have raised is going to be read again.
         self.write_counters()?;
@@ -71,7 +71,7 @@ impl Batch<'_> {
             .many(&wanted.questions(self.transaction_ids.len(), self.guesses.locks_counters()))?
             .try_into()
             .expect("each question has an answer");
-        self.ahead = Ahead::default();
+        self.ahead = Prefetched::default();
         for row in &epochs {
             let row = Row::Postgres(row);
             self.ahead.epochs.extend(Shard::numbered(row.get(0)?).zip(Some(row.get(1)?)));
@@ -161,15 +161,15 @@ impl<'a> Wanted<'a> {
                     wanted.published.extend(publish.dedupe_key.as_deref().map(|key| (publish.stream, key)));
                     wanted.streams.insert(publish.stream);
                 }
-                Write::Settle(settle) => {
+                Write::RecordOutcome(settle) => {
                     let epoch = (!settle.is_fact()).then_some(settle.epoch);
                     wanted.epochs.extend(epoch.map(|_| Shard::of(settle.key.endpoint)));
                     match settle.after {
-                        After::Ended(..) => {
+                        NextStep::Ended(..) => {
                             let at_once = epoch.is_none() && settle.attempts == 1;
                             wanted.closed.push(Closing { key: settle.key, epoch, at_once });
                         }
-                        After::Retry { .. } => drop(again.insert(settle.key)),
+                        NextStep::Retry { .. } => drop(again.insert(settle.key)),
                     }
                 }
                 Write::Change(_) => {}
@@ -181,7 +181,7 @@ impl<'a> Wanted<'a> {
     }
 
     /// Takes out what can be guessed.
-    fn guess(&mut self, guesses: &mut Guesses) -> Guessed<'a> {
+    fn guess(&mut self, guesses: &mut OptimisticCache) -> Guessed<'a> {
         let recharges = self.recharges.extract_if(.., |_, status| guesses.is_new(*status, self.numbers)).map(|(key, _)| key).collect();
         let closed = self.closed.extract_if(.., |closing| closing.at_once && guesses.is_open()).map(|closing| closing.key).collect();
         let streams: BTreeMap<_, _> = self.streams.iter().filter_map(|stream| Some((*stream, guesses.counter(*stream)?))).collect();
@@ -210,7 +210,7 @@ impl<'a> Wanted<'a> {
         const NUMBERS: &str = "SELECT nextval('transaction_id') FROM generate_series(1, ($1::int8[])[1])";
         // To ask for them has its price on the way, however many they are.
         let lacking = self.numbers.saturating_sub(numbers_in_stock);
-        let numbers = (lacking > 0).then(|| (limits::NUMBERS_AHEAD * lacking).max(limits::NUMBERS_FETCHED) as i64);
+        let numbers = (lacking > 0).then(|| (limits::ID_PREFETCH_FACTOR * lacking).max(limits::NUMBERS_FETCHED) as i64);
         const STREAMS: &str = "SELECT id, next_sequence, endpoints_version, last_event_at FROM stream WHERE id = ANY($1) ORDER BY id";
         const LOCKED: &str =
             "SELECT id, next_sequence, endpoints_version, last_event_at FROM stream WHERE id = ANY($1) ORDER BY id FOR UPDATE";

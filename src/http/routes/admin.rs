@@ -9,14 +9,14 @@ use super::super::Api;
 use super::super::auth::Operator;
 use super::super::bodies::{AuditQuery, ConflictsQuery, OnceHeader, PageQuery, ResolveConflictInput, ResolveRechargeInput};
 use super::super::error::{ApiError, ProblemBody};
+use super::super::idempotency::Key;
 use super::super::input::{Body, Id, Query};
-use super::super::once::Key;
 use super::super::views::{ConflictView, EntryView, List, OverviewView, RechargeView};
 use crate::domain::id::{ConflictId, RechargeId};
 use crate::domain::recharge::Recharge;
-use crate::ops::Mine;
+use crate::ops::StreamScope;
 
-fn moved((mine, recharge): &(Mine, Recharge)) -> RechargeView {
+fn moved((mine, recharge): &(StreamScope, Recharge)) -> RechargeView {
     RechargeView::of(*mine, recharge, None)
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::Api;
 use super::error::ApiError;
 use crate::fields::{Fields, Problem};
-use crate::ops::{Begun, Caller, Once, OpsError};
+use crate::ops::{Begun, Caller, IdempotentRequest, OpsError};
 use crate::store::HttpAnswer;
 
 const HEADER: &str = "idempotency-key";
@@ -47,7 +47,7 @@ impl Key {
         fields: Fields,
         status: StatusCode,
         view: fn(&T) -> V,
-        verb: impl FnOnce(Fields, Once<T>) -> F,
+        verb: impl FnOnce(Fields, IdempotentRequest<T>) -> F,
     ) -> Result<Response, ApiError>
     where
         T: 'static,

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::conn::{Result, Row, Spot};
+use super::conn::{Result, Row, RowLocation};
 use crate::clock::Stopwatch;
 use crate::domain::id::StreamId;
 use crate::domain::recharge::Status;
@@ -21,16 +21,16 @@ pub(super) struct Known {
     pub version: i64,
     pub last_event_at: i64,
     /// Where the row is.
-    pub spot: Spot,
+    pub spot: RowLocation,
     /// Where the stream's tally of an hour is.
-    pub tally: (i64, Spot),
+    pub tally: (i64, RowLocation),
 }
 
 impl Known {
     /// The row as it was just read.
     pub fn read(row: &Row) -> Result<Self> {
         let (next, version, last_event_at) = (row.get("next_sequence")?, row.get("endpoints_version")?, row.get("last_event_at")?);
-        Ok(Self { next, version, last_event_at, spot: Spot::default(), tally: Default::default() })
+        Ok(Self { next, version, last_event_at, spot: RowLocation::default(), tally: Default::default() })
     }
 }
 
@@ -39,7 +39,7 @@ type ByKind<T> = [T; 2];
 
 /// What is remembered from one batch to the next.
 #[derive(Default)]
-pub(super) struct Guesses {
+pub(super) struct OptimisticCache {
     /// Counter rows, as the last batch to hold them left them.
     counters: HashMap<StreamId, Known>,
     /// How many reports in a row were the first about their recharges.
@@ -76,7 +76,7 @@ struct Now {
     guessed_counters: HashMap<StreamId, Option<(i64, i64)>>,
 }
 
-impl Guesses {
+impl OptimisticCache {
     /// A batch begins. One that `changes` what is guessed here asks for everything, and so does one that is run again.
     pub fn begin(&mut self, changes: bool) {
         let Now { failed, took_for_new, counters, .. } = std::mem::take(&mut self.now);
@@ -138,7 +138,7 @@ impl Guesses {
     pub fn keep(&mut self, stream: StreamId, known: &Known) {
         if self.now.may && !self.now.locks {
             let moves = lately(self.moved.as_ref());
-            let known = if moves { Known { spot: Spot::default(), tally: Default::default(), ..*known } } else { known.clone() };
+            let known = if moves { Known { spot: RowLocation::default(), tally: Default::default(), ..*known } } else { known.clone() };
             self.counters.insert(stream, known);
         }
     }
@@ -146,7 +146,7 @@ impl Guesses {
     /// Whether a report of this status, one of so many in its batch, is the first about its recharge. Platforms differ in
     /// whether they report what they have queued, so that it is as it lately was; one batch of a few may be wrong.
     pub fn is_new(&mut self, status: Status, of: usize) -> bool {
-        let is_new = self.now.may && self.new_in_a_row[kind(status)] / limits::GUESSES_RIGHT >= of;
+        let is_new = self.now.may && self.new_in_a_row[kind(status)] / limits::SPECULATE_AFTER >= of;
         self.now.guessed |= is_new;
         self.now.took_for_new[kind(status)] |= is_new;
         is_new
@@ -175,5 +175,5 @@ fn kind(status: Status) -> usize {
 
 /// Whether what was so then may be so again.
 fn lately(since: Option<&Stopwatch>) -> bool {
-    since.is_some_and(|since| since.elapsed() < limits::CROSSED_LATELY)
+    since.is_some_and(|since| since.elapsed() < limits::LOCK_AFTER_CONFLICT_FOR)
 }

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use super::{Board, Chore, Finished, Job};
+use super::{Finished, Job, Scheduler, StoreTask};
 use crate::domain::attempt::{Attempt, Fault, FaultCause, Outcome, OutcomeKind, Reach};
 use crate::domain::circuit::{AttemptResult, Transition};
 use crate::domain::delivery::{DeliveryState, EndReason, OpenRun};
@@ -12,9 +12,9 @@ use crate::domain::retry::{self, Decision};
 use crate::domain::time::Timestamp;
 use crate::engine::jump::Jump;
 use crate::engine::lane::key_of;
-use crate::store::{After, Settle};
+use crate::store::{NextStep, RecordOutcome};
 
-impl Board {
+impl Scheduler {
     /// An attempt came back: what follows for the run, for its lane, and which attempt is next.
     pub fn finished(&mut self, job: Job, started_at: Timestamp, outcome: Outcome, now: Timestamp, jitter: f64) -> Finished {
         let Job { run, plan, standing, epoch } = job;
@@ -53,10 +53,10 @@ impl Board {
             })
         };
         if gone && kind == OutcomeKind::Rejected {
-            self.chores.push_back(Chore::Disable(plan));
+            self.tasks.push_back(StoreTask::Disable(plan));
         }
         let attempt = Attempt { number: attempts, run: key.run, started_at, outcome };
-        let settle = Settle { key, attempt: Some(attempt), attempts, deadline, now, after, replay, latency, epoch };
+        let settle = RecordOutcome { key, attempt: Some(attempt), attempts, deadline, now, after, replay, latency, epoch };
         Finished { settle, decision, next: self.next(now), mended, transition }
     }
 
@@ -84,7 +84,7 @@ impl Board {
             (lane.pause.fault(fault.cause, fault.reach, now), deleted)
         });
         if deleted {
-            self.chores.push_back(Chore::Expire(endpoint));
+            self.tasks.push_back(StoreTask::Expire(endpoint));
         }
         if fault.reach == Reach::Endpoint {
             return of_lane;
@@ -96,20 +96,20 @@ impl Board {
     }
 }
 
-fn follow(decision: Decision, run: &OpenRun, deleted: bool, next_probe_at: Option<Timestamp>, now: Timestamp) -> After {
+fn follow(decision: Decision, run: &OpenRun, deleted: bool, next_probe_at: Option<Timestamp>, now: Timestamp) -> NextStep {
     match decision {
-        Decision::Succeeded => After::Ended(DeliveryState::Succeeded, None),
-        Decision::Exhausted => After::Ended(DeliveryState::Exhausted, None),
-        Decision::RetryAt(_) if deleted => After::Ended(DeliveryState::Cancelled, Some(EndReason::Deleted)),
+        Decision::Succeeded => NextStep::Ended(DeliveryState::Succeeded, None),
+        Decision::Exhausted => NextStep::Ended(DeliveryState::Exhausted, None),
+        Decision::RetryAt(_) if deleted => NextStep::Ended(DeliveryState::Cancelled, Some(EndReason::Deleted)),
         // While a lane holds, its probes set the pace; what the row says then matters only after a restart.
         Decision::RetryAt(at) => {
-            After::Retry { at: next_probe_at.map_or(at, |probe| at.min(probe)), failed_since: run.failed_since.unwrap_or(now) }
+            NextStep::Retry { at: next_probe_at.map_or(at, |probe| at.min(probe)), failed_since: run.failed_since.unwrap_or(now) }
         }
     }
 }
 
-fn retried(mut run: OpenRun, attempts: u32, after: After) -> Option<OpenRun> {
-    let After::Retry { at, failed_since } = after else { return None };
+fn retried(mut run: OpenRun, attempts: u32, after: NextStep) -> Option<OpenRun> {
+    let NextStep::Retry { at, failed_since } = after else { return None };
     run.attempts = attempts;
     run.next_attempt_at = Some(at);
     run.failed_since = Some(failed_since);

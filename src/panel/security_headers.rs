@@ -10,7 +10,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method};
 use url::Url;
 
-use super::refusal::Refusal;
+use super::error::Refusal;
 use crate::http::Api;
 
 /// Refuses what other sites' pages send, and says the rules with each answer.

@@ -3,7 +3,7 @@
 //! A node without others beside it owns everything, for ever. Among others it begins no attempt once its lease has run out
 //! by the clock that goes on while the machine sleeps, whatever it knew of shards.
 
-use super::{Board, Job, Lane};
+use super::{Job, Lane, Scheduler};
 use crate::clock::BootTime;
 use crate::domain::id::EndpointId;
 use crate::domain::shard::{SHARDS, Shard};
@@ -51,7 +51,7 @@ impl Tenure {
     }
 }
 
-impl Board {
+impl Scheduler {
     pub fn is_mine(&self, endpoint: EndpointId) -> bool {
         self.tenure.of(endpoint).is_mine
     }
@@ -63,7 +63,7 @@ impl Board {
     }
 
     /// Whether this node is the one that does what only one has to do: the owner of the first shard.
-    pub fn keeps_house(&self) -> bool {
+    pub fn runs_singletons(&self) -> bool {
         self.tenure.shards[0].is_mine && self.tenure.stands()
     }
 
@@ -147,7 +147,7 @@ impl Board {
     /// Something may not have been heard: everything that is known here is looked up again.
     pub fn missed(&mut self, now: Timestamp) {
         self.unsure(now);
-        self.chores.extend(self.lanes.keys().copied().map(super::Chore::Load));
+        self.tasks.extend(self.lanes.keys().copied().map(super::StoreTask::Load));
     }
 
     /// An attempt was dropped, because the node may not send any more.

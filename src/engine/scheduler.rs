@@ -10,7 +10,7 @@
 //! of replays, and those of lanes that are behind, as long as other lanes' events go out as they come.
 
 mod returns;
-mod tenure;
+mod shards;
 mod turns;
 
 use std::cmp::Reverse;
@@ -18,11 +18,11 @@ use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) use tenure::{Tenancy, Tenure};
+pub(super) use shards::{Tenancy, Tenure};
 
-use super::behind::Behind;
 use super::jump::{Jump, JumpDetector};
 use super::lane::{Lane, Read, Refill, Turn, Window, key_of};
+use super::low_priority::Behind;
 use super::pace::Standing;
 use super::pause::Pause;
 use super::plan::Plan;
@@ -33,7 +33,7 @@ use crate::domain::id::EndpointId;
 use crate::domain::retry::{Decision, Policy};
 use crate::domain::time::Timestamp;
 use crate::limits;
-use crate::store::{After, Backlog, Expired, Settle};
+use crate::store::{Backlog, Expired, NextStep, RecordOutcome};
 
 /// Bounds of a node (settings of the same names).
 #[derive(Debug, Clone)]
@@ -65,7 +65,7 @@ pub(super) struct Job {
 
 /// Something to do that needs the store.
 #[derive(Debug)]
-pub(super) enum Chore {
+pub(super) enum StoreTask {
     /// Read the endpoint.
     Load(EndpointId),
     /// Read runs.
@@ -89,7 +89,7 @@ pub(super) enum Leap {
 
 /// What follows from an attempt.
 pub(super) struct Finished {
-    pub settle: Settle,
+    pub settle: RecordOutcome,
     pub decision: Decision,
     pub next: Option<Job>,
     /// The fault that is over with this.
@@ -98,7 +98,7 @@ pub(super) struct Finished {
     pub transition: Transition,
 }
 
-pub(super) struct Board {
+pub(super) struct Scheduler {
     bounds: Bounds,
     policy: Arc<Policy>,
     tenure: Tenure,
@@ -111,7 +111,7 @@ pub(super) struct Board {
     pressed_since: Option<Timestamp>,
     behind: Behind,
     timers: BinaryHeap<Reverse<(Timestamp, EndpointId)>>,
-    chores: VecDeque<Chore>,
+    tasks: VecDeque<StoreTask>,
     /// Lanes that wait for room in the node's window.
     starved: HashSet<EndpointId>,
     /// Attempts under way, by the standing that their lane had.
@@ -130,7 +130,7 @@ pub(super) struct Board {
     stopped: bool,
 }
 
-impl Board {
+impl Scheduler {
     pub fn new(bounds: Bounds, policy: Policy, tenure: Tenure) -> Self {
         Self {
             bounds,
@@ -142,7 +142,7 @@ impl Board {
             pressed_since: None,
             behind: Behind::new(),
             timers: BinaryHeap::new(),
-            chores: VecDeque::new(),
+            tasks: VecDeque::new(),
             starved: HashSet::new(),
             under_way: [0; 3],
             unsettled: 0,
@@ -195,15 +195,15 @@ impl Board {
     }
 
     /// How many chores wait to be done.
-    pub fn chores(&self) -> usize {
-        self.chores.len()
+    pub fn tasks(&self) -> usize {
+        self.tasks.len()
     }
 
-    pub fn next_chore(&mut self) -> Option<Chore> {
-        self.chores.pop_front()
+    pub fn next_chore(&mut self) -> Option<StoreTask> {
+        self.tasks.pop_front()
     }
 
-    /// When the board wants to be looked at again.
+    /// When the scheduler wants to be looked at again.
     pub fn next_wake(&self) -> Option<Timestamp> {
         self.timers.peek().map(|Reverse((at, _))| *at)
     }
@@ -226,10 +226,10 @@ impl Board {
         lane.step_aside(now);
         if lane.plan.is_none() && !lane.loading {
             lane.loading = true;
-            self.chores.push_back(Chore::Load(endpoint));
+            self.tasks.push_back(StoreTask::Load(endpoint));
         }
         if let Some(refill) = lane.start_refill(window, now) {
-            self.chores.push_back(Chore::Refill(endpoint, refill));
+            self.tasks.push_back(StoreTask::Refill(endpoint, refill));
         }
         if lane.starved {
             self.starved.insert(endpoint);
@@ -271,7 +271,7 @@ impl Board {
 
     /// An endpoint changed: read it again.
     pub fn changed(&mut self, endpoint: EndpointId) {
-        self.chores.push_back(Chore::Load(endpoint));
+        self.tasks.push_back(StoreTask::Load(endpoint));
     }
 
     /// An endpoint as it is now, made ready; `None` if it is gone or cannot be sent to.
@@ -308,7 +308,7 @@ impl Board {
             }
         });
         if deleted {
-            self.chores.push_back(Chore::Expire(endpoint));
+            self.tasks.push_back(StoreTask::Expire(endpoint));
         }
     }
 
@@ -389,7 +389,7 @@ impl Board {
                 lane.is_deleted()
             });
             if deleted || backlog.first_deadline <= now {
-                self.chores.push_back(Chore::Expire(backlog.endpoint));
+                self.tasks.push_back(StoreTask::Expire(backlog.endpoint));
             }
         }
         self.feed_starved(now);
@@ -407,12 +407,12 @@ impl Board {
     }
 
     /// Runs past their deadline (or all, of a deleted endpoint) that end now, without an attempt.
-    pub fn expire(&mut self, endpoint: EndpointId, candidates: &[Expired], now: Timestamp) -> Vec<Settle> {
+    pub fn expire(&mut self, endpoint: EndpointId, candidates: &[Expired], now: Timestamp) -> Vec<RecordOutcome> {
         if !self.is_mine(endpoint) {
             return Vec::new();
         }
         let (jump, within) = (self.jump, self.policy.deadline);
-        let settles: Vec<Settle> = self.with(endpoint, now, |lane, _| {
+        let settles: Vec<RecordOutcome> = self.with(endpoint, now, |lane, _| {
             let deleted = lane.is_deleted();
             let end = |run: &Expired| {
                 if deleted {
@@ -424,13 +424,13 @@ impl Board {
             };
             let ended: Vec<_> = candidates.iter().filter_map(|run| Some((run, end(run)?))).collect();
             lane.withdraw(&ended.iter().map(|(run, _)| key_of(run.key)).collect());
-            let settle = |(run, (state, reason)): (&Expired, _)| Settle {
+            let settle = |(run, (state, reason)): (&Expired, _)| RecordOutcome {
                 key: run.key,
                 attempt: None,
                 attempts: run.attempts,
                 deadline: run.deadline,
                 now,
-                after: After::Ended(state, Some(reason)),
+                after: NextStep::Ended(state, Some(reason)),
                 replay: run.replay,
                 latency: None,
                 epoch: lane.tenancy.epoch,
@@ -450,7 +450,7 @@ impl Board {
     }
 
     /// The store has written these outcomes down.
-    pub fn settled(&mut self, outcomes: &[Settle], now: Timestamp) {
+    pub fn settled(&mut self, outcomes: &[RecordOutcome], now: Timestamp) {
         self.unsettled = self.unsettled.saturating_sub(outcomes.len());
         let mut to_expire = HashSet::new();
         for outcome in outcomes {
@@ -464,11 +464,11 @@ impl Board {
             });
             // Runs end without an attempt step by step: where one step has been written down, there may be a next. And a
             // retry that was in hand when its endpoint was deleted is still to end.
-            if outcome.attempt.is_none() || (deleted && matches!(outcome.after, After::Retry { .. })) {
+            if outcome.attempt.is_none() || (deleted && matches!(outcome.after, NextStep::Retry { .. })) {
                 to_expire.insert(endpoint);
             }
         }
-        self.chores.extend(to_expire.into_iter().map(Chore::Expire));
+        self.tasks.extend(to_expire.into_iter().map(StoreTask::Expire));
         self.feed_starved(now);
     }
 

@@ -5,7 +5,7 @@ use http::StatusCode;
 use http::header::RETRY_AFTER;
 use maud::{Markup, html};
 
-use super::frame;
+use super::layout;
 use crate::fields::Problem;
 use crate::ops::OpsError;
 
@@ -109,7 +109,7 @@ impl IntoResponse for Refusal {
             _ => {}
         }
         let (status, title, told) = self.told();
-        let page = frame::bare(
+        let page = layout::bare(
             title,
             html! {
                 h1 { (title) }

@@ -14,7 +14,7 @@ use super::super::input::Body;
 use crate::domain::catalogue::{Country, Network, Packages};
 use crate::domain::recharge::{Recharge, Status};
 use crate::fields::Fields;
-use crate::ops::{Caller, Once, OpsError};
+use crate::ops::{Caller, IdempotentRequest, OpsError};
 
 /// All its paths, with and without `/api/v1`.
 pub(in super::super) fn routes() -> axum::Router<Api> {
@@ -71,7 +71,7 @@ async fn input(api: &Api, request: Request) -> Result<(Caller, Fields), Failed> 
 
 async fn execute(api: Api, country: Country, request: Request) -> Answer {
     let (caller, fields) = input(&api, request).await?;
-    let ordered = api.ops.order(caller, fields, Some(country), Once::unkept()).await?;
+    let ordered = api.ops.order(caller, fields, Some(country), IdempotentRequest::unkept()).await?;
     let mut data = shown(&ordered.recharge);
     data["connection_no"] = json!(ordered.recharge.details.connection_no);
     told(if ordered.is_new { "The recharge is queued" } else { "This recharge was asked for before" }, data)

@@ -17,7 +17,7 @@ use crate::domain::event::Event;
 use crate::domain::id::EndpointId;
 use crate::domain::time::Timestamp;
 use crate::limits;
-use crate::store::{Change, Deed, Done, EndpointChange, Failing, StoreError, Write, Written};
+use crate::store::{Change, Command, EndpointChange, Failing, Reply, StoreError, Write, Written};
 use crate::transport::Target;
 use crate::wire::{Turn, Writer};
 
@@ -38,12 +38,12 @@ pub struct Watch {
 impl Engine {
     pub(super) async fn run_watch(self: Arc<Self>) {
         loop {
-            if self.keeps_house()
+            if self.runs_singletons()
                 && let Err(error) = self.watch().await
             {
                 super::failed("watch", &error);
             }
-            self.surroundings.clock.sleep_until(self.now().plus(limits::WATCH_EVERY)).await;
+            self.environment.clock.sleep_until(self.now().plus(limits::WATCH_EVERY)).await;
         }
     }
 
@@ -78,7 +78,7 @@ impl Engine {
         if exhausted && now >= since.plus(self.watch.disable_after) {
             self.disable(endpoint, format!("nothing has been delivered to it since {since}"), Some(since)).await
         } else if !warned && now >= since.plus(self.watch.warn_after) {
-            self.change(Deed::Warn(endpoint, self.watch.disable_after), None).await?;
+            self.change(Command::Warn(endpoint, self.watch.disable_after), None).await?;
             tracing::warn!(endpoint.id = %endpoint, failing_since = %since, "the endpoint is failing; its vendor is warned");
             Ok(())
         } else {
@@ -105,8 +105,8 @@ impl Engine {
             failing_since,
         };
         let note = noted(&endpoint, "endpoint.disabled", json!({"reason": reason}));
-        let done = self.change(Deed::ChangeEndpoint { id, change, deadline: self.deadline }, Some(note)).await?;
-        if done.came_to_pass() {
+        let done = self.change(Command::ChangeEndpoint { id, change, deadline: self.deadline }, Some(note)).await?;
+        if done.took_effect() {
             self.meters.disablings.increment(1);
             tracing::warn!(endpoint.id = %id, reason, "the endpoint is disabled");
         }
@@ -120,13 +120,13 @@ impl Engine {
             let mut ended = 0;
             for id in &over {
                 let Some(endpoint) = self.store.endpoint(*id).await? else { continue };
-                if endpoint.paused_until.is_some_and(|until| self.board.lock().moved_on(until) > self.now()) {
+                if endpoint.paused_until.is_some_and(|until| self.scheduler.lock().moved_on(until) > self.now()) {
                     // The clock was set forward over its end.
                     continue;
                 }
                 ended += 1;
-                let deed = Deed::ChangeEndpoint { id: *id, change: EndpointChange::Resume, deadline: self.deadline };
-                self.change(deed, Some(noted(&endpoint, "endpoint.resumed", json!({"reason": "the pause is over"})))).await?;
+                let command = Command::ChangeEndpoint { id: *id, change: EndpointChange::Resume, deadline: self.deadline };
+                self.change(command, Some(noted(&endpoint, "endpoint.resumed", json!({"reason": "the pause is over"})))).await?;
                 self.changed_here(*id);
             }
             if over.len() < limits::WATCH_ROWS || ended == 0 {
@@ -141,12 +141,12 @@ impl Engine {
     pub(super) async fn run_probes(self: Arc<Self>) {
         let Some(every) = self.watch.probe_disabled else { return };
         loop {
-            if self.keeps_house()
+            if self.runs_singletons()
                 && let Err(error) = self.probe(every).await
             {
                 super::failed("probes", &error);
             }
-            self.surroundings.clock.sleep_until(self.now().plus(limits::WATCH_EVERY)).await;
+            self.environment.clock.sleep_until(self.now().plus(limits::WATCH_EVERY)).await;
         }
     }
 
@@ -163,7 +163,7 @@ impl Engine {
                 if probes.len() >= limits::PROBES_AT_ONCE {
                     drop(probes.join_next().await);
                 }
-                self.change(Deed::Probed(*id), None).await?;
+                self.change(Command::Probed(*id), None).await?;
                 let (engine, id) = (Arc::clone(self), *id);
                 probes.spawn(async move {
                     if let Err(error) = engine.try_again(id).await {
@@ -194,7 +194,7 @@ impl Engine {
             failing_since: None,
         };
         let note = noted(&endpoint, "endpoint.enabled", json!({"reason": "it answered its handshake again"}));
-        if self.change(Deed::ChangeEndpoint { id, change, deadline: self.deadline }, Some(note)).await?.came_to_pass() {
+        if self.change(Command::ChangeEndpoint { id, change, deadline: self.deadline }, Some(note)).await?.took_effect() {
             self.meters.recoveries.increment(1);
             tracing::info!(endpoint.id = %id, "the endpoint is back: it answered its handshake");
         }
@@ -205,9 +205,9 @@ impl Engine {
     async fn shake_hands(&self, endpoint: &Endpoint) -> bool {
         let Ok(target) = Target::new(&endpoint.settings.url) else { return false };
         let now = self.now();
-        let (writer, event) = (Writer::new(&endpoint.settings), Event::test(endpoint, self.surroundings.ids.next(now), now));
+        let (writer, event) = (Writer::new(&endpoint.settings), Event::test(endpoint, self.environment.ids.next(now), now));
         let mut iv = [0; 16];
-        self.surroundings.entropy.fill(&mut iv);
+        self.environment.entropy.fill(&mut iv);
         let turn = Turn { number: 1, at: now };
         match self.transport.send(&target, || writer.handshake(&event, turn, iv)).await {
             Ok(outcome) => writer.connects(&outcome),
@@ -219,10 +219,10 @@ impl Engine {
     }
 
     /// Does something that a rule asks for.
-    pub(super) async fn change(&self, deed: Deed, note: Option<Note>) -> Result<Done, StoreError> {
+    pub(super) async fn change(&self, command: Command, note: Option<Note>) -> Result<Reply, StoreError> {
         let committer = self.committer.get().expect("it is set at the start");
-        match committer.write(Write::Change(Box::new(Change { deed, now: self.now(), note, keep: None }))).await? {
-            Written::Done(done, _) => Ok(done),
+        match committer.write(Write::Change(Box::new(Change { command, now: self.now(), note, keep: None }))).await? {
+            Written::Reply(done, _) => Ok(done),
             other => unreachable!("a change is answered with what came of it, not with {other:?}"),
         }
     }

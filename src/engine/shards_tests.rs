@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::board::{Board, Chore, Finished, Job, Tenure};
-use super::board_tests::{Table, bounds, outcome};
 use super::lane::Read;
+use super::scheduler::{Finished, Job, Scheduler, StoreTask, Tenure};
+use super::scheduler_tests::{Table, bounds, outcome};
 use crate::clock::BootTime;
 use crate::domain::attempt::OutcomeKind;
 use crate::domain::delivery::RunKey;
@@ -14,7 +14,7 @@ use crate::domain::retry::Policy;
 use crate::domain::shard::{Holding, Owner, SHARDS, Shard};
 use crate::domain::time::Timestamp;
 use crate::store::cluster::Standing;
-use crate::store::{After, OpenPage};
+use crate::store::{NextStep, OpenPage};
 
 const ME: u8 = 1;
 const OTHER: u8 = 2;
@@ -22,7 +22,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 fn table() -> Table {
     let policy = Policy { schedule: vec![Duration::from_secs(5)], deadline: Duration::from_secs(86_400) };
-    Table { board: Board::new(bounds(), policy, Tenure::among_others()), ..Table::new(bounds()) }
+    Table { scheduler: Scheduler::new(bounds(), policy, Tenure::among_others()), ..Table::new(bounds()) }
 }
 
 /// All shards belong to this node.
@@ -38,7 +38,7 @@ fn soon() -> BootTime {
 impl Table {
     fn stands(&mut self, standing: &Standing) -> usize {
         let strict_from = self.now.plus(MINUTE);
-        self.board.renewed(standing, soon(), strict_from)
+        self.scheduler.renewed(standing, soon(), strict_from)
     }
 
     fn sent(&mut self) -> Vec<i64> {
@@ -55,7 +55,7 @@ fn nothing_goes_out_without_a_lease() {
     assert_eq!(table.stands(&standing(ME, 1)), 0, "they are known");
     table.open(1, 2..=2, 1);
     let strict_from = table.now;
-    table.board.renewed(&standing(ME, 1), BootTime::now(), strict_from);
+    table.scheduler.renewed(&standing(ME, 1), BootTime::now(), strict_from);
     assert_eq!(table.sent(), [0_i64; 0], "the lease has run out");
     table.stands(&standing(ME, 1));
     assert_eq!(table.drain(), [1, 2]);
@@ -66,9 +66,9 @@ fn what_others_send_is_answered_with_who_they_are() {
     let mut table = table();
     table.stands(&standing(OTHER, 1));
     let run = table.run(1, 5, 1);
-    assert_eq!(table.board.opened(vec![run], table.now), [(OTHER, RunKey { endpoint: EndpointId::new(1), sequence: 5, run: 1 })]);
+    assert_eq!(table.scheduler.opened(vec![run], table.now), [(OTHER, RunKey { endpoint: EndpointId::new(1), sequence: 5, run: 1 })]);
     assert_eq!(table.sent(), [0_i64; 0]);
-    assert!(!table.board.keeps_house());
+    assert!(!table.scheduler.runs_singletons());
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_run_that_another_node_accepted_before_one_of_this_node_is_found() {
     let elsewhere = table.run(1, 2, 1);
     table.stored.get_mut(&elsewhere.key.endpoint).unwrap().push(elsewhere);
     table.open(1, 3..=3, 1);
-    table.board.opened_elsewhere(EndpointId::new(1), 2, table.now);
+    table.scheduler.opened_elsewhere(EndpointId::new(1), 2, table.now);
     table.do_chores();
     let mut sent = table.drain();
     sent.sort_unstable();
@@ -93,10 +93,10 @@ fn a_run_that_is_told_of_while_the_store_is_asked_for_later_ones_is_found() {
     table.prove(1);
     table.open(1, 5..=5, 1);
     let (earlier, later) = (table.run(1, 2, 1), table.run(1, 6, 1));
-    table.board.opened_elsewhere(endpoint, 6, table.now);
-    let Some(Chore::Refill(id, refill)) = table.board.next_chore() else { panic!("the store is asked") };
-    table.board.opened_elsewhere(endpoint, 2, table.now);
-    table.board.refilled(
+    table.scheduler.opened_elsewhere(endpoint, 6, table.now);
+    let Some(StoreTask::Refill(id, refill)) = table.scheduler.next_chore() else { panic!("the store is asked") };
+    table.scheduler.opened_elsewhere(endpoint, 2, table.now);
+    table.scheduler.refilled(
         id,
         refill,
         Some(Read { ordered: OpenPage { runs: vec![later.clone()], more: false }, ..Read::default() }),
@@ -119,14 +119,14 @@ fn a_shard_that_is_to_be_given_back_goes_once_nothing_of_it_is_under_way() {
     assert!(!under_way.is_empty());
     let shard = Shard::of(EndpointId::new(1));
     table.stands(&Standing { surplus: vec![shard], ..standing(ME, 1) });
-    assert!(table.board.is_giving_back());
-    assert_eq!(table.board.vacated(), [], "something is under way");
+    assert!(table.scheduler.is_giving_back());
+    assert_eq!(table.scheduler.vacated(), [], "something is under way");
     for job in under_way {
         assert!(table.finish(job, OutcomeKind::Succeeded).is_none(), "and nothing more is begun");
     }
-    assert_eq!(table.board.vacated(), [shard]);
-    assert_eq!(table.board.bytes_in_memory(), 0);
-    assert!(!table.board.is_mine(EndpointId::new(1)) && !table.board.is_giving_back());
+    assert_eq!(table.scheduler.vacated(), [shard]);
+    assert_eq!(table.scheduler.bytes_in_memory(), 0);
+    assert!(!table.scheduler.is_mine(EndpointId::new(1)) && !table.scheduler.is_giving_back());
 }
 
 #[test]
@@ -137,12 +137,12 @@ fn a_strict_endpoint_of_a_seized_shard_waits_until_its_last_owner_can_have_nothi
     table.open(1, 1..=2, 1);
     assert_eq!(table.sent(), [0_i64; 0]);
     let from = table.now.plus(MINUTE);
-    assert_eq!(table.board.next_wake(), Some(from));
+    assert_eq!(table.scheduler.next_wake(), Some(from));
     // To have the lease once more is no reason to wait once more.
     table.now = table.now.plus(MINUTE / 2);
     table.stands(&standing(ME, 2));
     table.now = from;
-    table.board.tick(from);
+    table.scheduler.tick(from);
     assert_eq!(table.sent(), [1]);
 }
 
@@ -155,15 +155,15 @@ fn what_waits_to_be_written_down_when_the_lease_runs_out_is_not_sent_again() {
     table.open(1, 2..=3, 1);
     let mut under_way = table.jobs();
     let (done, dropped) = (under_way.remove(0), under_way.remove(0));
-    let settle = table.board.finished(done, table.now, outcome(OutcomeKind::Succeeded), table.now, 0.0).settle;
+    let settle = table.scheduler.finished(done, table.now, outcome(OutcomeKind::Succeeded), table.now, 0.0).settle;
     let now = table.now;
-    table.board.renewed(&standing(ME, 1), BootTime::now(), now);
-    table.board.abandoned(dropped, table.now);
+    table.scheduler.renewed(&standing(ME, 1), BootTime::now(), now);
+    table.scheduler.abandoned(dropped, table.now);
     assert_eq!(table.sent(), [0_i64; 0], "nothing is begun");
     assert_eq!(table.stands(&standing(ME, 1)), 0);
     assert_eq!(table.drain(), [3], "what was dropped is sent again, and nothing else");
     table.settle(&settle);
-    assert_eq!((table.sent().len(), table.board.bytes_in_memory()), (0, 0));
+    assert_eq!((table.sent().len(), table.scheduler.bytes_in_memory()), (0, 0));
 }
 
 #[test]
@@ -174,22 +174,22 @@ fn what_was_under_way_when_the_lease_ran_out_touches_no_later_lane() {
     table.open(1, 2..=3, 1);
     let mut before = table.jobs();
     let (late, dropped) = (before.remove(0), before.remove(0));
-    table.board.lose_all();
-    assert_eq!((table.board.bytes_in_memory(), table.board.in_flight()), (0, 2));
-    table.board.abandoned(dropped, table.now);
+    table.scheduler.lose_all();
+    assert_eq!((table.scheduler.bytes_in_memory(), table.scheduler.in_flight()), (0, 2));
+    table.scheduler.abandoned(dropped, table.now);
     table.stands(&standing(ME, 3));
-    table.board.due(EndpointId::new(1), table.now);
+    table.scheduler.due(EndpointId::new(1), table.now);
     table.do_chores();
     let again = table.jobs().remove(0);
-    let finished = table.board.finished(late, Timestamp::from_millis(0), outcome(OutcomeKind::Rejected), table.now, 0.0);
+    let finished = table.scheduler.finished(late, Timestamp::from_millis(0), outcome(OutcomeKind::Rejected), table.now, 0.0);
     assert_eq!(finished.settle.epoch, 1, "it is told in which tenure that was decided");
-    assert!(matches!(finished.settle.after, After::Retry { .. }));
-    table.board.over(&[(finished.settle.key, finished.settle.epoch)]);
-    table.board.settled(&[finished.settle], table.now);
-    let Finished { settle, next, .. } = table.board.finished(again, table.now, outcome(OutcomeKind::Succeeded), table.now, 0.0);
+    assert!(matches!(finished.settle.after, NextStep::Retry { .. }));
+    table.scheduler.over(&[(finished.settle.key, finished.settle.epoch)]);
+    table.scheduler.settled(&[finished.settle], table.now);
+    let Finished { settle, next, .. } = table.scheduler.finished(again, table.now, outcome(OutcomeKind::Succeeded), table.now, 0.0);
     assert_eq!((settle.key.sequence, settle.epoch), (2, 3), "both are sent anew");
     table.settle(&settle);
     assert_eq!(next.into_iter().flat_map(|job| table.finish(job, OutcomeKind::Succeeded)).count(), 0);
     assert_eq!(table.stored[&EndpointId::new(1)].len(), 0);
-    assert_eq!((table.board.in_flight(), table.board.unsettled(), table.board.bytes_in_memory()), (0, 0, 0));
+    assert_eq!((table.scheduler.in_flight(), table.scheduler.unsettled(), table.scheduler.bytes_in_memory()), (0, 0, 0));
 }
